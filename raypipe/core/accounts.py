@@ -1,0 +1,46 @@
+"""Accounts: what became of every row that was read; they balance or the shard is not committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounts:
+    """Row counts of one shard, or of many added up. `read + expanded = loaded + filtered + duplicate + quarantined`."""
+
+    read: int = 0
+    expanded: int = 0
+    loaded: int = 0
+    filtered: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Tell whether every row that came in went somewhere, and no count is negative."""
+        went = self.loaded + self.filtered + self.duplicate + self.quarantined
+        return self.read + self.expanded == went and min(asdict(self).values()) >= 0
+
+    def __add__(self, other: Accounts) -> Accounts:
+        return Accounts(
+            read=self.read + other.read,
+            expanded=self.expanded + other.expanded,
+            loaded=self.loaded + other.loaded,
+            filtered=self.filtered + other.filtered,
+            duplicate=self.duplicate + other.duplicate,
+            quarantined=self.quarantined + other.quarantined,
+        )
+
+    def as_json(self) -> dict[str, int]:
+        """Return the ROWS document of the interface."""
+        return asdict(self)
+
+
+def total(accounts: Iterable[Accounts]) -> Accounts:
+    """Add up the accounts of many shards."""
+    result = Accounts()
+    for one in accounts:
+        result = result + one
+    return result

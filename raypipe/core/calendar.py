@@ -1,0 +1,91 @@
+"""Calendar: where shards are cut. Days and longer follow the calendar of a zone; shorter widths are fixed durations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from raypipe.core.window import Window, from_us, to_us
+
+_WIDTH = re.compile(r"(\d+)(m|h|d|w|mo)")
+_FIXED_US = {"m": 60_000_000, "h": 3_600_000_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """The width of a shard, such as `15m`, `1h`, `1d`, `1w`, `1mo`."""
+
+    count: int
+    unit: str
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.unit not in ("m", "h", "d", "w", "mo"):
+            raise ValueError(f"got {self.count}{self.unit}, expected a width such as 15m, 1h, 1d, 1w or 1mo")
+
+    def __str__(self) -> str:
+        return f"{self.count}{self.unit}"
+
+
+def parse_width(text: str) -> Width:
+    """Parse a shard width; raises ValueError that says what is expected."""
+    match = _WIDTH.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"got {text!r}, expected a width such as 15m, 1h, 1d, 1w or 1mo")
+    return Width(int(match[1]), match[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Cuts all of time into cells of one width, counted from `start_us`; the same instant is always in the same cell."""
+
+    start_us: int
+    width: Width
+    zone: str = "UTC"
+
+    def cells(self, window: Window) -> Iterator[Window]:
+        """Yield the cells that meet the window, in order, whole (they may stick out of it at both ends)."""
+        index = self.index_of(window.start_us)
+        start_us = self.boundary(index)
+        while start_us < window.end_us:
+            index += 1
+            end_us = self.boundary(index)
+            yield Window(start_us, end_us)
+            start_us = end_us
+
+    def boundary(self, index: int) -> int:
+        """Return where cell `index` starts (cell 0 starts at `start_us`; negative ones lie before it)."""
+        fixed = _FIXED_US.get(self.width.unit)
+        if fixed is not None:
+            return self.start_us + index * self.width.count * fixed
+        local = from_us(self.start_us).astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
+        return to_us(_localise(_advance(local, self.width, index), ZoneInfo(self.zone)))
+
+    def index_of(self, instant_us: int) -> int:
+        """Return the index of the cell that holds an instant."""
+        fixed = _FIXED_US.get(self.width.unit)
+        if fixed is not None:
+            return (instant_us - self.start_us) // (self.width.count * fixed)
+        days = {"d": 1, "w": 7, "mo": 30.436875}[self.width.unit] * self.width.count
+        index = int((instant_us - self.start_us) // (days * 86_400_000_000))
+        while self.boundary(index) > instant_us:
+            index -= 1
+        while self.boundary(index + 1) <= instant_us:
+            index += 1
+        return index
+
+
+def _advance(local: datetime, width: Width, index: int) -> datetime:
+    if width.unit == "mo":
+        months = local.year * 12 + local.month - 1 + index * width.count
+        return local.replace(year=months // 12, month=months % 12 + 1)
+    return local + timedelta(days=index * width.count * (7 if width.unit == "w" else 1))
+
+
+def _localise(local: datetime, zone: ZoneInfo) -> datetime:
+    """Return the instant of a wall-clock time: the first where it occurs twice, the end of the gap where it never does."""
+    first = local.replace(tzinfo=zone, fold=0)
+    back = from_us(to_us(first)).astimezone(zone).replace(tzinfo=None)
+    return first if back == local else local.replace(tzinfo=zone, fold=1).astimezone(zone)

@@ -1,0 +1,211 @@
+"""decide_commit: whether a group of shards may become part of the tables, from facts read in the transaction."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from raypipe.core.shard import Observed, Outcome, ShardResult
+from raypipe.core.window import Window
+
+_RIGHT = object()  # known to decide_commit alone: a permit cannot be made elsewhere by accident
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCommit:
+    """One shard of a group: its manifest and how it stands in the ledger if it is accepted."""
+
+    result: ShardResult
+    outcome: Outcome
+    attempt_id: str
+    input_fp: str
+
+    @property
+    def window(self) -> Window:
+        """The range that is replaced."""
+        return self.result.window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitRequest:
+    """A group of shards that a run asks to commit in one transaction; asking twice with the same id is harmless."""
+
+    run_id: str
+    epoch: int
+    commit_id: str
+    shards: tuple[ShardCommit, ...]
+    definitions: Mapping[str, int]
+    """The version of each output's definition that the shards were made by."""
+    atomic: bool = False
+    """All or nothing: any conflict leaves all out, any superseded makes all superseded."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFact:
+    """One live range, over all outputs, as read in the transaction; `definitions` are those it was made by."""
+
+    observed: Observed
+    definitions: Mapping[str, int]
+
+    @property
+    def window(self) -> Window:
+        """The range."""
+        return Window(self.observed.start_us, self.observed.end_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitFacts:
+    """What the destination read inside the transaction, after its two writes (sequence and fence)."""
+
+    fenced: bool
+    """The write that compares the epoch touched no row."""
+    already: Mapping[Window, Outcome] | None
+    """What the ledger holds under the commit id; None when it holds nothing."""
+    commit_seq: int
+    live: Sequence[LiveFact] = ()
+    """At least all live ranges that meet a shard of the group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a group: the outcome of each committed shard, and the shards left out by a conflict."""
+
+    commit_id: str
+    commit_seq: int
+    outcomes: Mapping[Window, Outcome]
+    conflicts: tuple[Window, ...] = ()
+
+
+class CommitPermit:
+    """The right to apply a group. Only `decide_commit` makes one."""
+
+    __slots__ = ("commit_seq", "conflicts", "loaded", "replaced", "request", "satisfied", "superseded")
+
+    def __init__(self, right: object, request: CommitRequest, commit_seq: int, found: _SortedOut) -> None:
+        if right is not _RIGHT:
+            raise TypeError("only decide_commit makes a CommitPermit")
+        self.request = request
+        self.commit_seq = commit_seq
+        self.loaded = tuple(found.loaded)
+        """Loaded and empty shards: their contributions replace `replaced`."""
+        self.satisfied = tuple(found.satisfied)
+        self.superseded = tuple(found.superseded)
+        self.conflicts = tuple(found.conflicts)
+        self.replaced = tuple(found.replaced)
+        """Live ranges that go, whole."""
+
+    @property
+    def receipt(self) -> Receipt:
+        """What the caller is told once the transaction is durable."""
+        outcomes = {shard.window: shard.outcome for shard in (*self.loaded, *self.satisfied)}
+        outcomes.update({shard.window: Outcome.SUPERSEDED for shard in self.superseded})
+        return Receipt(self.request.commit_id, self.commit_seq, outcomes, self.conflicts)
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Apply the permit and commit."""
+
+    permit: CommitPermit
+
+
+@dataclass(frozen=True, slots=True)
+class Already:
+    """The ledger has it: roll back and return the receipt."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class FencedOff:
+    """A newer epoch exists or the run is closed: roll back and stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Nothing of the group may be applied: roll back, observe and list again."""
+
+    windows: tuple[Window, ...]
+
+
+Decision = Accept | Already | FencedOff | Conflict
+
+
+def decide_commit(request: CommitRequest, facts: CommitFacts) -> Decision:
+    """Decide on a group from facts read after the fence: the one place where the rule of the protocol stands."""
+    if facts.fenced:
+        return FencedOff()
+    if facts.already is not None:
+        left_out = tuple(shard.window for shard in request.shards if shard.window not in facts.already)
+        return Already(Receipt(request.commit_id, facts.commit_seq, facts.already, left_out))
+    sorted_out = _sort_out(request, _LiveIndex(facts.live))
+    if request.atomic and sorted_out.conflicts:
+        return Conflict(tuple(sorted_out.conflicts))
+    if request.atomic and sorted_out.superseded:
+        sorted_out.supersede_all()
+    if not (sorted_out.loaded or sorted_out.satisfied or sorted_out.superseded):
+        return Conflict(tuple(sorted_out.conflicts))
+    return Accept(CommitPermit(_RIGHT, request, facts.commit_seq, sorted_out))
+
+
+@dataclass(slots=True)
+class _SortedOut:
+    """The shards of a group by what becomes of them."""
+
+    loaded: list[ShardCommit] = field(default_factory=list)
+    satisfied: list[ShardCommit] = field(default_factory=list)
+    superseded: list[ShardCommit] = field(default_factory=list)
+    conflicts: list[Window] = field(default_factory=list)
+    replaced: list[Window] = field(default_factory=list)
+
+    def supersede_all(self) -> None:
+        self.superseded, self.loaded, self.replaced = [*self.superseded, *self.loaded], [], []
+
+
+def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
+    found = _SortedOut()
+    taken_until_us: int | None = None
+    for shard in sorted(request.shards, key=lambda one: one.window):
+        met = live.meeting(shard.window)
+        overlaps = taken_until_us is not None and shard.window.start_us < taken_until_us
+        older = any(_is_older(request.definitions, one.definitions) for one in met)
+        if overlaps or not _as_observed(shard, met) or (older and shard.outcome is Outcome.SATISFIED):
+            found.conflicts.append(shard.window)
+            continue
+        taken_until_us = shard.window.end_us
+        if shard.outcome is Outcome.SATISFIED:
+            found.satisfied.append(shard)
+        elif older:
+            found.superseded.append(shard)
+        else:
+            found.loaded.append(shard)
+            found.replaced.extend(one.window for one in met)
+    return found
+
+
+def _as_observed(shard: ShardCommit, met: Sequence[LiveFact]) -> bool:
+    """Tell whether the live ranges that the shard meets are those observed before its input was listed, uncut."""
+    if any(not shard.window.contains(live.window) for live in met):
+        return False
+    return {live.observed for live in met} == shard.result.observed
+
+
+def _is_older(ours: Mapping[str, int], theirs: Mapping[str, int]) -> bool:
+    return any(ours.get(output, 0) < version for output, version in theirs.items() if output in ours)
+
+
+class _LiveIndex:
+    """Live ranges by time. They are disjoint, so that both their starts and their ends ascend."""
+
+    def __init__(self, live: Sequence[LiveFact]) -> None:
+        self._live = sorted(live, key=lambda one: one.observed)
+        self._ends = [one.observed.end_us for one in self._live]
+
+    def meeting(self, window: Window) -> list[LiveFact]:
+        found: list[LiveFact] = []
+        for position in range(bisect.bisect_right(self._ends, window.start_us), len(self._live)):
+            if self._live[position].observed.start_us >= window.end_us:
+                break
+            found.append(self._live[position])
+        return found

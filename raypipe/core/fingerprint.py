@@ -1,0 +1,55 @@
+"""Fingerprints: hashes of what a result was made from, the same in every process and version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from raypipe.core.shard import Observed, OutputStat, Slice
+from raypipe.core.window import Window
+
+_DIGEST_MODULUS = 2**128
+
+
+def fingerprint(value: Any) -> str:
+    """Return a hash of plain values (dicts, lists, text, numbers); the order of dict keys does not matter."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def input_fingerprint(slices: Iterable[Slice]) -> str:
+    """Return the hash of a shard's input.
+
+    A routed slice is identified by the digest of its rows, so that a file replaced with one row changed makes late
+    only the shards whose slice changed. Other slices are identified by the version of their file.
+    """
+    entries = sorted(
+        [one.file.uri, one.digest] if one.digest else [one.file.uri, one.file.size_bytes, one.file.version] for one in slices
+    )
+    return fingerprint(entries)
+
+
+def output_fingerprint(outputs: Mapping[str, OutputStat]) -> str:
+    """Return the hash of all contributions of a shard: rows and multiset digest of each table."""
+    return fingerprint({table: [stat.rows, stat.digest] for table, stat in outputs.items()})
+
+
+def commit_id(run_id: str, shards: Iterable[tuple[Window, str, str, frozenset[Observed]]]) -> str:
+    """Return the identity of a commit: run, ranges, outcomes, output fingerprints and observed, without the epoch."""
+    parts = [
+        [window.start_us, window.end_us, outcome, output_fp, sorted([o.start_us, o.end_us, o.seq] for o in observed)]
+        for window, outcome, output_fp, observed in shards
+    ]
+    return fingerprint([run_id, sorted(parts)])
+
+
+def combine_digests(digests: Sequence[str]) -> str:
+    """Return the multiset digest of the union of rows: the sum of the digests mod 2**128, in hex."""
+    return digest_hex(sum(int(one, 16) for one in digests))
+
+
+def digest_hex(total: int) -> str:
+    """Return a sum of 128-bit row hashes as 32 hex digits, mod 2**128."""
+    return f"{total % _DIGEST_MODULUS:032x}"

@@ -1,0 +1,60 @@
+"""Sets of time as normalised lists of windows: sorted, disjoint, not touching. Union is commutative and idempotent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from raypipe.core.window import Window
+
+Ranges = tuple[Window, ...]
+
+
+def normalise(windows: Iterable[Window]) -> Ranges:
+    """Return the union of windows, those that meet or touch made one."""
+    result: list[Window] = []
+    for window in sorted(windows):
+        if result and window.start_us <= result[-1].end_us:
+            if window.end_us > result[-1].end_us:
+                result[-1] = Window(result[-1].start_us, window.end_us)
+        else:
+            result.append(window)
+    return tuple(result)
+
+
+def subtract(ranges: Sequence[Window], without: Sequence[Window]) -> Ranges:
+    """Return what of normalised `ranges` is not in normalised `without`."""
+    result: list[Window] = []
+    position = 0
+    for window in ranges:
+        start_us = window.start_us
+        while position < len(without) and without[position].end_us <= start_us:
+            position += 1
+        ahead = position
+        while ahead < len(without) and without[ahead].start_us < window.end_us:
+            if without[ahead].start_us > start_us:
+                result.append(Window(start_us, without[ahead].start_us))
+            start_us = max(start_us, without[ahead].end_us)
+            ahead += 1
+        if start_us < window.end_us:
+            result.append(Window(start_us, window.end_us))
+    return tuple(result)
+
+
+def intersect(left: Sequence[Window], right: Sequence[Window]) -> Ranges:
+    """Return what two normalised sets share."""
+    result: list[Window] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        shared = left[i].intersection(right[j])
+        if shared:
+            result.append(shared)
+        if left[i].end_us < right[j].end_us:
+            i += 1
+        else:
+            j += 1
+    return tuple(result)
+
+
+def gaps(ranges: Sequence[Window]) -> Ranges:
+    """Return the holes between the first and the last of normalised ranges."""
+    return tuple(Window(a.end_us, b.start_us) for a, b in zip(ranges, ranges[1:], strict=False))

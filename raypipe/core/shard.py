@@ -1,0 +1,142 @@
+"""What is worked on and what comes of it: inputs, shards, tasks and their results, as plain picklable values."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from raypipe.core.accounts import Accounts
+from raypipe.core.window import Window
+
+
+class Reason(enum.StrEnum):
+    """Why a shard is in a plan."""
+
+    NEW = "new"
+    LATE = "late"
+    STALE = "stale"
+    FAILED = "failed"
+    FORCED = "forced"
+
+
+class Outcome(enum.StrEnum):
+    """What the ledger says of a shard."""
+
+    LOADED = "loaded"
+    EMPTY = "empty"
+    SATISFIED = "satisfied"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Observed:
+    """The identity of one live range as it was seen: a newer commit of the range has another `seq`."""
+
+    start_us: int
+    end_us: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file of the source as it was listed. `version` changes whenever its content may have changed."""
+
+    uri: str
+    size_bytes: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What of one file belongs to one shard.
+
+    `digest` is the digest of the rows in order where the file was routed (then it alone identifies the content),
+    and empty where the file's version does. `parts` are the row groups or slice cells to read, in order;
+    empty means the whole file. `rows` and `size_bytes` are estimates for the plan. `exact` tells that every row of
+    the parts belongs to the shard, so that no filter on time is needed.
+    """
+
+    file: InputFile
+    digest: str = ""
+    parts: tuple[int, ...] = ()
+    rows: int = 0
+    size_bytes: int = 0
+    exact: bool = False
+    untimed: bool = False
+    """The shard also takes the rows of this file that have no readable event time, and its malformed lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One half-open slice of event time to be dispatched, retried and committed as one."""
+
+    index: int
+    window: Window
+    reason: Reason
+    observed: frozenset[Observed]
+    slices: tuple[Slice, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Estimated rows."""
+        return sum(one.rows for one in self.slices)
+
+    @property
+    def size_bytes(self) -> int:
+        """Estimated bytes of input."""
+        return sum(one.size_bytes for one in self.slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one worker does at once: one shard, or several that share input; `attempt` is unique per execution."""
+
+    run_id: str
+    epoch: int
+    number: int
+    attempt: int
+    shards: tuple[Shard, ...]
+
+    @property
+    def attempt_id(self) -> str:
+        """A name for this execution within its run; staged files stand under it."""
+        return f"{self.number:06d}-{self.epoch}-{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStat:
+    """Rows and multiset digest (a sum of 128-bit row hashes mod 2**128, in hex) of one shard's contribution."""
+
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """The manifest of one shard: what was read, what came out, and what became of every row."""
+
+    window: Window
+    observed: frozenset[Observed]
+    slices: tuple[Slice, ...]
+    accounts: Accounts
+    outputs: Mapping[str, OutputStat]
+    filtered: Mapping[str, int] = field(default_factory=dict)
+    """Rows that each named filter, `drop` rule and Python step dropped."""
+    broken: Mapping[str, int] = field(default_factory=dict)
+    """Rows that broke each rule, whatever was done with them (warnings too)."""
+    warnings: tuple[str, ...] = ()
+    event_start_us: int | None = None
+    event_end_us: int | None = None
+    """Earliest and latest event time of the rows read, both inclusive."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFailure:
+    """One shard that cannot be loaded; `error` is for a person, `code` for a script."""
+
+    window: Window
+    code: str
+    error: str
+    retryable: bool = False

@@ -1,0 +1,60 @@
+"""Window: a half-open range of event time in UTC microseconds, the one way that raypipe speaks of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_us(moment: datetime) -> int:
+    """Return the microseconds since 1970 in UTC of an aware datetime."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """Return the aware UTC datetime of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def iso(us: int) -> str:
+    """Return ISO 8601 in UTC ending in `Z`, with fractions only where there are any."""
+    return from_us(us).isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """A half-open range `[start_us, end_us)` of event time, in microseconds since 1970 in UTC; never empty."""
+
+    start_us: int
+    end_us: int
+
+    def __post_init__(self) -> None:
+        if self.start_us >= self.end_us:
+            raise ValueError(f"a window must end after it starts, got [{iso(self.start_us)}, {iso(self.end_us)})")
+
+    def meets(self, other: Window) -> bool:
+        """Tell whether the two share an instant."""
+        return self.start_us < other.end_us and other.start_us < self.end_us
+
+    def contains(self, other: Window) -> bool:
+        """Tell whether the other lies wholly inside."""
+        return self.start_us <= other.start_us and other.end_us <= self.end_us
+
+    def intersection(self, other: Window) -> Window | None:
+        """Return what the two share, or None."""
+        start, end = max(self.start_us, other.start_us), min(self.end_us, other.end_us)
+        return Window(start, end) if start < end else None
+
+    def hull(self, other: Window) -> Window:
+        """Return the smallest window that holds both."""
+        return Window(min(self.start_us, other.start_us), max(self.end_us, other.end_us))
+
+    def __str__(self) -> str:
+        return f"[{iso(self.start_us)}, {iso(self.end_us)})"
+
+    def as_json(self) -> dict[str, str]:
+        """Return `{"start": ..., "end": ...}` in ISO 8601 UTC, as all JSON of the interface."""
+        return {"start": iso(self.start_us), "end": iso(self.end_us)}

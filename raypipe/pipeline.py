@@ -1,0 +1,238 @@
+"""Pipeline: the frozen object that a YAML file becomes and that Python users write; paths in it are absolute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from raypipe.core.calendar import Width
+from raypipe.core.datatype import DataType
+from raypipe.core.retry import Retries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTime:
+    """Where event time stands, where history begins, and how it is cut into shards."""
+
+    column: str
+    """A column of the source, or a path into one (`payload.ts`)."""
+    format: str = "iso"
+    """`iso`, `epoch_s`, `epoch_ms`, `epoch_us` or a strptime pattern; only for text and integers."""
+    zone: str = "UTC"
+    start_us: int
+    end_us: int | None = None
+    shard: Width
+    delay_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvDialect:
+    """How CSV files are written. With `multiline`, values in quotes may hold line breaks."""
+
+    nulls: tuple[str, ...] = ("",)
+    delimiter: str = ","
+    quote: str = '"'
+    header: bool = True
+    encoding: str = "utf-8"
+    multiline: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a contract."""
+
+    type: DataType
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesSource:
+    """Files: Parquet, CSV or JSON Lines, by glob or list."""
+
+    paths: tuple[str, ...]
+    format: Literal["parquet", "csv", "jsonl"]
+    csv: CsvDialect = field(default_factory=CsvDialect)
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    extra_columns: Literal["ignore", "keep", "fail"] = "ignore"
+    on_drift: Literal["fail", "evolve", "quarantine"] = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A condition on one source row, before the steps. A null result passes unless `nulls` is `fail`."""
+
+    name: str
+    expect: str
+    otherwise: Literal["quarantine", "drop", "warn", "fail"] = "quarantine"
+    nulls: Literal["pass", "fail"] = "pass"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A condition on one shard's contribution to a table, before it is visible."""
+
+    table: str
+    expect: str
+    otherwise: Literal["fail", "warn"] = "fail"
+    on_empty: Literal["pass", "check"] = "pass"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxQuarantined:
+    """A shard fails when more rows than both of these are quarantined."""
+
+    share: float = 0.001
+    at_least: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Rules on rows and checks on contributions."""
+
+    max_quarantined: MaxQuarantined | None = None
+    rules: tuple[Rule, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+
+# ---- steps: each is one key of a list item under `transform` ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Keep the rows for which the condition is true."""
+
+    condition: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deduplicate:
+    """Keep one row a key within the shard: the newest by `latest_by`, then by event time, source and position."""
+
+    key: tuple[str, ...]
+    latest_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derive:
+    """Add or replace columns by row expressions, all computed from the rows before the step."""
+
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast:
+    """Change the types of columns; a value that cannot be cast breaks the rule `cast_<column>`."""
+
+    columns: Mapping[str, DataType]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rename:
+    """Rename columns, old name to new."""
+
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillNull:
+    """Put a constant where a column is null."""
+
+    columns: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """Join columns of a reference file whose key is unique. `on` and `columns` map ours to the file's names."""
+
+    path: str
+    on: Mapping[str, str]
+    """Column of the rows -> column of the file."""
+    columns: Mapping[str, str]
+    """New column -> column of the file."""
+    missing: Literal["keep", "quarantine", "fail"] = "keep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonStep:
+    """A function `LazyFrame -> LazyFrame` of a module beside the configuration, row-wise."""
+
+    function: str
+    """`module:function`."""
+    rows: Literal["same", "fewer", "more"] = "same"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """Remove columns."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Select:
+    """Keep these columns, in this order."""
+
+    columns: tuple[str, ...]
+
+
+Step = Filter | Deduplicate | Derive | Cast | Rename | FillNull | Lookup | PythonStep | Drop | Select
+
+
+# ---- outputs, destination, run ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlOutput:
+    """A table of the rows that DuckDB SQL over `rows` yields for each shard."""
+
+    table: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsOutput:
+    """A table of the transformed rows."""
+
+    table: str
+
+
+Output = SqlOutput | RowsOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuckDBDestination:
+    """A DuckDB file; state, staging and locks stand beside it in `<path>.raypipe/`."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How the work is done; nothing here changes what a table holds."""
+
+    executor: Literal["auto", "inline", "ray"] = "auto"
+    address: str | None = None
+    memory_bytes: int = 2 * 1024**3
+    cpus_per_shard: float = 1
+    retries: Retries = field(default_factory=Retries)
+    shard_timeout_s: float = 1800
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """One pipeline: where events come from, how rows are cleaned, which tables come out."""
+
+    name: str
+    description: str = ""
+    time: EventTime
+    source: FilesSource
+    quality: Quality = field(default_factory=Quality)
+    transform: tuple[Step, ...] = ()
+    outputs: tuple[Output, ...]
+    destination: DuckDBDestination
+    run: RunOptions = field(default_factory=RunOptions)
+    folder: Path = Path()
+    """Where relative paths and Python steps are found."""

@@ -1,0 +1,285 @@
+"""Every seam of raypipe on one page: what each side may rely on. Implementations are named in `launch` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from raypipe.core.commit import CommitRequest, Receipt
+from raypipe.core.events import RunEvent
+from raypipe.core.shard import InputFile, ShardFailure, ShardResult, Slice, Task
+from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
+from raypipe.core.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Clock(Protocol):
+    """Time, passed in so that tests can hold it still. No safety rests on it."""
+
+    def now_us(self) -> int:
+        """Return microseconds since 1970 in UTC."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+    def sleep_s(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Observer(Protocol):
+    """Watches a run: progress, log, metrics. It must never fail a run nor slow it noticeably."""
+
+    def on(self, event: RunEvent) -> None:
+        """Take note of an event."""
+        ...
+
+
+# ---- source -----------------------------------------------------------------------------------------------
+
+TIME_COLUMN = "_time"  # int64, event time in microseconds since 1970 UTC; never null in `rows`
+SOURCE_COLUMN = "_source"  # uint32, index of the file in the sorted, distinct URIs of the task's slices
+POSITION_COLUMN = "_position"  # int64, place of the row in its file, from 0 (rows) or 1 (text lines); ascending per file
+RESERVED_COLUMNS = (TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row or line that could not become a typed, placed row; it is accounted to `time_us` or to the untimed shard."""
+
+    uri: str
+    position: int
+    rule: str
+    error: str
+    raw: str
+    time_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBatch:
+    """Rows as read, and what could not be read beside them.
+
+    `rows` holds the source's columns (text sources: as strings, or as parsed JSON values) and the RESERVED_COLUMNS.
+    Batches of a task come ordered by (source, position); a batch is bounded by bytes, never by the file's size.
+    """
+
+    rows: pa.RecordBatch
+    rejects: tuple[Reject, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of the source at one moment, sorted by URI."""
+
+    files: tuple[InputFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileIndex:
+    """What one reading of a file told: opaque to all but the source that made it; JSON-serialisable and picklable."""
+
+    file: InputFile
+    content: Mapping[str, Any]
+    bytes_read: int = 0
+
+
+class Source(Protocol):
+    """Where events come from. Picklable: it travels to workers.
+
+    The order of use is fixed by the protocol: the destination is observed first, then `list`, then `unindexed` +
+    `scan` + `record`, then `slices`, then `read`.
+    """
+
+    def list(self) -> Listing:
+        """List the source now. Cheap: no file is opened."""
+        ...
+
+    def unindexed(self, listing: Listing) -> tuple[InputFile, ...]:
+        """Return the files whose time ranges are not known, or whose routed slices are gone."""
+        ...
+
+    def scan(self, file: InputFile) -> FileIndex:
+        """Read what is needed of a file to place its rows, once; route it into slices where it cannot be sought in.
+
+        Runs on a worker. Raises InputChanged when the file is no longer the one listed, SourceUnreadable when it is
+        truncated or corrupt.
+        """
+        ...
+
+    def record(self, entries: Sequence[FileIndex]) -> None:
+        """Remember what scans told, in the index beside the state. The index is a cache: losing it costs time only."""
+        ...
+
+    def slices(self, listing: Listing, windows: Sequence[Window]) -> Sequence[tuple[Slice, ...]]:
+        """Return for each window, in order, its slices of the listing's files, sorted by URI. All files are indexed."""
+        ...
+
+    def outside(self, listing: Listing) -> int:
+        """Return the rows of the listing that lie outside `[time.start, time.end)` and so belong to no shard."""
+        ...
+
+    def columns(self, listing: Listing) -> Mapping[str, str]:
+        """Return the names and engine types of the source's columns, from a sample; for `check` and `sample`."""
+        ...
+
+    def read(self, windows: Sequence[Window], slices: Sequence[Slice], columns: Sequence[str] | None) -> Iterator[SourceBatch]:
+        """Stream the rows of the windows (ascending, disjoint) from the slices, each file once, in (source, position) order.
+
+        `columns` are those wanted (None: all); more may come. Rows outside all windows do not come. After the last
+        batch the versions of all files were checked again: InputChanged is raised if one changed meanwhile.
+        """
+        ...
+
+
+# ---- work -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What one attempt at a task left: one manifest per shard and the contributions, in memory or in files.
+
+    `tables` maps an output to an Arrow table of all the task's shards (with `_shard`, timestamp[us], the start of the
+    shard that a row belongs to), or is empty when `folder` holds `<table>.parquet` files instead. Quarantined rows
+    stand under the name `_quarantine`. Immutable. `checksums` are sha256 by file name.
+    """
+
+    task: Task
+    results: tuple[ShardResult, ...]
+    failures: tuple[ShardFailure, ...] = ()
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    folder: str | None = None
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+QUARANTINE_TABLE = "_quarantine"
+SHARD_COLUMN = "_shard"
+
+
+class Worker(Protocol):
+    """Does tasks. Picklable; the same code under every executor. Knows nothing of Ray."""
+
+    def run(self, task: Task) -> Staged:
+        """Run the shards of a task. A shard that cannot be loaded is a failure in the result, not an exception."""
+        ...
+
+    def scan(self, file: InputFile) -> FileIndex:
+        """Scan a file for the index (Source.scan)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The end of one piece of submitted work: its value, or the error that it raised."""
+
+    key: object
+    value: object = None
+    error: BaseException | None = None
+
+
+class Executor(Protocol):
+    """Runs work on workers. Gives no safety: work may run twice, or go on after it was given up."""
+
+    @property
+    def slots(self) -> int:
+        """How many tasks may usefully be in flight."""
+        ...
+
+    def submit_task(self, key: object, task: Task) -> None:
+        """Start a task; its Completion carries a Staged."""
+        ...
+
+    def submit_scan(self, key: object, file: InputFile) -> None:
+        """Start a scan; its Completion carries a FileIndex."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[Completion]:
+        """Return what has ended; empty when nothing did within the time. Never raises for a piece of work."""
+        ...
+
+    def close(self, *, at_once: bool) -> None:
+        """Give up what is in flight and free all that was started."""
+        ...
+
+
+# ---- destination ------------------------------------------------------------------------------------------
+
+
+class Destination(Protocol):
+    """Where tables, ledger and watermark live together, changed in one transaction. All methods open, act and close."""
+
+    def snapshot(self) -> Snapshot:
+        """Read state in one transaction. An untouched destination gives the empty snapshot and stays untouched."""
+        ...
+
+    def open_run(self, opening: RunOpening) -> OpenedRun:
+        """Create the run or take it over (epoch + 1); number the definitions; claim the tables for the pipeline.
+
+        Raises RunIsAlive, UsageError for a table that raypipe did not create or another pipeline's, StateFormat.
+        """
+        ...
+
+    def commit(self, request: CommitRequest, staged: Sequence[Staged]) -> Receipt:
+        """Commit a group of shards in one transaction (protocol.md, section 5).
+
+        Raises Fenced; CommitUnknown when the outcome is not known (the caller asks again with the same request: the
+        ledger answers `Already`); DestinationBusy when the destination could not be opened.
+        """
+        ...
+
+    def heartbeat(self, run_id: str, epoch: int) -> None:
+        """Say that the run's owner is alive. Raises Fenced."""
+        ...
+
+    def record_failures(self, run_id: str, epoch: int, failures: Sequence[ShardFailure]) -> None:
+        """Remember failed shards, fenced, so that the next plan and `status` name them."""
+        ...
+
+    def close_run(self, run_id: str, epoch: int, state: RunState) -> None:
+        """End a run and raise its epoch: nothing of it commits afterwards. Raises Fenced."""
+        ...
+
+    def cancel(self, run_id: str | None) -> tuple[str, ...]:
+        """Cancel one open run, or all of the pipeline, whoever owns it; return the runs cancelled."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of `verify`."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Inspector(Protocol):
+    """Read-only questions of people to a destination: `status`, `quarantine`, `verify`."""
+
+    def table_rows(self) -> Mapping[str, int]:
+        """Return the number of rows of each output table that exists."""
+        ...
+
+    def quarantine_counts(self) -> Sequence[Mapping[str, Any]]:
+        """Return rule, rows, first and last shard of what is in quarantine, most first."""
+        ...
+
+    def quarantine_rows(self, *, rule: str | None, window: Window | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return quarantined rows: shard, source, position, rule, error, raw, run."""
+        ...
+
+    def ledger(self, *, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the newest ledger entries."""
+        ...
+
+    def verify(self) -> Sequence[Check]:
+        """Prove the destination: accounts, digests, coverage and ledger laws."""
+        ...
+
+
+FailpointHook = Callable[[str], None]
+Rows = Iterable[Mapping[str, Any]]
