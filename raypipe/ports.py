@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from raypipe.core.commit import CommitRequest, Receipt
 from raypipe.core.events import RunEvent
-from raypipe.core.shard import InputFile, ShardFailure, ShardResult, Slice, Task
+from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Slice, Task
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.core.window import Window
 
@@ -38,6 +38,14 @@ class Observer(Protocol):
     def on(self, event: RunEvent) -> None:
         """Take note of an event."""
         ...
+
+
+class StopFlag:
+    """How a run is told to stop, from any thread: `signal` is None, `SIGINT` or `SIGTERM`; `at_once` after the second."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+        self.at_once = False
 
 
 # ---- source -----------------------------------------------------------------------------------------------
@@ -158,6 +166,27 @@ class Staged:
 
 QUARANTINE_TABLE = "_quarantine"
 SHARD_COLUMN = "_shard"
+
+
+class StageStore(Protocol):
+    """Where attempts leave files. What no live run refers to may be collected; nothing else rests on it."""
+
+    def adopt(
+        self, shards: Sequence[Shard], fingerprints: Mapping[str, str], run_id: str, epoch: int
+    ) -> tuple[Sequence[Staged], Sequence[Shard]]:
+        """Take over staged work of earlier runs whose definitions, input and observed ranges still match.
+
+        Files are linked or copied under this run first. Returns the adopted work and the shards that are left to do.
+        """
+        ...
+
+    def release(self, staged: Staged) -> None:
+        """Remove the files of an attempt whose shards are committed."""
+        ...
+
+    def collect(self, open_runs: frozenset[str]) -> tuple[int, int]:
+        """Remove what runs other than these staged; return folders and bytes removed."""
+        ...
 
 
 class Worker(Protocol):

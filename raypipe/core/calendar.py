@@ -61,7 +61,7 @@ class Calendar:
         if fixed is not None:
             return self.start_us + index * self.width.count * fixed
         local = from_us(self.start_us).astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
-        return to_us(_localise(_advance(local, self.width, index), ZoneInfo(self.zone)))
+        return to_us(localise(_advance(local, self.width, index), ZoneInfo(self.zone)))
 
     def index_of(self, instant_us: int) -> int:
         """Return the index of the cell that holds an instant."""
@@ -84,8 +84,18 @@ def _advance(local: datetime, width: Width, index: int) -> datetime:
     return local + timedelta(days=index * width.count * (7 if width.unit == "w" else 1))
 
 
-def _localise(local: datetime, zone: ZoneInfo) -> datetime:
+def localise(local: datetime, zone: ZoneInfo) -> datetime:
     """Return the instant of a wall-clock time: the first where it occurs twice, the end of the gap where it never does."""
-    first = local.replace(tzinfo=zone, fold=0)
-    back = from_us(to_us(first)).astimezone(zone).replace(tzinfo=None)
-    return first if back == local else local.replace(tzinfo=zone, fold=1).astimezone(zone)
+    first, second = local.replace(tzinfo=zone, fold=0), local.replace(tzinfo=zone, fold=1)
+    before, after = first.utcoffset() or timedelta(), second.utcoffset() or timedelta()
+    if after <= before:
+        return first
+    # In a gap the old offset leads to an instant behind the change of clocks, the new one to an instant before it.
+    early_us, late_us = to_us(second), to_us(first)
+    while late_us - early_us > 1:
+        middle_us = (early_us + late_us) // 2
+        if from_us(middle_us).astimezone(zone).utcoffset() == after:
+            late_us = middle_us
+        else:
+            early_us = middle_us
+    return from_us(late_us).astimezone(zone)

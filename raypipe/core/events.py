@@ -38,19 +38,6 @@ class FileScanned:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """Shards were planned (again, after a conflict or a changed input: `again`)."""
-
-    shards: tuple[Shard, ...]
-    satisfied: tuple[Shard, ...] = ()
-    """Shards that another run did meanwhile; only the ledger is told."""
-    failures: tuple[ShardFailure, ...] = ()
-    """Shards that cannot be worked on: their input shrank, or could not be read for the index."""
-    again: bool = False
-    outside: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class TaskStarted:
     """A task was handed to a worker."""
 
@@ -64,7 +51,21 @@ class TaskEnded:
     task: Task
     results: tuple[ShardResult, ...]
     failures: tuple[ShardFailure, ...]
-    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Shards were planned (again, after a conflict or a changed input: `again`)."""
+
+    shards: tuple[Shard, ...]
+    satisfied: tuple[Shard, ...] = ()
+    """Shards that another run did meanwhile; only the ledger is told."""
+    failures: tuple[ShardFailure, ...] = ()
+    """Shards that cannot be worked on: their input shrank, or could not be read for the index."""
+    adopted: tuple[TaskEnded, ...] = ()
+    """Work that an earlier run left staged and that is still right."""
+    again: bool = False
+    outside: int = 0
 
 
 @dataclass(frozen=True, slots=True)

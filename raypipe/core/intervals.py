@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from raypipe.core.window import Window
@@ -57,4 +58,4 @@ def intersect(left: Sequence[Window], right: Sequence[Window]) -> Ranges:
 
 def gaps(ranges: Sequence[Window]) -> Ranges:
     """Return the holes between the first and the last of normalised ranges."""
-    return tuple(Window(a.end_us, b.start_us) for a, b in zip(ranges, ranges[1:], strict=False))
+    return tuple(Window(a.end_us, b.start_us) for a, b in itertools.pairwise(ranges))

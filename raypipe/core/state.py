@@ -41,6 +41,8 @@ class LiveRange:
     input_fp: str
     output_fp: str
     rows: int
+    files: int = 0
+    """Slices that the contribution was made from: fewer of them now means that the source shrank."""
 
     @property
     def observed(self) -> Observed:

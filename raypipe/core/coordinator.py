@@ -1,0 +1,309 @@
+"""Coordinator: the state of one run in its owner's memory. Facts go in as events, decisions come out as commands.
+
+It does no input or output and has no clock: the simulation drives the same object as the driver does. Losing it
+loses nothing that is committed; safety is the destination's (core/commit.py), this is order and progress.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from raypipe.core import events as ev
+from raypipe.core.accounts import Accounts, total
+from raypipe.core.commands import Command, Commit, Dispatch, Finish, RecordFailures, Replan
+from raypipe.core.commit import CommitRequest, Receipt, ShardCommit
+from raypipe.core.fingerprint import commit_id, input_fingerprint, output_fingerprint
+from raypipe.core.grouping import TaskLimits, group_shards
+from raypipe.core.retry import Retries
+from raypipe.core.shard import Outcome, Reason, Shard, ShardFailure, ShardResult, Task
+from raypipe.core.state import OpenedRun
+from raypipe.core.window import Window
+
+COMMIT_SHARDS = 500  # a commit costs some 40 ms whatever it holds: this many shards make that nothing
+COMMIT_INTERVAL_S = 1.0  # what is finished becomes visible, and safe from a crash, within about this time
+BUFFERED_ROWS_MAX = 1_000_000  # contributions waiting in memory are committed at this size
+CONFLICTS_MAX = 10  # a shard that loses so often is not making progress: it fails, and says so
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """Finished shards that wait for their commit."""
+
+    shards: list[tuple[ShardResult, str, Outcome]] = field(default_factory=list)
+    since_s: float | None = None
+    rows: int = 0
+
+    def add(self, result: ShardResult, attempt_id: str, outcome: Outcome, now_s: float) -> None:
+        self.shards.append((result, attempt_id, outcome))
+        self.rows += sum(stat.rows for stat in result.outputs.values())
+        self.since_s = now_s if self.since_s is None else self.since_s
+
+    def take(self) -> list[tuple[ShardResult, str, Outcome]]:
+        taken, self.shards, self.since_s, self.rows = self.shards, [], None, 0
+        return taken
+
+
+class Coordinator:
+    """Decides what a run does next. One instance per run and owner; not thread-safe."""
+
+    def __init__(self, run: OpenedRun, limits: TaskLimits, retries: Retries, *, atomic: bool) -> None:
+        self._run = run
+        self._limits = limits
+        self._retries = retries
+        self._atomic = atomic
+        self._queue: deque[tuple[Shard, ...]] = deque()
+        self._in_flight: dict[str, Task] = {}
+        self._waiting: list[tuple[float, tuple[Shard, ...]]] = []
+        self._buffer = _Buffer()
+        self._replanning: list[Window] = []
+        self._planning = False
+        self._committing = False
+        self._reasons: dict[Window, Reason] = {}
+        self._failures: dict[Window, ShardFailure] = {}
+        self._unrecorded: list[ShardFailure] = []
+        self._attempts: dict[Window, int] = {}
+        self._conflicts: dict[Window, int] = {}
+        self._outcomes: dict[Window, Outcome] = {}
+        self._accounts: list[Accounts] = []
+        self._tasks = 0
+        self._stopping: str | None = None
+        self._finished = False
+
+    # ---- facts ------------------------------------------------------------------------------------------
+
+    def handle(self, event: ev.RunEvent, now_s: float) -> list[Command]:
+        """Take in what happened and return what to do, in order."""
+        match event:
+            case ev.Planned():
+                self._planned(event, now_s)
+            case ev.TaskEnded():
+                self._task_ended(event, now_s)
+            case ev.TaskFailed():
+                self._task_failed(event, now_s)
+            case ev.GroupCommitted():
+                self._committed(event.receipt, event.results)
+            case ev.StopAsked():
+                self._stopping = event.signal
+            case ev.RetryDue() | ev.RunOpened() | ev.ScanStarted() | ev.FileScanned() | ev.TaskStarted():
+                pass
+            case ev.Warned() | ev.RunClosed():
+                pass
+            case _:
+                assert_never(event)
+        return self.decide(now_s)
+
+    def _planned(self, event: ev.Planned, now_s: float) -> None:
+        self._planning = False
+        for failure in event.failures:
+            self._fail(failure)
+        for shard in event.satisfied:
+            result = ShardResult(shard.window, shard.observed, shard.slices, Accounts(), {})
+            self._buffer.add(result, "", Outcome.SATISFIED, now_s)
+        for shard in (*event.shards, *event.satisfied):
+            self._reasons[shard.window] = shard.reason
+        for ended in event.adopted:
+            self._reasons.update({shard.window: shard.reason for shard in ended.task.shards})
+            self._task_ended(ended, now_s)
+        self._queue.extend(group_shards(event.shards, self._limits))
+
+    def _task_ended(self, event: ev.TaskEnded, now_s: float) -> None:
+        self._in_flight.pop(event.task.attempt_id, None)
+        for result in event.results:
+            outcome = Outcome.LOADED if result.accounts.read else Outcome.EMPTY
+            self._buffer.add(result, event.task.attempt_id, outcome, now_s)
+        by_window = {shard.window: shard for shard in event.task.shards}
+        for failure in event.failures:
+            if failure.retryable:
+                self._try_again((by_window[failure.window],), failure.code, failure.error, now_s)
+            else:
+                self._fail(failure)
+
+    def _task_failed(self, event: ev.TaskFailed, now_s: float) -> None:
+        self._in_flight.pop(event.task.attempt_id, None)
+        if event.relist:
+            self._plan_again([shard.window for shard in event.task.shards], event.code, event.error)
+            return
+        shards = event.task.shards
+        # Never the same way again: a group is halved, so that one shard cannot take its neighbours down.
+        half = len(shards) // 2
+        for part in (shards[:half], shards[half:]):
+            if part:
+                self._try_again(part, event.code, event.error, now_s)
+
+    def _try_again(self, shards: tuple[Shard, ...], code: str, error: str, now_s: float) -> None:
+        failures = max(self._attempts.get(shard.window, 0) for shard in shards) + 1
+        for shard in shards:
+            self._attempts[shard.window] = failures
+        # A group is still being narrowed down: only attempts at a single shard are counted against it.
+        wait_s = self._retries.wait_s(failures) if len(shards) == 1 else 0.0
+        if wait_s is None:
+            self._fail(ShardFailure(shards[0].window, code, f"{error} (after {failures} attempts)"))
+        else:
+            self._waiting.append((now_s + wait_s, shards))
+
+    def _plan_again(self, windows: Iterable[Window], code: str, error: str) -> None:
+        for window in windows:
+            self._conflicts[window] = self._conflicts.get(window, 0) + 1
+            if self._conflicts[window] > CONFLICTS_MAX:
+                self._fail(ShardFailure(window, code, f"{error} (it happened {CONFLICTS_MAX} times)"))
+            else:
+                self._replanning.append(window)
+
+    def _fail(self, failure: ShardFailure) -> None:
+        self._failures[failure.window] = failure
+        self._unrecorded.append(failure)
+
+    def _committed(self, receipt: Receipt, results: Sequence[ShardResult]) -> None:
+        self._committing = False
+        by_window = {result.window: result for result in results}
+        for window, outcome in receipt.outcomes.items():
+            self._outcomes[window] = outcome
+            self._failures.pop(window, None)
+            if window in by_window and outcome in (Outcome.LOADED, Outcome.EMPTY):
+                self._accounts.append(by_window[window].accounts)
+        if self._atomic and receipt.conflicts:
+            for result in results:
+                if result.window not in receipt.outcomes:
+                    self._plan_again([result.window], "conflict", "another run committed this range")
+            return
+        self._plan_again(receipt.conflicts, "conflict", "another run keeps committing this range")
+
+    # ---- decisions --------------------------------------------------------------------------------------
+
+    def decide(self, now_s: float) -> list[Command]:
+        """Return what to do now; asked again whenever time has passed."""
+        if self._finished:
+            return []
+        commands: list[Command] = []
+        if self._unrecorded:
+            commands.append(RecordFailures(tuple(self._unrecorded)))
+            self._unrecorded = []
+        if not self._giving_up:
+            commands.extend(self._dispatches(now_s))
+        if self._commit_due(now_s):
+            commands.append(self._commit())
+        if self._replanning and not self._giving_up:
+            commands.append(self._replan())
+        if not commands and self._idle:
+            self._finished = True
+            commands.append(Finish(self._status))
+        return commands
+
+    def _replan(self) -> Replan:
+        command = Replan(tuple(sorted(set(self._replanning))), dict(self._reasons))
+        for window in command.windows:  # what comes back may be wider, or satisfied
+            self._reasons.pop(window, None)
+        self._replanning, self._planning = [], True
+        return command
+
+    @property
+    def _giving_up(self) -> bool:
+        """No new work: a person said stop, or an atomic backfill can no longer succeed."""
+        return self._stopping is not None or (self._atomic and bool(self._failures))
+
+    def _dispatches(self, now_s: float) -> Iterable[Dispatch]:
+        due = [shards for at_s, shards in self._waiting if at_s <= now_s]
+        self._waiting = [one for one in self._waiting if one[0] > now_s]
+        self._queue.extendleft(reversed(due))
+        while self._queue and len(self._in_flight) < self._limits.slots:
+            shards = self._queue.popleft()
+            self._tasks += 1
+            task = Task(self._run.run_id, self._run.epoch, self._tasks, self._attempts.get(shards[0].window, 0), shards)
+            self._in_flight[task.attempt_id] = task
+            yield Dispatch(task)
+
+    def _commit_due(self, now_s: float) -> bool:
+        if not self._buffer.shards or self._committing:
+            return False
+        if self._atomic:
+            return self._nothing_left and not self._failures and self._stopping is None
+        since_s = now_s if self._buffer.since_s is None else self._buffer.since_s
+        full = len(self._buffer.shards) >= COMMIT_SHARDS or self._buffer.rows >= BUFFERED_ROWS_MAX
+        return full or now_s - since_s >= COMMIT_INTERVAL_S or self._nothing_left
+
+    @property
+    def _nothing_left(self) -> bool:
+        """Nothing more will be finished, so that there is nothing to wait for with a commit."""
+        if self._giving_up:
+            return not self._in_flight
+        return not (self._in_flight or self._queue or self._waiting or self._replanning or self._planning)
+
+    @property
+    def _idle(self) -> bool:
+        return self._nothing_left and not self._committing and (not self._buffer.shards or self._atomic)
+
+    def _commit(self) -> Commit:
+        taken = self._buffer.take()
+        self._committing = True
+        shards = tuple(
+            ShardCommit(result, outcome, attempt_id, input_fingerprint(result.slices)) for result, attempt_id, outcome in taken
+        )
+        identity = commit_id(
+            self._run.run_id,
+            ((one.window, one.outcome.value, output_fingerprint(one.result.outputs), one.result.observed) for one in shards),
+        )
+        request = CommitRequest(
+            run_id=self._run.run_id, epoch=self._run.epoch, commit_id=identity, shards=shards,
+            definitions=self._run.definitions, atomic=self._atomic,
+        )  # fmt: skip
+        return Commit(request, tuple(dict.fromkeys(attempt_id for _, attempt_id, _ in taken if attempt_id)))
+
+    def abandon(self) -> None:
+        """Forget what is in flight: its workers were told to stop, or are not waited for any longer."""
+        for task in self._in_flight.values():
+            self._queue.append(task.shards)
+        self._in_flight = {}
+
+    # ---- what people ask --------------------------------------------------------------------------------
+
+    @property
+    def _status(self) -> str:
+        if self._stopping is not None:
+            return "terminated" if self._stopping == "SIGTERM" else "interrupted"
+        return "failed" if self._failures else "done"
+
+    @property
+    def next_s(self) -> float | None:
+        """When `decide` has something to do by itself: a wait ends or a commit is due."""
+        times = [at_s for at_s, _ in self._waiting]
+        if self._buffer.shards and not self._atomic and self._buffer.since_s is not None:
+            times.append(self._buffer.since_s + COMMIT_INTERVAL_S)
+        return min(times, default=None)
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks handed out and not back."""
+        return len(self._in_flight)
+
+    @property
+    def failures(self) -> tuple[ShardFailure, ...]:
+        """Shards that failed for good, in time order."""
+        return tuple(self._failures[window] for window in sorted(self._failures))
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Planned, committed, failed, skipped."""
+        planned = set(self._reasons) | set(self._failures)
+        committed = sum(outcome in (Outcome.LOADED, Outcome.EMPTY) for outcome in self._outcomes.values())
+        failed = len(self._failures)
+        return len(planned), committed, failed, max(0, len(planned) - committed - failed)
+
+    @property
+    def rows(self) -> Accounts:
+        """Accounts of what this run committed."""
+        return total(self._accounts)
+
+    def story(self, window: Window) -> str:
+        """Tell in one line what became of a shard so far, for a person who looks into a run."""
+        if window in self._failures:
+            return f"{window}: failed: {self._failures[window].error}"
+        if window in self._outcomes:
+            return f"{window}: {self._outcomes[window]}"
+        if any(window == shard.window for task in self._in_flight.values() for shard in task.shards):
+            return f"{window}: being worked on, attempt {self._attempts.get(window, 0) + 1}"
+        if any(window == result.window for result, _, _ in self._buffer.shards):
+            return f"{window}: finished, waits for its commit"
+        return f"{window}: waits"

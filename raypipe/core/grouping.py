@@ -1,0 +1,38 @@
+"""Which shards one worker does at once: small neighbours together, since each task has a fixed cost; large ones alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from raypipe.core.shard import Shard
+
+ROWS_MIN = 20_000  # below this a task costs more to start than to do
+ROWS_MAX = 500_000  # above this a task gains nothing from more rows, and a retry loses more
+SHARDS_MAX = 2_000  # bounds the size of one task's description and of its manifests
+TASKS_PER_SLOT = 4  # enough tasks that the last ones leave no worker idle for long
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLimits:
+    """How much one task may hold: `size_bytes` of input follow from the memory of a task."""
+
+    slots: int
+    size_bytes: int
+
+
+def group_shards(shards: Sequence[Shard], limits: TaskLimits) -> Iterator[tuple[Shard, ...]]:
+    """Yield groups of neighbouring shards, in order. A shard that is over the limits by itself stands alone."""
+    rows_max = min(ROWS_MAX, max(ROWS_MIN, sum(one.rows for one in shards) // (limits.slots * TASKS_PER_SLOT)))
+    group: list[Shard] = []
+    rows = size_bytes = 0
+    for shard in shards:
+        full = rows + shard.rows > rows_max or size_bytes + shard.size_bytes > limits.size_bytes or len(group) >= SHARDS_MAX
+        if group and full:
+            yield tuple(group)
+            group, rows, size_bytes = [], 0, 0
+        group.append(shard)
+        rows += shard.rows
+        size_bytes += shard.size_bytes
+    if group:
+        yield tuple(group)

@@ -1,0 +1,105 @@
+"""Batches: rows of a task on their way, with where each came from and which shard it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from raypipe.core.window import Window, iso
+from raypipe.errors import AccountsDontBalance
+from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, SOURCE_COLUMN, TIME_COLUMN, Reject, SourceBatch
+
+SHARD_INDEX = "_shard_index"  # uint32, place of the row's shard in the task
+ROW_COLUMN = "_row"  # uint32, place of the row in its batch as read
+RAW_COLUMN = "_raw"  # the source row as JSON text, only where the batch as read does not outlive a step
+PLACEMENT = (SHARD_INDEX, TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN, ROW_COLUMN)
+HIDDEN = frozenset((*PLACEMENT, RAW_COLUMN))
+
+BATCH_ROWS = 131_072  # smaller ones cost Python's overhead per batch, larger ones gain nothing (performance.md, 5)
+BATCH_SHARE = 16  # a batch takes at most this part of the task's memory: several stages hold one at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows: the user's columns beside PLACEMENT. `source` holds the columns as read, in the order of ROW_COLUMN."""
+
+    frame: pl.DataFrame
+    source: pl.DataFrame | None = None
+
+    def with_frame(self, frame: pl.DataFrame) -> Batch:
+        """Return the batch with other rows made from these."""
+        return Batch(frame, self.source)
+
+
+def user_columns(frame: pl.DataFrame) -> list[str]:
+    """Return the columns of a frame that are the user's."""
+    return [name for name in frame.columns if name not in HIDDEN]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBatch:
+    """Rows as they came from the source, placed, and what could not be read beside them."""
+
+    batch: Batch
+    rejects: tuple[Reject, ...]
+
+
+def placed_batches(batches: Iterable[SourceBatch], windows: Sequence[Window], memory_bytes: int) -> Iterator[ReadBatch]:
+    """Turn source batches into larger ones in Polars, each row with the place of its shard in `windows`."""
+    for tables, rejects in _gathered(batches, memory_bytes):
+        yield ReadBatch(_placed(_as_frame(tables), windows), rejects)
+
+
+def _gathered(batches: Iterable[SourceBatch], memory_bytes: int) -> Iterator[tuple[list[pa.RecordBatch], tuple[Reject, ...]]]:
+    """Collect neighbours of one schema until they are a batch worth the engines' overhead."""
+    limit_bytes = max(memory_bytes // BATCH_SHARE, 1)
+    held: list[pa.RecordBatch] = []
+    rejects: list[Reject] = []
+    rows = size_bytes = 0
+    for one in batches:
+        if held and (not held[0].schema.equals(one.rows.schema) or rows + one.rows.num_rows > BATCH_ROWS or size_bytes > limit_bytes):
+            yield held, tuple(rejects)
+            held, rejects, rows, size_bytes = [], [], 0, 0
+        held.append(one.rows)
+        rejects.extend(one.rejects)
+        rows += one.rows.num_rows
+        size_bytes += one.rows.nbytes
+    if held:
+        yield held, tuple(rejects)
+
+
+def _as_frame(tables: list[pa.RecordBatch]) -> pl.DataFrame:
+    frame = pl.from_arrow(tables[0] if len(tables) == 1 else pa.Table.from_batches(tables))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _placed(rows: pl.DataFrame, windows: Sequence[Window]) -> Batch:
+    frame = rows.with_columns(
+        shard_indexes(rows[TIME_COLUMN], windows),
+        pl.col(TIME_COLUMN).cast(pl.Int64),
+        pl.col(SOURCE_COLUMN).cast(pl.UInt32),
+        pl.col(POSITION_COLUMN).cast(pl.Int64),
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW_COLUMN),
+    )
+    return Batch(frame, rows.drop(RESERVED_COLUMNS))
+
+
+def shard_indexes(times_us: pl.Series, windows: Sequence[Window]) -> pl.Series:
+    """Return the place of each time's window. Raises AccountsDontBalance for a time that is in none of them."""
+    starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64)
+    if len(windows) == 1:
+        indexes = pl.repeat(0, len(times_us), dtype=pl.UInt32, eager=True)
+        outside = (times_us < windows[0].start_us) | (times_us >= windows[0].end_us)
+    else:
+        found = starts.search_sorted(times_us, side="right").cast(pl.Int64) - 1
+        ends = pl.Series([one.end_us for one in windows], dtype=pl.Int64)
+        outside = (found < 0) | (times_us >= ends.gather(found.clip(0)))
+        indexes = found.clip(0).cast(pl.UInt32)
+    if outside.any():
+        stray = times_us.filter(outside)[0]
+        raise AccountsDontBalance(f"the source gave a row of {iso(stray)}, which is in none of the windows that were asked for")
+    return indexes.alias(SHARD_INDEX)

@@ -1,0 +1,86 @@
+"""Tally: what became of every row of a task, counted per shard as the batches flow."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from raypipe.core.accounts import Accounts
+from raypipe.core.window import Window
+from raypipe.engine.batches import SHARD_INDEX
+from raypipe.ports import TIME_COLUMN
+
+PerShard = Counter[int]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts per shard (by its place in the task). Changed by one thread; a failed shard's counts mean nothing."""
+
+    windows: Sequence[Window]
+    read: PerShard = field(default_factory=Counter)
+    expanded: PerShard = field(default_factory=Counter)
+    loaded: PerShard = field(default_factory=Counter)
+    duplicate: PerShard = field(default_factory=Counter)
+    quarantined: PerShard = field(default_factory=Counter)
+    filtered: dict[str, PerShard] = field(default_factory=lambda: defaultdict(Counter))
+    broken: dict[str, PerShard] = field(default_factory=lambda: defaultdict(Counter))
+    first_us: dict[int, int] = field(default_factory=dict)
+    last_us: dict[int, int] = field(default_factory=dict)
+    warnings: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Code and text of the first failure of a shard."""
+
+    def counts(self, frame: pl.DataFrame) -> Mapping[int, int]:
+        """Return how many rows of a frame each shard has; shards without rows are left out."""
+        if len(self.windows) == 1:
+            return {0: frame.height} if frame.height else {}
+        counted = frame[SHARD_INDEX].value_counts()
+        return dict(zip(counted[SHARD_INDEX].to_list(), counted["count"].to_list(), strict=True))
+
+    def add_read(self, frame: pl.DataFrame) -> None:
+        """Count rows as they came from the source, and their first and last event time."""
+        if frame.is_empty():
+            return
+        times = pl.col(TIME_COLUMN)
+        found = frame.group_by(SHARD_INDEX).agg(pl.len().alias("n"), times.min().alias("first"), times.max().alias("last"))
+        for shard, rows, first, last in found.iter_rows():
+            self.read[shard] += rows
+            self.first_us[shard] = min(first, self.first_us.get(shard, first))
+            self.last_us[shard] = max(last, self.last_us.get(shard, last))
+
+    def fail(self, shard: int, code: str, error: str) -> None:
+        """Give a shard up; the first reason stays."""
+        self.failed.setdefault(shard, (code, error))
+
+    def alive(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of the shards that have not failed."""
+        if not self.failed or frame.is_empty():
+            return frame
+        if len(self.windows) == 1:
+            return frame.clear()
+        return frame.filter(~pl.col(SHARD_INDEX).is_in(list(self.failed)))
+
+    @property
+    def hopeless(self) -> bool:
+        """Tell whether every shard has failed, so that reading on is of no use."""
+        return len(self.failed) == len(self.windows)
+
+    def accounts(self, shard: int) -> Accounts:
+        """Return the accounts of one shard."""
+        return Accounts(
+            read=self.read[shard],
+            expanded=self.expanded[shard],
+            loaded=self.loaded[shard],
+            filtered=sum(counts[shard] for counts in self.filtered.values()),
+            duplicate=self.duplicate[shard],
+            quarantined=self.quarantined[shard],
+        )
+
+
+def named(counts: Mapping[str, PerShard], shard: int) -> dict[str, int]:
+    """Return the counts of one shard by name, without zeros."""
+    return {name: per_shard[shard] for name, per_shard in counts.items() if per_shard[shard]}

@@ -1,0 +1,45 @@
+"""The composition root: what the command line and Python programs call. Only here are implementations named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raypipe.launch.inspect_verbs import check, quarantine_counts, quarantine_rows, schema, status, verify, versions
+from raypipe.launch.maintain_verbs import cancel, gc
+from raypipe.launch.plan_verb import plan
+from raypipe.launch.reports import Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
+from raypipe.launch.run_verb import run
+from raypipe.launch.sample_verb import sample
+from raypipe.pipeline import Pipeline
+from raypipe.ports import StopFlag
+
+
+def load(target: str, *, profile: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
+    """Return the pipeline of a YAML file or `module:attribute`. Raises ConfigurationError with all problems."""
+    from raypipe.config.load import load_pipeline
+
+    return load_pipeline(target, profile=profile, overrides=overrides)
+
+
+__all__ = [
+    "Ask",
+    "CheckReport",
+    "GcReport",
+    "PlanReport",
+    "RunReport",
+    "StatusReport",
+    "StopFlag",
+    "cancel",
+    "check",
+    "gc",
+    "load",
+    "plan",
+    "quarantine_counts",
+    "quarantine_rows",
+    "run",
+    "sample",
+    "schema",
+    "status",
+    "verify",
+    "versions",
+]

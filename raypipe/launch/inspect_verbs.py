@@ -1,0 +1,81 @@
+"""The verbs that look and change nothing: status, verify, quarantine, check, sample, versions, schema."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+from raypipe.core.intervals import gaps
+from raypipe.core.plan import Scope, covered
+from raypipe.core.shard import Reason
+from raypipe.core.window import Window
+from raypipe.launch.parts import Parts
+from raypipe.launch.reports import Ask, CheckReport, StatusReport
+from raypipe.pipeline import Pipeline
+from raypipe.ports import Check
+from raypipe.runtime.system_clock import SystemClock
+
+ENGINES = ("ray", "polars", "duckdb", "pyarrow")
+
+
+def status(pipeline: Pipeline) -> StatusReport:
+    """Tell where a pipeline stands: the ledger against the source and the definition of now."""
+    from raypipe.launch.plan_verb import plan
+
+    report = plan(pipeline, Ask(scope=Scope.DUE))
+    parts = Parts(pipeline, SystemClock())
+    snapshot = report.snapshot
+    done = covered(snapshot, parts.fingerprints)
+    return StatusReport(
+        pipeline=pipeline,
+        snapshot=snapshot,
+        coverage=done,
+        gaps=gaps(done),
+        late=tuple(shard.window for shard in report.plan.shards if shard.reason is Reason.LATE),
+        stale=report.plan.stale,
+        tables=parts.destination.table_rows(),
+        quarantine=parts.destination.quarantine_counts(),
+    )
+
+
+def verify(pipeline: Pipeline) -> Sequence[Check]:
+    """Prove the destination."""
+    return Parts(pipeline, SystemClock()).destination.verify()
+
+
+def quarantine_counts(pipeline: Pipeline) -> Sequence[Mapping[str, Any]]:
+    """Return rule, rows, first and last shard."""
+    return Parts(pipeline, SystemClock()).destination.quarantine_counts()
+
+
+def quarantine_rows(
+    pipeline: Pipeline, *, rule: str | None, shards: tuple[int, int] | None, limit: int
+) -> Sequence[Mapping[str, Any]]:
+    """Return quarantined rows of a rule and a half-open range of shard indices."""
+    parts = Parts(pipeline, SystemClock())
+    window = Window(parts.calendar.boundary(shards[0]), parts.calendar.boundary(shards[1])) if shards else None
+    return parts.destination.quarantine_rows(rule=rule, window=window, limit=limit)
+
+
+def check(pipeline: Pipeline) -> CheckReport:
+    """Validate all that can be without running."""
+    from raypipe.engine.check import check_pipeline
+
+    parts = Parts(pipeline, SystemClock())
+    problems, warnings = check_pipeline(pipeline, parts.source.columns(parts.source.list()))
+    return CheckReport(tuple(problems), tuple(warnings))
+
+
+def versions() -> Mapping[str, str]:
+    """Return the versions of raypipe and its engines, without importing them."""
+    found = {name: metadata.version(name) for name in ("raypipe", *ENGINES)}
+    return {**found, "python": platform.python_version()}
+
+
+def schema() -> Mapping[str, Any]:
+    """Return the JSON Schema of the configuration."""
+    from raypipe.config.schema import json_schema
+
+    return json_schema()

@@ -1,0 +1,117 @@
+"""What a pipeline is made of at run time: the one place that names implementations. Engines are imported late."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raypipe.core.calendar import Calendar
+from raypipe.core.plan import Horizon, horizon
+from raypipe.core.state import Definition
+from raypipe.launch.reports import Ask
+from raypipe.pipeline import Pipeline
+from raypipe.ports import Clock, Source, StageStore, Worker
+
+if TYPE_CHECKING:
+    from raypipe.destinations.duckdb import DuckDBFile
+
+SLICES_IN_MEMORY_SHARE = 4  # a quarter of run.memory may hold slices of files that were read once
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A pipeline with its implementations. Picklable; builds each part when it is first needed."""
+
+    pipeline: Pipeline
+    clock: Clock
+    scratch: str | None = None
+    """A folder for the index instead of the state folder, for verbs that write nothing."""
+
+    @property
+    def state_folder(self) -> str:
+        """The folder beside a local destination that holds index, staging, locks and logs."""
+        return f"{self.pipeline.destination.path}.raypipe"
+
+    @property
+    def stage_folder(self) -> str:
+        """Where attempts of this pipeline leave files."""
+        return str(Path(self.state_folder) / "stage" / self.pipeline.name)
+
+    @property
+    def calendar(self) -> Calendar:
+        """Where shards are cut."""
+        time = self.pipeline.time
+        return Calendar(time.start_us, time.shard, time.zone)
+
+    @property
+    def ready(self) -> Horizon:
+        """What may be worked on now."""
+        time = self.pipeline.time
+        return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us())
+
+    @cached_property
+    def source(self) -> Source:
+        """The source; its index is in the state folder, or in the scratch folder."""
+        from raypipe.sources.files import Files
+
+        folder = self.scratch or str(Path(self.state_folder) / "index" / self.pipeline.name)
+        memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE
+        return Files(self.pipeline.source, self.pipeline.time, self.calendar, folder, memory_bytes)
+
+    @cached_property
+    def destination(self) -> DuckDBFile:
+        """The destination, which answers questions about itself too."""
+        from raypipe.destinations.duckdb import DuckDBFile
+
+        return DuckDBFile(self.pipeline.destination.path, self.pipeline.name, clock=self.clock)
+
+    @cached_property
+    def definitions(self) -> Mapping[str, Definition]:
+        """Today's definition of each output."""
+        from raypipe.engine.definition import definitions
+
+        return definitions(self.pipeline)
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Today's fingerprint of each output."""
+        return {output: one.fingerprint for output, one in self.definitions.items()}
+
+    def worker(self, memory_bytes: int, *, durable: bool) -> Worker:
+        """Return what does tasks within a share of the memory; `durable` leaves all contributions in files."""
+        from raypipe.engine.shard_run import ShardRunner
+
+        return ShardRunner(
+            self.pipeline,
+            self.source,
+            stage_folder=self.stage_folder,
+            memory_bytes=memory_bytes,
+            stage="always" if durable else "never",
+        )
+
+    @property
+    def stages(self) -> StageStore:
+        """Where staged work is found again."""
+        from raypipe.engine.stage_store import StagedFiles
+
+        return StagedFiles(self.stage_folder)
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def asked_window(parts: Parts, ask: Ask) -> tuple[int, int] | None:
+    """Return the bounds that a person asked for, in microseconds; None for all of history."""
+    time, ready = parts.pipeline.time, parts.ready
+    if ask.shards is not None:
+        return ready.calendar.boundary(ask.shards[0]), ready.calendar.boundary(ask.shards[1])
+    if ask.start_us is None and ask.end_us is None:
+        return None
+    end_us = ask.end_us if ask.end_us is not None else (ready.window.end_us if ready.window else time.start_us)
+    return (ask.start_us if ask.start_us is not None else time.start_us), end_us

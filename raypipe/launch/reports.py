@@ -1,0 +1,96 @@
+"""What is asked of raypipe and what it answers, as values: the verbs' arguments and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from raypipe.core.events import RunClosed
+from raypipe.core.plan import Plan, Scope
+from raypipe.core.state import RunKind, Snapshot
+from raypipe.core.window import Window
+from raypipe.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a person asks for: which range of history, why, and where the work is done."""
+
+    kind: RunKind = RunKind.RUN
+    scope: Scope = Scope.DUE
+    start_us: int | None = None
+    end_us: int | None = None
+    shards: tuple[int, int] | None = None
+    """Half-open range of shard indices, counted from `time.start`, instead of times."""
+    publish: Literal["atomic", "shard"] = "shard"
+    executor: Literal["auto", "inline", "ray"] | None = None
+    address: str | None = None
+    accept_shrunk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """What a run would do."""
+
+    pipeline: Pipeline
+    window: Window | None
+    plan: Plan
+    snapshot: Snapshot
+    executor: str
+    """One phrase: `inline, 2 threads`."""
+    estimated_seconds: float | None = None
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """What `status` shows; `late` and `stale` are computed against the source and the definition of now."""
+
+    pipeline: Pipeline
+    snapshot: Snapshot
+    coverage: tuple[Window, ...]
+    gaps: tuple[Window, ...]
+    late: tuple[Window, ...]
+    stale: tuple[tuple[Window, str], ...]
+    tables: Mapping[str, int]
+    quarantine: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How a run ended."""
+
+    pipeline: Pipeline
+    run_id: str
+    executor: str
+    closed: RunClosed
+    quarantine: Sequence[Mapping[str, Any]] = ()
+    """What this run quarantined: rule, rows, an example's error; most first."""
+    filtered: Mapping[str, int] = field(default_factory=dict)
+    tables: Mapping[str, int] = field(default_factory=dict)
+    """Rows of each output table after the run."""
+    bytes_input: int = 0
+    bytes_read: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of interface.md."""
+        return {"done": 0, "failed": 1, "interrupted": 130, "terminated": 143, "cancelled": 3}[self.closed.status]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `check` found."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GcReport:
+    """What `gc` removed."""
+
+    folders: int
+    size_bytes: int

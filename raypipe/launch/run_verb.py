@@ -1,0 +1,150 @@
+"""`run` and `backfill`: build the parts, choose the executor, start the driver, report."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import psutil
+
+from raypipe.core import events as ev
+from raypipe.core.executor_choice import Choice, WorkSize, choose_executor, phrase
+from raypipe.core.state import RunOpening
+from raypipe.core.window import from_us
+from raypipe.errors import FixableError
+from raypipe.launch.inspect_verbs import versions
+from raypipe.launch.parts import Parts, cores
+from raypipe.launch.plan_verb import planner
+from raypipe.launch.reports import Ask, RunReport
+from raypipe.pipeline import Pipeline, PythonStep
+from raypipe.ports import Clock, Observer, StopFlag
+from raypipe.runtime.driver import Driver, DriverSettings
+from raypipe.runtime.inline import InlineExecutor
+from raypipe.runtime.system_clock import SystemClock
+
+ROW_BYTES = 25  # of a source file, to guess rows before anything is read; only the choice of the executor rests on it
+
+
+def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag) -> RunReport:
+    """Run or backfill a pipeline to its end, or until it is stopped."""
+    clock = SystemClock()
+    parts = Parts(pipeline, clock)
+    _require_folder(parts)
+    choice = _choice(parts, ask)
+    tally = _Tally(observer)
+    run_id = new_run_id(clock)
+    if choice.executor == "ray":
+        from raypipe.launch.ray_run import run_on_ray
+
+        closed = run_on_ray(parts, ask, choice, run_id, tally, stop)
+    else:
+        slots = choice.slots + 1  # one more than threads: while one task reads or hands over, the others compute
+        worker = parts.worker(pipeline.run.memory_bytes // slots, durable=False)
+        closed = make_driver(parts, ask, choice, run_id, InlineExecutor(worker, slots), tally, stop).run()
+    return _report(parts, choice, run_id, closed, tally)
+
+
+def make_driver(
+    parts: Parts, ask: Ask, choice: Choice, run_id: str, executor: InlineExecutor, observer: Observer, stop: StopFlag
+) -> Driver:
+    """Build the driver of a run around an executor; the same for every executor."""
+    pipeline = parts.pipeline
+    wanted = planner(parts, ask)
+    settings = DriverSettings(
+        pipeline=pipeline.name,
+        executor=phrase(choice),
+        memory_bytes=pipeline.run.memory_bytes,
+        atomic=ask.publish == "atomic",
+        retries=pipeline.run.retries,
+        task_timeout_s=pipeline.run.shard_timeout_s,
+    )
+    opening = RunOpening(
+        run_id=run_id,
+        kind=ask.kind,
+        window=wanted.window,
+        start_us=pipeline.time.start_us,
+        holder=holder(),
+        definitions=parts.definitions,
+        versions=versions(),
+    )
+    return Driver(settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop)
+
+
+def new_run_id(clock: Clock) -> str:
+    """Return an id that sorts by time and is unique even when two runs start in the same microsecond."""
+    return f"{from_us(clock.now_us()):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def holder() -> str:
+    """Return who owns a run: host, process and its start, so that a dead owner on this host can be told."""
+    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def _require_folder(parts: Parts) -> None:
+    folder = os.path.dirname(parts.pipeline.destination.path) or "."
+    if not os.path.isdir(folder):
+        raise FixableError(f"destination.path: the folder {folder} does not exist: create it, or name another path")
+
+
+def _choice(parts: Parts, ask: Ask) -> Choice:
+    pipeline = parts.pipeline
+    size_bytes = sum(file.size_bytes for file in parts.source.list().files)
+    python_steps = any(isinstance(step, PythonStep) for step in pipeline.transform)
+    size = WorkSize(shards=0, rows=size_bytes // ROW_BYTES, size_bytes=size_bytes, python_steps=python_steps)
+    return choose_executor(
+        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, os.environ, cores(), size
+    )  # fmt: skip
+
+
+@dataclass
+class _Tally:
+    """Adds up what the report needs, and passes every event on."""
+
+    observer: Observer
+    filtered: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    shards: int = 0
+    size_bytes: int = 0
+    bytes_read: int = 0
+    bytes_input: int = 0
+
+    def on(self, event: ev.RunEvent) -> None:
+        """Take note of an event."""
+        match event:
+            case ev.FileScanned(file, bytes_read):
+                self.bytes_read += bytes_read
+                self.bytes_input += file.size_bytes
+            case ev.Planned(shards=shards, again=False):
+                self.shards = len(shards)
+                self.size_bytes = sum(shard.size_bytes for shard in shards)
+            case ev.GroupCommitted(results=results, receipt=receipt):
+                for result in results:
+                    if result.window in receipt.outcomes:
+                        self._add(result.filtered, result.warnings)
+            case _:
+                pass
+        self.observer.on(event)
+
+    def _add(self, filtered: Mapping[str, int], warnings: tuple[str, ...]) -> None:
+        for name, rows in filtered.items():
+            self.filtered[name] = self.filtered.get(name, 0) + rows
+        self.warnings.extend(warnings)
+
+
+def _report(parts: Parts, choice: Choice, run_id: str, closed: ev.RunClosed, tally: _Tally) -> RunReport:
+    worked = closed.planned > 0
+    return RunReport(
+        pipeline=parts.pipeline,
+        run_id=run_id,
+        executor=phrase(choice),
+        closed=closed,
+        quarantine=parts.destination.quarantine_counts(run_id=run_id) if worked and closed.rows.quarantined else (),
+        filtered=tally.filtered,
+        tables=parts.destination.table_rows() if worked else {},
+        bytes_input=tally.bytes_input,
+        bytes_read=tally.bytes_read,
+        warnings=tuple(dict.fromkeys(tally.warnings)),
+    )

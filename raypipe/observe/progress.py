@@ -1,0 +1,162 @@
+"""Progress: how far a run is, while it goes on: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+from raypipe.core.events import Planned, RunClosed, RunEvent, RunOpened, ScanStarted, StopAsked, TaskEnded, TaskFailed, Warned
+from raypipe.core.shard import ShardFailure
+from raypipe.observe.printable import count, duration, escape, size
+from raypipe.observe.tally import Tally
+from raypipe.ports import Clock, Observer
+
+if TYPE_CHECKING:
+    from raypipe.observe.bar import Bar
+
+LINE_INTERVAL_S = 2.0  # a log of a long run stays readable
+NOTES_MAX = 20  # a run of which everything fails must not fill the screen: the summary and the log have the rest
+
+
+def progress(stream: TextIO, clock: Clock, *, terminal: bool) -> Observer:
+    """Return the display of a run's progress that suits the stream."""
+    return OnTerminal(stream, clock) if terminal else AsLines(stream, clock)
+
+
+class AsLines:
+    """Prints a line when something is known, at most one each two seconds; warnings and failures at once."""
+
+    def __init__(self, stream: TextIO, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._tally = Tally()
+        self._notes = Notes(self._print)
+        self._last_s: float | None = None
+
+    def on(self, event: RunEvent) -> None:
+        """Take note of an event."""
+        now_s = self._clock.monotonic_s()
+        self._tally.at(event, now_s)
+        self._notes.on(event)
+        if isinstance(event, RunOpened):
+            self._print(opening(self._tally))
+        elif isinstance(event, ScanStarted):
+            self._print(f"reading {count(event.files, 'file')} ({size(event.size_bytes)}) for the time ranges of their rows")
+        elif self._tally.planned and not isinstance(event, RunClosed | Planned) and self._due(now_s):
+            self._print(status_line(self._tally, now_s))
+
+    def _due(self, now_s: float) -> bool:
+        if self._last_s is None:
+            self._last_s = now_s
+        if now_s - self._last_s < LINE_INTERVAL_S:
+            return False
+        self._last_s = now_s
+        return True
+
+    def _print(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+class OnTerminal:
+    """Shows a bar with shards, rows per second and time left; warnings and failures stand above it."""
+
+    def __init__(self, stream: TextIO, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._tally = Tally()
+        self._bar: Bar | None = None
+        self._notes = Notes(self._above)
+
+    def on(self, event: RunEvent) -> None:
+        """Take note of an event."""
+        now_s = self._clock.monotonic_s()
+        self._tally.at(event, now_s)
+        if isinstance(event, RunClosed):
+            if self._bar is not None:
+                self._bar.stop()
+            return
+        if isinstance(event, ScanStarted) or (isinstance(event, Planned) and self._tally.planned):
+            self._start()
+        if isinstance(event, RunOpened):
+            self._above(opening(self._tally))
+        self._notes.on(event)
+        if self._bar is not None:
+            self._bar.show(self._tally, now_s)
+
+    def close(self) -> None:
+        """Give the terminal back, also after a run that ended by an error."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _start(self) -> None:
+        if self._bar is None:
+            from raypipe.observe.bar import Bar  # rich costs 70 ms: a run with nothing to do needs none of it
+
+            self._bar = Bar(self._stream, self._clock)
+
+    def _above(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.above(text)
+        else:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+
+class Notes:
+    """What a person should read while the run goes on: warnings, failed shards, attempts that are repeated, a stop."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._written = 0
+
+    def on(self, event: RunEvent) -> None:
+        """Write the notes of an event, if it has any."""
+        match event:
+            case Warned():
+                self._note(f"warning: {event.text}")
+            case Planned():
+                self._failures(event.failures)
+            case TaskEnded():
+                self._failures(event.failures)
+                for result in event.results:
+                    for warning in result.warnings:
+                        self._note(f"warning: {result.window}: {warning}")
+            case TaskFailed():
+                first = event.task.shards[0].window
+                others = f" and {count(len(event.task.shards) - 1, 'other shard')}" if len(event.task.shards) > 1 else ""
+                again = "its input changed, reading it again" if event.relist else "trying again"
+                self._note(f"warning: {first}{others}: {event.error}; {again}")
+            case StopAsked():
+                self._write("stopping: no new shards; what is finished is being committed")
+            case _:
+                pass
+
+    def _failures(self, failures: tuple[ShardFailure, ...]) -> None:
+        for one in failures:
+            self._note(f"{'warning' if one.retryable else 'failed'}: {one.window}: {one.error}")
+
+    def _note(self, text: str) -> None:
+        self._written += 1
+        if self._written <= NOTES_MAX:
+            self._write(escape(text, keep_lines=True))
+        elif self._written == NOTES_MAX + 1:
+            self._write("(further warnings and failures are in the log)")
+
+
+def opening(tally: Tally) -> str:
+    """Return the first line of a run: pipeline, shards, how it is done."""
+    return f"{tally.pipeline}: {count(tally.planned, 'shard')}, {tally.executor}"
+
+
+def status_line(tally: Tally, now_s: float) -> str:
+    """Return one line that says how far the run is."""
+    parts = [f"{count(tally.finished)} of {count(tally.planned, 'shard')}"]
+    if tally.failed:
+        parts.append(f"{count(tally.failed)} failed")
+    if tally.rows:
+        parts.append(f"{count(tally.rows, 'row')}, {tally.rows_per_s(now_s):,.0f} rows/s")
+    left_s = tally.left_s(now_s)
+    if left_s is not None and tally.phase == "working":
+        parts.append(f"{duration(left_s)} left")
+    return f"{tally.pipeline}: {tally.phase}: " + ", ".join(parts)

@@ -1,0 +1,61 @@
+"""The inline executor: tasks in threads of this process. The engines release the interpreter lock while they work."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from raypipe.core.shard import InputFile, Task
+from raypipe.ports import Completion, Worker
+
+
+class InlineExecutor:
+    """Runs the work of a `Worker` in threads; implements `ports.Executor`."""
+
+    def __init__(self, worker: Worker, slots: int) -> None:
+        self._worker = worker
+        self._slots = slots
+        self._ended: queue.SimpleQueue[Completion] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="raypipe-task")
+        self._closed = threading.Event()
+
+    @property
+    def slots(self) -> int:
+        """How many tasks may usefully be in flight."""
+        return self._slots
+
+    def submit_task(self, key: object, task: Task) -> None:
+        """Start a task; its Completion carries a Staged."""
+        self._submit(key, lambda: self._worker.run(task))
+
+    def submit_scan(self, key: object, file: InputFile) -> None:
+        """Start a scan; its Completion carries a FileIndex."""
+        self._submit(key, lambda: self._worker.scan(file))
+
+    def _submit(self, key: object, work: Callable[[], object]) -> None:
+        def do() -> None:
+            try:
+                ended = Completion(key, value=work())
+            except BaseException as error:  # an engine's panic is no Exception; the driver decides what it means
+                ended = Completion(key, error=error)
+            if not self._closed.is_set():
+                self._ended.put(ended)
+
+        self._threads.submit(do)
+
+    def wait(self, timeout_s: float) -> list[Completion]:
+        """Return what has ended; empty when nothing did within the time."""
+        try:
+            found = [self._ended.get(timeout=max(0.0, timeout_s))]
+        except queue.Empty:
+            return []
+        while not self._ended.empty():
+            found.append(self._ended.get_nowait())
+        return found
+
+    def close(self, *, at_once: bool) -> None:
+        """Give up what waits; a thread that is inside an engine ends by itself, and its result is dropped."""
+        self._closed.set()
+        self._threads.shutdown(wait=not at_once, cancel_futures=True)
