@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -80,7 +81,8 @@ class Calendar:
 def _advance(local: datetime, width: Width, index: int) -> datetime:
     if width.unit == "mo":
         months = local.year * 12 + local.month - 1 + index * width.count
-        return local.replace(year=months // 12, month=months % 12 + 1)
+        year, month = months // 12, months % 12 + 1
+        return local.replace(year=year, month=month, day=min(local.day, monthrange(year, month)[1]))
     return local + timedelta(days=index * width.count * (7 if width.unit == "w" else 1))
 
 

@@ -134,13 +134,14 @@ class Coordinator:
                 self._try_again(part, event.code, event.error, now_s)
 
     def _try_again(self, shards: tuple[Shard, ...], code: str, error: str, now_s: float) -> None:
-        failures = max(self._attempts.get(shard.window, 0) for shard in shards) + 1
-        for shard in shards:
-            self._attempts[shard.window] = failures
-        # A group is still being narrowed down: only attempts at a single shard are counted against it.
-        wait_s = self._retries.wait_s(failures) if len(shards) == 1 else 0.0
+        if len(shards) > 1:  # still narrowing down: only attempts at a single shard are counted against it
+            self._waiting.append((now_s, shards))
+            return
+        window = shards[0].window
+        failures = self._attempts[window] = self._attempts.get(window, 0) + 1
+        wait_s = self._retries.wait_s(failures)
         if wait_s is None:
-            self._fail(ShardFailure(shards[0].window, code, f"{error} (after {failures} attempts)"))
+            self._fail(ShardFailure(window, code, f"{error} (after {failures} attempts)"))
         else:
             self._waiting.append((now_s + wait_s, shards))
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Destinations: where tables, ledger and watermark live together and change in one transaction."""

@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -84,8 +85,8 @@ def holder() -> str:
 
 
 def _require_folder(parts: Parts) -> None:
-    folder = os.path.dirname(parts.pipeline.destination.path) or "."
-    if not os.path.isdir(folder):
+    folder = Path(parts.pipeline.destination.path).parent
+    if not folder.is_dir():
         raise FixableError(f"destination.path: the folder {folder} does not exist: create it, or name another path")
 
 

@@ -7,7 +7,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from raypipe.observe.printable import count, duration, size
+from raypipe.observe.printable import count, roughly, size
 from raypipe.observe.tally import Tally
 from raypipe.ports import Clock
 
@@ -47,7 +47,7 @@ class Bar:
             parts.append(f"{tally.rows_per_s(now_s):,.0f} rows/s")
         left_s = tally.left_s(now_s)
         if left_s is not None and tally.phase == "working":
-            parts.append(f"{duration(left_s)} left")
+            parts.append(f"{roughly(left_s)} left")
         self._draw(tally.phase, tally.planned, tally.finished + tally.failed, "  ".join(parts))
 
     def _draw(self, phase: str, total: int, done: int, numbers: str) -> None:

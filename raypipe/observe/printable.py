@@ -68,6 +68,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
+def roughly(seconds: float) -> str:
+    """Return an estimate of a duration, in whole seconds: it is no better known than that."""
+    return f"{max(1, round(seconds))} s" if seconds < 60 else duration(seconds)
+
+
 def rate(rows: int, seconds: float) -> str:
     """Return rows a second, or nothing to say when no time has passed."""
     return f"{rows / seconds:,.0f} rows/s" if seconds > 0 else "- rows/s"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from raypipe.core.events import Planned, RunClosed, RunEvent, RunOpened, ScanStarted, StopAsked, TaskEnded, TaskFailed, Warned
 from raypipe.core.shard import ShardFailure
-from raypipe.observe.printable import count, duration, escape, size
+from raypipe.observe.printable import count, escape, roughly, size
 from raypipe.observe.tally import Tally
 from raypipe.ports import Clock, Observer
 
@@ -18,9 +18,29 @@ LINE_INTERVAL_S = 2.0  # a log of a long run stays readable
 NOTES_MAX = 20  # a run of which everything fails must not fill the screen: the summary and the log have the rest
 
 
-def progress(stream: TextIO, clock: Clock, *, terminal: bool) -> Observer:
-    """Return the display of a run's progress that suits the stream."""
+class Display(Observer, Protocol):
+    """An observer with an end."""
+
+    def close(self) -> None:
+        """Give back what was taken, also after a run that ended by an error."""
+        ...
+
+
+def display_on(stream: TextIO, clock: Clock, *, terminal: bool, quiet: bool) -> Display:
+    """Return the display of a run's progress that suits the stream; when quiet, one that shows nothing."""
+    if quiet:
+        return Silent()
     return OnTerminal(stream, clock) if terminal else AsLines(stream, clock)
+
+
+class Silent:
+    """Shows nothing."""
+
+    def on(self, event: RunEvent) -> None:
+        """Take no note of an event."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class AsLines:
@@ -44,6 +64,9 @@ class AsLines:
             self._print(f"reading {count(event.files, 'file')} ({size(event.size_bytes)}) for the time ranges of their rows")
         elif self._tally.planned and not isinstance(event, RunClosed | Planned) and self._due(now_s):
             self._print(status_line(self._tally, now_s))
+
+    def close(self) -> None:
+        """Do nothing: lines need no end."""
 
     def _due(self, now_s: float) -> bool:
         if self._last_s is None:
@@ -158,5 +181,5 @@ def status_line(tally: Tally, now_s: float) -> str:
         parts.append(f"{count(tally.rows, 'row')}, {tally.rows_per_s(now_s):,.0f} rows/s")
     left_s = tally.left_s(now_s)
     if left_s is not None and tally.phase == "working":
-        parts.append(f"{duration(left_s)} left")
+        parts.append(f"{roughly(left_s)} left")
     return f"{tally.pipeline}: {tally.phase}: " + ", ".join(parts)

@@ -1,0 +1,56 @@
+"""The verbs that prove and tidy up: verify, cancel, gc."""
+
+from __future__ import annotations
+
+import click
+
+from raypipe.cli.options import Shared, config_argument, verb
+from raypipe.observe.printable import count, size
+
+
+@verb("verify", example="raypipe verify pipeline.yaml")
+@config_argument
+def verify(shared: Shared, config: str) -> int:
+    """Prove the destination: accounts, digests, coverage, ledger.
+
+    Exit code 1 when something does not hold.
+    """
+    from raypipe import launch
+    from raypipe.cli.json_documents import verify_document
+
+    pipeline = shared.load(config)
+    checks = launch.verify(pipeline)
+    shared.out.document(verify_document(checks))
+    ok = all(one.ok for one in checks)
+    if not shared.out.as_json:
+        from raypipe.cli.tables import verify_table
+
+        shared.out.show(verify_table(checks))
+        shared.out.line(f"{pipeline.name}: {'all of it holds' if ok else 'NOT all of it holds'}")
+    return 0 if ok else 1
+
+
+@verb("cancel", example="raypipe cancel pipeline.yaml")
+@config_argument
+@click.argument("run_id", required=False, metavar="[RUN]", help="The run to stop; all that are open otherwise.")
+def cancel(shared: Shared, config: str, run_id: str | None) -> None:
+    """Stop open runs; nothing of them commits after this returned."""
+    from raypipe import launch
+
+    pipeline = shared.load(config)
+    cancelled = launch.cancel(pipeline, run_id)
+    shared.out.document({"pipeline": pipeline.name, "cancelled": list(cancelled)})
+    shared.out.line(f"{pipeline.name}: " + (f"cancelled {', '.join(cancelled)}" if cancelled else "no run is open"))
+
+
+@verb("gc", example="raypipe gc pipeline.yaml")
+@config_argument
+def gc(shared: Shared, config: str) -> None:
+    """Remove what closed runs staged and no table uses."""
+    from raypipe import launch
+    from raypipe.cli.json_documents import gc_document
+
+    pipeline = shared.load(config)
+    report = launch.gc(pipeline)
+    shared.out.document(gc_document(pipeline.name, report))
+    shared.out.line(f"{pipeline.name}: removed {count(report.folders, 'folder')}, {size(report.size_bytes)}")

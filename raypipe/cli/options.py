@@ -1,0 +1,142 @@
+"""The options that verbs share, and the one way in which a verb is called: load, do, print, exit code."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from raypipe.cli.exits import exit_code_of
+from raypipe.cli.output import Output
+from raypipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from raypipe.pipeline import Pipeline
+
+Verb = Callable[..., int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every verb is told besides its own options."""
+
+    profile: str | None
+    overrides: tuple[str, ...]
+    out: Output
+
+    def load(self, target: str) -> Pipeline:
+        """Return the pipeline that the person named."""
+        from raypipe import launch
+
+        return launch.load(target, profile=self.profile, overrides=self.overrides)
+
+    def command(self, target: str) -> str:
+        """Return the configuration and its options as they are typed, for commands that are suggested."""
+        import shlex
+
+        words = [target]
+        words += ["--profile", self.profile] if self.profile else []
+        for override in self.overrides:
+            words += ["--set", override]
+        return shlex.join(words)
+
+
+CONFIG_HELP = "A YAML file, or module:attribute of a Python pipeline."
+config_argument = click.argument("config", help=CONFIG_HELP)
+
+
+def verb(name: str, *, example: str, configured: bool = True) -> Callable[[Verb], click.Command]:
+    """Make a function a verb: it gets `shared` and its own options; what it raises becomes an exit code and a text."""
+
+    def decorate(function: Verb) -> click.Command:
+        @functools.wraps(function)
+        def call(
+            as_json: bool, verbose: bool, quiet: bool, profile: str | None = None, overrides: tuple[str, ...] = (), **own: Any
+        ) -> None:
+            out = Output(as_json=as_json, verbose=verbose, quiet=quiet)
+            shared = Shared(profile, overrides, out)
+            code = exit_code_of(lambda: function(shared, **own), out)
+            click.get_current_context().exit(code)
+
+        for option in reversed(_options(configured)):
+            call = option(call)
+        return click.command(name, epilog=f"\b\nExample:\n  {example}", no_args_is_help=False)(call)
+
+    return decorate
+
+
+def _options(configured: bool) -> list[Callable[[Any], Any]]:
+    of_configuration = [
+        click.option("--profile", metavar="NAME", help="Merge this profile of the configuration over the rest."),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Change one value of the configuration; repeatable."
+        ),
+    ]
+    return [
+        *(of_configuration if configured else []),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output, all else on standard error."),
+        click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an unexpected error."),
+        click.option("-q", "--quiet", is_flag=True, help="Print nothing but what was asked for, and errors."),
+    ]
+
+
+def window_options(function: Any) -> Any:
+    """Add `--start` and `--end`."""
+    end = click.option("--end", metavar="TIME", help="Up to here, exclusive.")
+    start = click.option("--start", metavar="TIME", help="From here, inclusive: ISO 8601; a date is its first instant in time.zone.")
+    return start(end(function))
+
+
+def executor_options(function: Any) -> Any:
+    """Add `--executor` and `--address`."""
+    address = click.option("--address", metavar="ADDRESS", help="A Ray cluster to do the work on.")
+    executor = click.option("--executor", type=click.Choice(["auto", "inline", "ray"]), help="Where the work is done.")
+    return executor(address(function))
+
+
+def shards_option(text: str) -> Callable[[Any], Any]:
+    """Add `--shards A:B`."""
+    return click.option("--shards", metavar="A:B", type=ShardRange(), help=text)
+
+
+class ShardRange(click.ParamType[tuple[int, int]]):
+    """Two shard indices, half open: `10:17` is the seven shards 10 to 16."""
+
+    name = "A:B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return both indices; fails with what was expected."""
+        if isinstance(value, tuple):
+            return value
+        first, colon, last = str(value).partition(":")
+        digits = all(one.isascii() and one.isdigit() and len(one) <= 9 for one in (first, last))
+        if not colon or not digits:
+            self.fail(f"got {value!r}, expected two shard numbers counted from time.start, such as 10:17 (17 is excluded)", param, ctx)
+        if int(first) >= int(last):
+            self.fail(f"got {value!r}, an empty or inverted range: the second number is excluded, so {first}:{int(first) + 1} is one shard")
+        return int(first), int(last)
+
+
+def instants(pipeline: Pipeline, start: str | None, end: str | None) -> tuple[int | None, int | None]:
+    """Return `--start` and `--end` in microseconds. Raises UsageError for what is no time and for an inverted window."""
+    start_us = instant(pipeline, "--start", start)
+    end_us = instant(pipeline, "--end", end)
+    if start_us is not None and end_us is not None and start_us >= end_us:
+        what = "empty" if start_us == end_us else "inverted"
+        raise UsageError(f"the window is {what}: --start {start} is not before --end {end} (windows are half open: the end is excluded)")
+    return start_us, end_us
+
+
+def instant(pipeline: Pipeline, option: str, text: str | None) -> int | None:
+    """Return one time in microseconds, or None where none was given. Raises UsageError."""
+    if text is None:
+        return None
+    from raypipe.config.instants import parse_instant
+
+    try:
+        return parse_instant(text, pipeline.time.zone)
+    except ValueError as error:
+        raise UsageError(f"{option}: got {text!r}, {error}") from None

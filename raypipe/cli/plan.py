@@ -1,0 +1,76 @@
+"""The verbs that look ahead and write nothing: check, sample, plan."""
+
+from __future__ import annotations
+
+import click
+
+from raypipe.cli.options import Shared, config_argument, executor_options, instant, instants, verb, window_options
+
+SAMPLE_ROWS_MAX = 10_000
+
+
+@verb("check", example="raypipe check pipeline.yaml")
+@config_argument
+def check(shared: Shared, config: str) -> int:
+    """Find all mistakes that can be found without running.
+
+    Looks at the configuration, expressions and SQL, the columns of the source, and the destination. Exit code 2 when there
+    are mistakes.
+    """
+    from raypipe import launch
+    from raypipe.cli.json_documents import check_document
+
+    pipeline = shared.load(config)
+    report = launch.check(pipeline)
+    shared.out.document(check_document(pipeline.name, report))
+    for warning in report.warnings:
+        shared.out.note(f"warning: {warning}")
+    for problem in report.problems:
+        shared.out.note(f"error: {problem}")
+    if not report.problems:
+        shared.out.line(f"{pipeline.name}: no mistakes found")
+    return 2 if report.problems else 0
+
+
+@verb("sample", example="raypipe sample pipeline.yaml --rows 5 --at 2013-07-01")
+@config_argument
+@click.option("--rows", type=click.IntRange(1, SAMPLE_ROWS_MAX), default=20, show_default=True, help="Rows to show of each stage.")
+@click.option("--at", metavar="TIME", help="The shard that holds this time; the first with rows otherwise.")
+def sample(shared: Shared, config: str, rows: int, at: str | None) -> None:
+    """Show one shard's rows after the source, each step and each output; write nothing."""
+    from raypipe import launch
+    from raypipe.cli.json_documents import sample_document
+
+    pipeline = shared.load(config)
+    stages = launch.sample(pipeline, at_us=instant(pipeline, "--at", at), rows=rows)
+    shared.out.document(sample_document(pipeline.name, stages))
+    if not shared.out.as_json:
+        from raypipe.cli.tables import sample_tables
+
+        shared.out.show(sample_tables(stages))
+
+
+@verb("plan", example="raypipe plan pipeline.yaml --start 2013-07-01 --end 2013-08-01")
+@config_argument
+@window_options
+@executor_options
+def plan(shared: Shared, config: str, start: str | None, end: str | None, executor: str | None, address: str | None) -> None:
+    """Show what a run would do: shards, reasons, estimates; write nothing."""
+    from raypipe import launch
+
+    pipeline = shared.load(config)
+    start_us, end_us = instants(pipeline, start, end)
+    show_plan(shared, launch.plan(pipeline, launch.Ask(start_us=start_us, end_us=end_us, executor=executor, address=address)))
+
+
+def show_plan(shared: Shared, report: object) -> None:
+    """Print a plan, for `plan` and for `backfill --dry-run`."""
+    from raypipe.cli.json_documents import plan_document
+    from raypipe.launch import PlanReport
+
+    assert isinstance(report, PlanReport)
+    shared.out.document(plan_document(report))
+    if not shared.out.as_json:
+        from raypipe.cli.tables import plan_table
+
+        shared.out.show(plan_table(report))

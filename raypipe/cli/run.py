@@ -1,0 +1,121 @@
+"""The verbs that do the work: run and backfill."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from raypipe.cli.exits import exit_code_of
+from raypipe.cli.options import (
+    CONFIG_HELP,
+    Shared,
+    config_argument,
+    executor_options,
+    instants,
+    shards_option,
+    verb,
+    window_options,
+)
+from raypipe.cli.run_one import run_one
+from raypipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from raypipe.launch import Ask
+    from raypipe.pipeline import Pipeline
+
+ONE_RANGE = "say which range in exactly one way: --start and --end, --shards A:B, --failed, or --gaps"
+
+
+@verb("run", example="raypipe run pipeline.yaml")
+@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", help=CONFIG_HELP)
+@window_options
+@executor_options
+def run(
+    shared: Shared, configs: tuple[str, ...], start: str | None, end: str | None, executor: str | None, address: str | None
+) -> int:
+    """Do all that is new, late or failed; resume what an earlier run left.
+
+    Several pipelines are run one after the other; the exit code is the worst. Ctrl-C once: no new shards, what is finished is
+    committed, and the next run resumes. Twice: at once.
+    """
+    from raypipe import launch
+
+    work = []
+    for config in configs:  # all are read before the first is run: a mistake in one means that nothing was run
+        pipeline = shared.load(config)
+        start_us, end_us = instants(pipeline, start, end)
+        work.append((config, pipeline, launch.Ask(start_us=start_us, end_us=end_us, executor=executor, address=address)))
+    if len(work) == 1:
+        return run_one(shared, *work[0], launch.StopFlag())
+    return _run_all(shared, work)
+
+
+def _run_all(shared: Shared, work: list[tuple[str, Pipeline, Ask]]) -> int:
+    from raypipe.ports import StopFlag
+
+    stop, worst, gathered = StopFlag(), 0, shared.out.gathering()
+    each = Shared(shared.profile, shared.overrides, gathered)
+    for config, pipeline, ask in work:
+        if stop.signal is None:
+            worst = max(worst, exit_code_of(lambda one=(config, pipeline, ask): run_one(each, *one, stop), gathered))
+    shared.out.document({"runs": gathered.gathered})
+    return worst
+
+
+@verb("backfill", example="raypipe backfill pipeline.yaml --start 2013-07-01 --end 2013-07-08")
+@config_argument
+@window_options
+@shards_option("Shards by number, counted from time.start; B is excluded.")
+@click.option("--failed", is_flag=True, help="The shards that failed.")
+@click.option("--gaps", is_flag=True, help="The holes before the last committed shard.")
+@click.option(
+    "--publish", type=click.Choice(["atomic", "shard"]), default="atomic", show_default=True,
+    help="atomic: readers see all of it or nothing; shard: each shard when it is done.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
+@click.option("--accept-shrunk", is_flag=True, help="Also where the source has fewer files than before: their rows go.")
+@executor_options
+def backfill(
+    shared: Shared,
+    config: str,
+    start: str | None,
+    end: str | None,
+    shards: tuple[int, int] | None,
+    failed: bool,
+    gaps: bool,
+    publish: Literal["atomic", "shard"],
+    dry_run: bool,
+    accept_shrunk: bool,
+    executor: Literal["auto", "inline", "ray"] | None,
+    address: str | None,
+) -> int:
+    """Do a range of history again: the range is replaced, never added to."""
+    from raypipe import launch
+    from raypipe.core.plan import Scope
+    from raypipe.core.state import RunKind
+
+    ways = [start is not None or end is not None, shards is not None, failed, gaps]
+    if sum(ways) != 1:
+        raise UsageError(f"{ONE_RANGE}; got {'none' if not any(ways) else 'several'}")
+    if ways[0] and (start is None or end is None):
+        raise UsageError(f"--{'start' if start is None else 'end'} is missing: {ONE_RANGE}")
+    pipeline = shared.load(config)
+    start_us, end_us = instants(pipeline, start, end)
+    ask = launch.Ask(
+        kind=RunKind.BACKFILL,
+        scope=Scope.FAILED if failed else Scope.GAPS if gaps else Scope.ALL,
+        start_us=start_us,
+        end_us=end_us,
+        shards=shards,
+        publish=publish,
+        executor=executor,
+        address=address,
+        accept_shrunk=accept_shrunk,
+    )
+    if dry_run:
+        from raypipe.cli.plan import show_plan
+
+        show_plan(shared, launch.plan(pipeline, ask))
+        return 0
+    return run_one(shared, config, pipeline, ask, launch.StopFlag())

@@ -1,0 +1,21 @@
+"""The verb `status`."""
+
+from __future__ import annotations
+
+from raypipe.cli.options import Shared, config_argument, verb
+
+
+@verb("status", example="raypipe status pipeline.yaml")
+@config_argument
+def status(shared: Shared, config: str) -> None:
+    """Show watermark, coverage, gaps, row accounts, last runs, and what is late, stale or failed."""
+    from raypipe import launch
+    from raypipe.cli.json_documents import status_document
+    from raypipe.runtime.system_clock import SystemClock
+
+    report = launch.status(shared.load(config))
+    shared.out.document(status_document(report))
+    if not shared.out.as_json:
+        from raypipe.cli.tables import status_tables
+
+        shared.out.show(status_tables(report, SystemClock().now_us()))

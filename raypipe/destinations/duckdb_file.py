@@ -1,0 +1,175 @@
+"""The DuckDB file as a thing that many want: queue for it, open it, close it, and name who holds it.
+
+DuckDB's lock keeps all other processes out while one writes, readers too. So nobody holds the file while computing:
+raypipe's processes queue on a lock file beside it and hold the DuckDB file only while they have that lock. Whoever
+still holds the DuckDB file then is no raypipe, and is named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from raypipe.destinations.holder import describe_process
+from raypipe.errors import CommitUnknown, DestinationBusy, RetryableError, UsageError
+from raypipe.ports import Clock
+
+WRITER_WAIT_S = 60.0  # a raypipe holds the file for about a second; many may queue
+READER_WAIT_S = 10.0  # a person waits for `status`
+STRANGER_WAIT_S = 1.5  # another program is told of within 2 s
+POLL_S = 0.01
+
+_OPTIONS: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "python_enable_replacements": "false",
+}
+_HOLDER_PID = re.compile(r"\(PID (\d+)\)")
+_in_this_process: dict[str, threading.Lock] = {}  # DuckDB shares one instance a process: two configurations would clash
+
+
+@contextlib.contextmanager
+def writing(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the file alone, creating it where it is missing, and close it at the end. Raises DestinationBusy."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with _queue(path, fcntl.LOCK_EX, WRITER_WAIT_S, clock), contextlib.closing(_open(path, False, clock)) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def reading(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an existing file beside other readers, and close it at the end. Raises DestinationBusy."""
+    with _queue(path, fcntl.LOCK_SH, READER_WAIT_S, clock), contextlib.closing(_open(path, True, clock)) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit what the block does, all or nothing.
+
+    An error of COMMIT itself raises CommitUnknown: it may have happened. Errors before it roll back; those of the
+    engine or the disk that may pass come as RetryableError.
+    """
+    connection.begin()
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(duckdb.Error):
+            connection.rollback()
+        if isinstance(error, duckdb.Error | OSError):
+            raise _as_ours(error) from error
+        raise
+    try:
+        connection.commit()
+    except duckdb.Error as error:
+        raise CommitUnknown(f"COMMIT gave an error, so it may or may not have happened: {error}") from error
+
+
+def _as_ours(error: Exception) -> Exception:
+    if isinstance(error, duckdb.TransactionException):
+        return DestinationBusy(f"another connection changed the same rows, nothing was committed: {error}")
+    return RetryableError(f"the destination could not take the change, nothing was committed: {error}")
+
+
+@contextlib.contextmanager
+def _queue(path: str, kind: int, limit_s: float, clock: Clock) -> Iterator[None]:
+    """Wait for the turn of this thread within the process, then of this process among all of raypipe."""
+    real = os.path.realpath(path)
+    mine = _in_this_process.setdefault(real, threading.Lock())
+    if not mine.acquire(timeout=limit_s):
+        raise DestinationBusy(f"{path}: another thread of this process held it for more than {limit_s:.0f} s")
+    try:
+        with _lock_file(real, kind) as descriptor:
+            _acquire(path, descriptor, kind, limit_s, clock)
+            yield
+    finally:
+        mine.release()
+
+
+@contextlib.contextmanager
+def _lock_file(real: str, kind: int) -> Iterator[int | None]:
+    """Open the lock file; readers create nothing, and need no turn where no writer ever was."""
+    folder = Path(real + ".raypipe")
+    if kind == fcntl.LOCK_EX:
+        folder.mkdir(exist_ok=True)
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT if kind == fcntl.LOCK_EX else os.O_RDONLY, 0o644)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(path: str, descriptor: int | None, kind: int, limit_s: float, clock: Clock) -> None:
+    if descriptor is None:
+        return
+    give_up_s = clock.monotonic_s() + limit_s
+    for attempt in range(1_000_000):
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.monotonic_s() > give_up_s:
+                raise DestinationBusy(f"{path}: other raypipe processes held it for more than {limit_s:.0f} s; try again") from None
+            clock.sleep_s(_jittered_s(attempt))
+        else:
+            return
+
+
+def _jittered_s(attempt: int) -> float:
+    """Return a wait that differs by process and attempt, so that those who wait do not march in step."""
+    return POLL_S * (0.5 + (os.getpid() * 7919 + attempt * 104_729) % 1000 / 1000)
+
+
+def _open(path: str, read_only: bool, clock: Clock) -> duckdb.DuckDBPyConnection:
+    give_up_s = clock.monotonic_s() + STRANGER_WAIT_S
+    attempt = 0
+    while True:
+        try:
+            connection = duckdb.connect(path, read_only=read_only, config=_OPTIONS)
+            connection.execute("SET TimeZone = 'UTC'")
+        except duckdb.Error as error:
+            if not _is_held(error):
+                raise _cannot_open(path, error) from error
+            if clock.monotonic_s() > give_up_s:
+                raise DestinationBusy(_held_text(path, str(error))) from error
+        else:
+            return connection
+        attempt += 1
+        clock.sleep_s(_jittered_s(attempt))
+
+
+def _is_held(error: duckdb.Error) -> bool:
+    return "Could not set lock" in str(error) or "different configuration" in str(error)
+
+
+def _held_text(path: str, engine_text: str) -> str:
+    match = _HOLDER_PID.search(engine_text)
+    if match is None:
+        return (
+            f"{path} is open in this process with another configuration (a duckdb.connect of your own?): "
+            f"close that connection, then try again"
+        )
+    return (
+        f"{path} is held by {describe_process(int(match[1]))}, which is no raypipe: DuckDB lets one process in at a time. "
+        f"Close it there, or stop that process, then try again"
+    )
+
+
+def _cannot_open(path: str, error: duckdb.Error) -> Exception:
+    text = str(error)
+    if isinstance(error, duckdb.IOException) and "not a valid DuckDB database file" in text:
+        return UsageError(f"{path} is no DuckDB file: name another path under destination.path, or move that file away")
+    if "newer version of DuckDB" in text or "storage version" in text.lower():
+        return UsageError(f"{path} was written by another version of DuckDB: {text}")
+    return RetryableError(f"{path} cannot be opened: {text}")

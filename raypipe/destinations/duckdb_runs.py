@@ -1,0 +1,193 @@
+"""Opening, holding and ending runs in a DuckDB file: epochs, definitions, and which pipeline owns which table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from raypipe.core.shard import ShardFailure
+from raypipe.core.state import Definition, OpenedRun, RunOpening, RunState
+from raypipe.core.watermark import low_watermark
+from raypipe.core.window import Window
+from raypipe.destinations.duckdb_state import query
+from raypipe.destinations.holder import is_dead
+from raypipe.destinations.sql_statements import statements
+from raypipe.errors import Fenced, RunIsAlive, UsageError
+
+HEARTBEAT_LIMIT_S = 120.0  # a holder elsewhere that was silent for so long may be taken over; a wrong take-over is harmless
+
+_SQL = statements("runs")
+
+
+def open_run(connection: duckdb.DuckDBPyConnection, pipeline: str, opening: RunOpening, now_us: int) -> OpenedRun:
+    """Do all that `Destination.open_run` promises, inside the caller's transaction."""
+    values = {"pipeline": pipeline, "run": opening.run_id, "start": opening.start_us, "now": now_us}
+    query(connection, _SQL["add_pipeline"], values)
+    query(connection, _SQL["set_start"], values)
+    _claim_tables(connection, pipeline, opening.definitions)
+    versions = {
+        output: _number(connection, {**values, "output": output}, definition) for output, definition in opening.definitions.items()
+    }
+    epoch = _create_or_take_over(connection, {**values, **_columns(opening, versions)}, opening)
+    closed = _close_others(connection, values, versions)
+    set_watermark(connection, pipeline, versions)
+    return OpenedRun(opening.run_id, epoch, versions, closed)
+
+
+def beat(connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str, epoch: int, now_us: int) -> bool:
+    """Write the heartbeat if the epoch still stands: the fence of every change. False means fenced."""
+    return bool(query(connection, _SQL["beat"], {"pipeline": pipeline, "run": run_id, "epoch": epoch, "now": now_us}))
+
+
+def fenced(run_id: str, epoch: int) -> Fenced:
+    """Return the error of an owner that is one no more."""
+    return Fenced(f"run {run_id}, epoch {epoch}: it was taken over, cancelled or closed; nothing of this process commits any more")
+
+
+def record_failures(
+    connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str, failures: Sequence[ShardFailure], now_us: int
+) -> None:
+    """Remember failed shards, after the fence, inside the caller's transaction."""
+    for failure in failures:
+        values = {
+            "pipeline": pipeline, "run": run_id, "now": now_us, "lo": failure.window.start_us, "hi": failure.window.end_us,
+            "code": failure.code, "error": failure.error, "retryable": failure.retryable,
+        }  # fmt: skip
+        query(connection, _SQL["forget_failure"], values)
+        query(connection, _SQL["add_failure"], values)
+
+
+def close_run(
+    connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str, epoch: int, state: RunState, now_us: int
+) -> None:
+    """End a run; asking again after an unknown outcome is harmless."""
+    values = {"pipeline": pipeline, "run": run_id, "epoch": epoch, "state": state.value, "now": now_us}
+    if query(connection, _SQL["end_run"], values):
+        return
+    found = query(connection, _SQL["find_run"], values)
+    if not found or found[0][:2] != (state.value, epoch + 1):
+        raise fenced(run_id, epoch)
+
+
+def cancel(connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str | None, now_us: int) -> tuple[str, ...]:
+    """End one open run or all, whoever owns them."""
+    runs = [run for (run,) in query(connection, _SQL["open_runs"], {"pipeline": pipeline}) if run_id in (None, run)]
+    for run in runs:
+        _end(connection, pipeline, run, RunState.CANCELLED, now_us)
+    return tuple(runs)
+
+
+def set_watermark(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Collection[str]) -> None:
+    """Set the low watermark: the least over the outputs; none while one of them lacks the start of history."""
+    ((start_us,),) = query(connection, _SQL["start_of_history"], {"pipeline": pipeline})
+    covered: dict[str, list[Window]] = {}
+    for output, lo, hi in query(connection, _SQL["coverage_at"], {"pipeline": pipeline, "at": start_us}):
+        covered.setdefault(output, []).append(Window(lo, hi))
+    marks = [low_watermark(covered.get(output, ()), start_us) for output in outputs]
+    least = None if None in marks else min((mark for mark in marks if mark is not None), default=None)
+    query(connection, _SQL["set_watermark"], {"pipeline": pipeline, "watermark": least})
+
+
+# ---- tables -----------------------------------------------------------------------------------------------
+
+
+def _claim_tables(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Collection[str]) -> None:
+    owners = {output.lower(): (output, owner) for output, owner in query(connection, _SQL["owners"])}
+    existing = {name.lower() for (name,) in query(connection, _SQL["existing_tables"])}
+    for output in outputs:
+        _, owner = owners.get(output.lower(), (output, None))
+        _refuse_foreign(output, owner, pipeline, exists=output.lower() in existing)
+        if owner is None:
+            query(connection, _SQL["claim_table"], {"pipeline": pipeline, "output": output})
+    for output in [output for output, owner in owners.values() if owner == pipeline and output not in outputs]:
+        query(connection, _SQL["release_table"], {"pipeline": pipeline, "output": output})
+        _forget(connection, pipeline, output)
+    for (output,) in query(connection, _SQL["filled_outputs"], {"pipeline": pipeline}):
+        if output.lower() not in existing:  # dropped by a person: all of it is to be done again
+            _forget(connection, pipeline, output)
+
+
+def _refuse_foreign(output: str, owner: str | None, pipeline: str, *, exists: bool) -> None:
+    if owner not in (None, pipeline):
+        raise UsageError(
+            f"table {output} is written by pipeline {owner}, and pipeline {pipeline} wants it too: "
+            f"rename the output of one of them, or give one another destination.path"
+        )
+    if owner is None and exists:
+        raise UsageError(
+            f"table {output} exists, and raypipe does not keep it for pipeline {pipeline} (it did not create it, or the output was "
+            f"removed from the configuration since): rename the output, or rename or drop the table "
+            f'(DROP TABLE "{output}"), or name another destination.path'
+        )
+
+
+def _forget(connection: duckdb.DuckDBPyConnection, pipeline: str, output: str) -> None:
+    for name in ("forget_live", "forget_coverage"):
+        query(connection, _SQL[name], {"pipeline": pipeline, "output": output})
+
+
+# ---- runs -------------------------------------------------------------------------------------------------
+
+
+def _number(connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any], definition: Definition) -> int:
+    """Return the version of a definition: that of the newest one when it is the same, else a new one (for a revert too)."""
+    newest = query(connection, _SQL["newest_definition"], values)
+    if newest and newest[0][1] == definition.fingerprint:
+        return int(newest[0][0])
+    version = newest[0][0] + 1 if newest else 1
+    parts = json.dumps(dict(definition.parts), sort_keys=True)
+    query(
+        connection, _SQL["add_definition"], {**values, "version": version, "fingerprint": definition.fingerprint, "parts": parts}
+    )
+    return int(version)
+
+
+def _columns(opening: RunOpening, versions: Mapping[str, int]) -> dict[str, Any]:
+    window = opening.window
+    return {
+        "kind": opening.kind.value,
+        "lo": window.start_us if window else None,
+        "hi": window.end_us if window else None,
+        "holder": opening.holder,
+        "definitions": json.dumps(dict(versions), sort_keys=True),
+        "versions": json.dumps(dict(opening.versions), sort_keys=True),
+        "outside": opening.outside,
+    }
+
+
+def _create_or_take_over(connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any], opening: RunOpening) -> int:
+    found = query(connection, _SQL["find_run"], values)
+    if not found:
+        query(connection, _SQL["add_run"], values)
+        return 1
+    state, epoch, holder, heartbeat_us = found[0]
+    if RunState(state) not in (RunState.OPEN, RunState.PUBLISHING):
+        raise UsageError(f"run {opening.run_id} has ended ({state}): a run that has ended is not opened again, start a new one")
+    silent_s = (values["now"] - heartbeat_us) / 1e6
+    if not (opening.force or holder == opening.holder or is_dead(holder) or silent_s > HEARTBEAT_LIMIT_S):
+        raise RunIsAlive(
+            f"run {opening.run_id} is held by {holder}, which was heard {silent_s:.0f} s ago: wait for it, or cancel it, "
+            f"or take it over by force"
+        )
+    return int(query(connection, _SQL["take_over"], {**values, "epoch": epoch})[0][0])
+
+
+def _close_others(
+    connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any], versions: Mapping[str, int]
+) -> tuple[str, ...]:
+    """End open runs that nobody can finish: their holder is dead, or they would commit another set of outputs."""
+    closed = []
+    for run, holder, definitions in query(connection, _SQL["other_open_runs"], values):
+        if is_dead(holder) or set(json.loads(definitions)) != set(versions):
+            _end(connection, values["pipeline"], run, RunState.FAILED, values["now"])
+            closed.append(run)
+    return tuple(closed)
+
+
+def _end(connection: duckdb.DuckDBPyConnection, pipeline: str, run: str, state: RunState, now_us: int) -> None:
+    query(
+        connection, _SQL["end_run"], {"pipeline": pipeline, "run": run, "epoch": None, "state": state.value, "now": now_us}
+    )

@@ -1,0 +1,84 @@
+"""Reading all that a plan needs of a DuckDB file, without Arrow: a run with nothing to do stays light."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from raypipe.core.accounts import Accounts
+from raypipe.core.state import Definition, FailedShard, LiveRange, RunKind, RunRecord, RunState, Snapshot
+from raypipe.core.window import Window
+from raypipe.destinations.duckdb_state import has_state, query
+from raypipe.destinations.sql_statements import statements
+
+RUNS_MAX = 50  # `status` shows the last ones; older runs stay in the table
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+def read_snapshot(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:
+    """Read the state of a pipeline in one transaction."""
+    connection.begin()
+    try:
+        if not has_state(connection):
+            return Snapshot()
+        values = {"pipeline": pipeline, "limit": RUNS_MAX}
+        rows = {name: query(connection, sql, values) for name, sql in statements("snapshot").items()}
+    finally:
+        connection.rollback()
+    if not rows["pipeline_row"]:
+        return Snapshot()
+    commit_seq, watermark_us = rows["pipeline_row"][0]
+    return Snapshot(
+        commit_seq=commit_seq,
+        watermark_us=watermark_us,
+        live=_live(rows["live"]),
+        coverage=_coverage(rows["coverage"]),
+        failed=tuple(FailedShard(Window(lo, hi), run, code, error) for lo, hi, run, code, error in rows["failed"]),
+        definitions=_definitions(rows["definitions"]),
+        runs=tuple(_run(row) for row in rows["runs"]),
+        accounts=_accounts(rows["accounts"][0]),
+        outside=rows["runs"][0][-1] if rows["runs"] else 0,
+    )
+
+
+def _live(rows: Rows) -> tuple[LiveRange, ...]:
+    """Build the live ranges; outputs that share a range share its Window, which is most of the cost."""
+    windows: dict[tuple[int, int], Window] = {}
+    result = []
+    for output, lo, hi, *rest in rows:
+        window = windows.get((lo, hi))
+        if window is None:
+            window = windows[lo, hi] = Window(lo, hi)
+        result.append(LiveRange(output, window, *rest))
+    return tuple(result)
+
+
+def _coverage(rows: Rows) -> Mapping[str, tuple[Window, ...]]:
+    ranges: dict[str, list[Window]] = {}
+    for output, lo, hi in rows:
+        ranges.setdefault(output, []).append(Window(lo, hi))
+    return {output: tuple(windows) for output, windows in ranges.items()}
+
+
+def _definitions(rows: Rows) -> Mapping[str, tuple[Definition, ...]]:
+    found: dict[str, list[Definition]] = {}
+    for output, version, fingerprint, parts in rows:
+        found.setdefault(output, []).append(Definition(version, fingerprint, json.loads(parts)))
+    return {output: tuple(definitions) for output, definitions in found.items()}
+
+
+def _run(row: tuple[Any, ...]) -> RunRecord:
+    run, kind, lo, hi, state, epoch, holder, started, heartbeat, ended, committed, failed, _ = row
+    window = None if lo is None else Window(lo, hi)
+    return RunRecord(run, RunKind(kind), window, RunState(state), epoch, holder, started, heartbeat, ended, committed, failed)
+
+
+def _accounts(row: tuple[Any, ...]) -> Accounts:
+    read, expanded, loaded, filtered, duplicate, quarantined = row
+    return Accounts(
+        read=read, expanded=expanded, loaded=loaded, filtered=filtered, duplicate=duplicate, quarantined=quarantined
+    )

@@ -1,0 +1,47 @@
+"""The schema `_raypipe` of a DuckDB file: made once, its format version checked ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+
+from raypipe.destinations.sql_statements import statements
+from raypipe.errors import StateFormat
+
+FORMAT_VERSION = 1
+
+
+def query(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    """Run a statement with the values that it names, and fetch all: an open result would own the connection.
+
+    Values that the statement does not name are left out, so that one mapping serves a group of statements.
+    """
+    bound = {name: value for name, value in (values or {}).items() if f"${name}" in sql}
+    return connection.execute(sql, bound).fetchall()
+
+
+def changed(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None) -> int:
+    """Run an INSERT, UPDATE or DELETE and return the number of rows that it changed."""
+    return int(query(connection, sql, values)[0][0])
+
+
+def has_state(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether raypipe was here; raises StateFormat when it was another format version."""
+    runs = statements("runs")
+    if not query(connection, runs["has_schema"])[0][0]:
+        return False
+    found = [version for (version,) in query(connection, runs["format_version"])]
+    if found != [FORMAT_VERSION]:
+        raise StateFormat(
+            f"the schema _raypipe of this file has format version {found}, this raypipe knows {FORMAT_VERSION}: "
+            f"use the version of raypipe that wrote it, or another file"
+        )
+    return True
+
+
+def create_state(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the schema `_raypipe`, inside the caller's transaction."""
+    for sql in statements("schema").values():
+        query(connection, sql, {"version": FORMAT_VERSION})

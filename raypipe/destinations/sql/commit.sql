@@ -1,0 +1,80 @@
+-- The transaction of protocol.md, section 5, in its order. `shards_in`, `ranges_in` and the like are Arrow tables of the caller.
+
+-- name: bump
+-- 1. Take the next sequence number: a write to the pipeline's row serialises all commits of the pipeline.
+UPDATE _raypipe.pipeline SET commit_seq = commit_seq + 1 WHERE pipeline = $pipeline RETURNING commit_seq
+
+-- name: committed_before
+-- 3. What the ledger holds under this commit id.
+SELECT seq, epoch_us(lo), epoch_us(hi), outcome FROM _raypipe.shards WHERE pipeline = $pipeline AND commit_id = $commit_id
+
+-- name: live_meeting
+-- 4. The live ranges that meet the group.
+SELECT DISTINCT live.output, epoch_us(live.lo), epoch_us(live.hi), live.seq, live.definition, live.rows
+FROM _raypipe.live JOIN ranges_in ON live.lo < ranges_in.hi AND live.hi > ranges_in.lo
+WHERE live.pipeline = $pipeline AND live.lo < make_timestamp($hi) AND live.hi > make_timestamp($lo)
+
+-- name: delete_quarantine
+-- 6. Rows set aside by the replaced contributions.
+DELETE FROM _raypipe.quarantine USING replaced_in
+WHERE quarantine.pipeline = $pipeline AND quarantine.shard >= make_timestamp($lo) AND quarantine.shard < make_timestamp($hi)
+  AND quarantine.shard >= replaced_in.lo AND quarantine.shard < replaced_in.hi
+
+-- name: insert_quarantine
+-- 6. Rows set aside by the new contributions.
+INSERT INTO _raypipe.quarantine BY NAME
+SELECT $pipeline AS pipeline, _shard AS shard, $seq AS seq, $run AS run, source, position, rule, error, raw, truncated FROM quarantine_in
+
+-- name: insert_ledger
+-- 6. The ledger.
+INSERT INTO _raypipe.shards BY NAME
+SELECT $pipeline AS pipeline, $seq AS seq, $run AS run, $epoch AS epoch, $commit_id AS commit_id, make_timestamp($now) AS committed, *
+FROM ledger_in
+
+-- name: insert_filtered
+-- 6. What each filter and rule did.
+INSERT INTO _raypipe.filtered BY NAME SELECT $pipeline AS pipeline, $seq AS seq, * FROM filtered_in
+
+-- name: delete_live
+-- 6. Live ranges that go, whole.
+DELETE FROM _raypipe.live USING replaced_in
+WHERE live.pipeline = $pipeline AND live.lo >= make_timestamp($lo) AND live.hi <= make_timestamp($hi)
+  AND live.lo >= replaced_in.lo AND live.hi <= replaced_in.hi
+
+-- name: insert_live
+-- 6. Live ranges that come.
+INSERT INTO _raypipe.live BY NAME SELECT $pipeline AS pipeline, $seq AS seq, $run AS run, * FROM live_in
+
+-- name: coverage_near
+-- 6. Covered ranges that meet or touch the group.
+SELECT output, epoch_us(lo), epoch_us(hi) FROM _raypipe.coverage
+WHERE pipeline = $pipeline AND lo <= make_timestamp($hi) AND hi >= make_timestamp($lo)
+
+-- name: delete_coverage
+-- 6. Covered ranges that were merged into others.
+DELETE FROM _raypipe.coverage USING coverage_out
+WHERE coverage.pipeline = $pipeline AND coverage.output = coverage_out.output AND coverage.lo = coverage_out.lo AND coverage.hi = coverage_out.hi
+
+-- name: insert_coverage
+-- 6. Covered ranges that are new.
+INSERT INTO _raypipe.coverage BY NAME SELECT $pipeline AS pipeline, output, lo, hi FROM coverage_in
+
+-- name: clear_failed
+-- 6. Failures that a commit has settled.
+DELETE FROM _raypipe.failed USING ranges_in WHERE failed.pipeline = $pipeline AND failed.lo < ranges_in.hi AND failed.hi > ranges_in.lo
+
+-- name: clear_late
+-- 6. Late ranges that a commit has taken in.
+DELETE FROM _raypipe.late USING ranges_in WHERE late.pipeline = $pipeline AND late.lo >= ranges_in.lo AND late.hi <= ranges_in.hi
+
+-- name: insert_late
+-- 6. A range that an older definition read: the newer one has to read it again.
+INSERT INTO _raypipe.late VALUES ($pipeline, make_timestamp($lo), make_timestamp($hi), 'superseded', $seq)
+
+-- name: schemas_of
+-- The known column sets of an output.
+SELECT number, columns FROM _raypipe.schemas WHERE pipeline = $pipeline AND output = $output
+
+-- name: add_schema
+-- A column set that is new.
+INSERT INTO _raypipe.schemas VALUES ($pipeline, $output, $number, $columns)

@@ -1,0 +1,113 @@
+-- Opening, holding and ending runs.
+
+-- name: has_schema
+-- Is there state of raypipe in this file?
+SELECT count(*) FROM duckdb_schemas() WHERE schema_name = '_raypipe' AND database_name = current_database()
+
+-- name: format_version
+-- The layout of the state.
+SELECT version FROM _raypipe.format
+
+-- name: add_pipeline
+-- Make sure that the pipeline has its row.
+INSERT INTO _raypipe.pipeline VALUES ($pipeline, 0, make_timestamp($start), NULL) ON CONFLICT DO NOTHING
+
+-- name: set_start
+-- Note where history starts now; the write serialises openings.
+UPDATE _raypipe.pipeline SET start = make_timestamp($start) WHERE pipeline = $pipeline
+
+-- name: owners
+-- Who writes which table.
+SELECT output, pipeline FROM _raypipe.tables
+
+-- name: existing_tables
+-- The tables and views of the user's schema.
+SELECT table_name FROM information_schema.tables WHERE table_catalog = current_database() AND table_schema = 'main'
+
+-- name: claim_table
+-- From now on this pipeline writes the table.
+INSERT INTO _raypipe.tables VALUES ($output, $pipeline)
+
+-- name: release_table
+-- The pipeline no longer writes this table.
+DELETE FROM _raypipe.tables WHERE pipeline = $pipeline AND output = $output
+
+-- name: forget_live
+-- Nothing makes up this table any more.
+DELETE FROM _raypipe.live WHERE pipeline = $pipeline AND output = $output
+
+-- name: forget_coverage
+-- Nothing of this table is covered any more.
+DELETE FROM _raypipe.coverage WHERE pipeline = $pipeline AND output = $output
+
+-- name: filled_outputs
+-- Outputs that should have rows.
+SELECT output FROM _raypipe.live WHERE pipeline = $pipeline GROUP BY output HAVING sum(rows) > 0
+
+-- name: newest_definition
+-- The newest definition of an output.
+SELECT version, fingerprint FROM _raypipe.definitions WHERE pipeline = $pipeline AND output = $output ORDER BY version DESC LIMIT 1
+
+-- name: add_definition
+-- Number a definition that was not the newest.
+INSERT INTO _raypipe.definitions VALUES ($pipeline, $output, $version, $fingerprint, $parts, $run, make_timestamp($now))
+
+-- name: find_run
+-- One run, as it stands.
+SELECT state, epoch, holder, epoch_us(heartbeat) FROM _raypipe.runs WHERE pipeline = $pipeline AND run = $run
+
+-- name: add_run
+-- Open a run.
+INSERT INTO _raypipe.runs
+VALUES ($pipeline, $run, $kind, make_timestamp($lo), make_timestamp($hi), 'open', 1, $holder, $definitions, $versions, $outside,
+        make_timestamp($now), make_timestamp($now), NULL, NULL)
+
+-- name: take_over
+-- Become the owner of a run: what its former owner does from now on is fenced.
+UPDATE _raypipe.runs
+SET epoch = epoch + 1, holder = $holder, definitions = $definitions, versions = $versions, outside = $outside, heartbeat = make_timestamp($now)
+WHERE pipeline = $pipeline AND run = $run AND epoch = $epoch AND state IN ('open', 'publishing')
+RETURNING epoch
+
+-- name: other_open_runs
+-- Runs of the pipeline that have not ended, but this one.
+SELECT run, holder, definitions FROM _raypipe.runs WHERE pipeline = $pipeline AND run <> $run AND state IN ('open', 'publishing')
+
+-- name: beat
+-- Say that the owner is alive, if it still is the owner. This write is the fence of every change.
+UPDATE _raypipe.runs SET heartbeat = make_timestamp($now)
+WHERE pipeline = $pipeline AND run = $run AND epoch = $epoch AND state IN ('open', 'publishing')
+RETURNING epoch
+
+-- name: end_run
+-- End a run and raise its epoch: nothing of it lands afterwards.
+UPDATE _raypipe.runs
+SET state = $state, epoch = epoch + 1, ended = make_timestamp($now),
+    ended_seq = (SELECT commit_seq FROM _raypipe.pipeline WHERE pipeline = $pipeline)
+WHERE pipeline = $pipeline AND run = $run AND state IN ('open', 'publishing') AND ($epoch IS NULL OR epoch = $epoch)
+RETURNING run
+
+-- name: open_runs
+-- Runs of the pipeline that have not ended.
+SELECT run FROM _raypipe.runs WHERE pipeline = $pipeline AND state IN ('open', 'publishing') ORDER BY started, run
+
+-- name: forget_failure
+-- A newer failure of the shard replaces the older one.
+DELETE FROM _raypipe.failed WHERE pipeline = $pipeline AND lo < make_timestamp($hi) AND hi > make_timestamp($lo)
+
+-- name: add_failure
+-- Remember a shard that failed.
+INSERT INTO _raypipe.failed VALUES ($pipeline, make_timestamp($lo), make_timestamp($hi), $run, $code, $error, $retryable, make_timestamp($now))
+
+-- name: start_of_history
+-- Where the low watermark counts from.
+SELECT epoch_us(start) FROM _raypipe.pipeline WHERE pipeline = $pipeline
+
+-- name: coverage_at
+-- The covered range that holds an instant, per output.
+SELECT output, epoch_us(lo), epoch_us(hi) FROM _raypipe.coverage
+WHERE pipeline = $pipeline AND lo <= make_timestamp($at) AND hi > make_timestamp($at)
+
+-- name: set_watermark
+-- Move the low watermark.
+UPDATE _raypipe.pipeline SET watermark = make_timestamp($watermark) WHERE pipeline = $pipeline

@@ -1,0 +1,140 @@
+"""Transform: the stages of a pipeline in their order, shared by the run, `sample` and `check` so that they cannot drift apart."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from raypipe.engine.batches import RAW_COLUMN, Batch, user_columns
+from raypipe.engine.contract import Contract
+from raypipe.engine.deduplicate import DeduplicateStep
+from raypipe.engine.lookup import Reference, read_reference
+from raypipe.engine.python_step import UserFunction, load_function
+from raypipe.engine.quality import Books
+from raypipe.engine.quarantine import raw_rows
+from raypipe.engine.steps import BoundStep, StepBinder, bind_rules, describe
+from raypipe.pipeline import Cast, Deduplicate, Lookup, Pipeline, PythonStep
+
+Binder = Callable[[pl.Schema], BoundStep]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a task may use beside its rows."""
+
+    books: Books
+    memory_bytes: int
+    spill: Path
+    """A folder of the task's own; made when it is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowStage:
+    """A stage that works batch by batch, bound once to each set of columns that reaches it."""
+
+    title: str
+    binder: Binder
+    _bound: dict[tuple[tuple[str, pl.DataType], ...], BoundStep] = field(default_factory=dict, compare=False)
+
+    def bound(self, frame: pl.DataFrame) -> BoundStep:
+        """Return the stage for the columns of a frame. Raises ConfigurationError where it does not fit them."""
+        schema = pl.Schema({name: frame.schema[name] for name in user_columns(frame)})
+        key = tuple(schema.items())
+        if key not in self._bound:
+            self._bound[key] = self.binder(schema)
+        return self._bound[key]
+
+    def stream(self, batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:
+        """Pass each batch through the stage."""
+        for batch in batches:
+            yield self.bound(batch.frame)(batch, resources.books)
+
+
+@dataclass(frozen=True, slots=True)
+class DeduplicateStage:
+    """The one stage that sees all rows of a task before it hands on the first."""
+
+    title: str
+    step: DeduplicateStep
+    keeps_raw: bool
+    """A later step may set rows aside, which then need their source row."""
+
+    def stream(self, batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:
+        """Pass all batches through the stage, from disk where they are more than its share of memory."""
+        given = map(_with_raw, batches) if self.keeps_raw else batches
+        return self.step.stream(given, resources.books, memory_bytes=resources.memory_bytes, spill=resources.spill)
+
+
+Stage = RowStage | DeduplicateStage
+
+
+def _with_raw(batch: Batch) -> Batch:
+    if RAW_COLUMN in batch.frame.columns:
+        return batch
+    return batch.with_frame(batch.frame.with_columns(pl.Series(RAW_COLUMN, raw_rows(batch, batch.frame), dtype=pl.String)))
+
+
+@dataclass(slots=True)
+class Transform:
+    """All stages of one pipeline. Reference files and Python functions are read once, when a batch first needs them."""
+
+    pipeline: Pipeline
+    stages: tuple[Stage, ...] = ()
+    _references: dict[str, Reference] = field(default_factory=dict)
+    _functions: dict[str, UserFunction] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self.stages = tuple(self._stages())
+
+    def stream(self, batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:
+        """Pass batches through all stages; a failed shard's rows go no further than the stage that failed it."""
+        for stage in self.stages:
+            batches = stage.stream(_alive(batches, resources), resources)
+        return _alive(batches, resources)
+
+    def _stages(self) -> Iterator[Stage]:
+        pipeline = self.pipeline
+        zone = pipeline.time.zone
+        contract = Contract(pipeline.source, zone)
+        yield RowStage("contract", lambda _: contract.apply)
+        if pipeline.quality.rules:
+            yield RowStage("rules", lambda schema: bind_rules(pipeline.quality.rules, schema))
+        binder = StepBinder(zone, pipeline.folder, self._reference, self._function)
+        for place, step in enumerate(pipeline.transform):
+            where = f"transform[{place}]"
+            if isinstance(step, Deduplicate):
+                later = pipeline.transform[place + 1 :]
+                yield DeduplicateStage(describe(step), DeduplicateStep(step, where), any(map(_sets_aside, later)))
+            else:
+                yield RowStage(describe(step), lambda schema, step=step, where=where: binder.bind(step, schema, where))  # type: ignore[misc]
+
+    def _reference(self, lookup: Lookup) -> Reference:
+        with self._lock:
+            if lookup.path not in self._references:
+                self._references[lookup.path] = Reference(lookup, read_reference(lookup.path, self.pipeline.source.csv))
+            return Reference(lookup, self._references[lookup.path].rows)
+
+    def _function(self, function: str) -> UserFunction:
+        with self._lock:
+            if function not in self._functions:
+                self._functions[function] = load_function(function, self.pipeline.folder)
+            return self._functions[function]
+
+
+def _sets_aside(step: object) -> bool:
+    return isinstance(step, Cast) or (isinstance(step, Lookup) and step.missing != "keep")
+
+
+def _alive(batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:
+    for batch in batches:
+        yield batch.with_frame(resources.books.tally.alive(batch.frame))
+
+
+def titles(stages: Sequence[Stage]) -> list[str]:
+    """Return what each stage is called, in order."""
+    return [stage.title for stage in stages]

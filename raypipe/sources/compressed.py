@@ -1,0 +1,125 @@
+"""TextStream: the decompressed bytes of one file, by its suffix; any corruption names the file and fails it whole."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol
+
+import pyarrow as pa
+from pyarrow import fs
+
+from raypipe.errors import RetryableError, SourceUnreadable
+
+EXPANDED_BYTES_FREE = 64 * 1024**2  # below this a bomb does no harm, and small files of one repeated line are common in tests
+EXPANSION_MAX = 500  # event files shrink 5 to 50 fold, the dullest logs about 200; deflate bombs 1,000 and zstd bombs more
+
+_CODECS = {".gz": "gzip", ".zst": "zstd"}
+_CORRUPT = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, pa.ArrowInvalid)
+
+
+class ByteStream(Protocol):
+    """What the line decoders read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; empty only at the end."""
+        ...
+
+
+class TextStream:
+    """A file's decompressed bytes. `bytes_read` counts what was read of the file itself.
+
+    `read` raises SourceUnreadable for anything that is corrupt, truncated, or expands like a decompression bomb, also
+    when that shows only at the end (a checksum): rows read before it must be thrown away by whoever catches it.
+    """
+
+    def __init__(self, path: str, file: pa.NativeFile, content: ByteStream, *, compressed: bool) -> None:
+        self._path = path
+        self._file = file
+        self._content = content
+        self._compressed = compressed
+        self._expanded_bytes = 0
+        self.bytes_read = 0
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` decompressed bytes; empty only at the end of a file that is whole."""
+        with _named(self._path):
+            data = self._content.read(size)
+            self.bytes_read = self._file.tell()
+        self._expanded_bytes += len(data)
+        if self._compressed and self._expanded_bytes > EXPANDED_BYTES_FREE:
+            self._refuse_bomb()
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> TextStream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _refuse_bomb(self) -> None:
+        expansion = self._expanded_bytes / max(self.bytes_read, 1)
+        if expansion > EXPANSION_MAX:
+            raise SourceUnreadable(
+                f"{self._path}: expands {expansion:,.0f} fold, expected at most {EXPANSION_MAX}: this looks like a decompression bomb; "
+                "decompress the file yourself if it is not"
+            )
+
+
+def open_text(path: str, filesystem: fs.FileSystem | None = None) -> TextStream:
+    """Open a file and decompress it by its suffix: `.gz` (any number of members), `.zst`, `.zip` of one member, else plain."""
+    with _named(path):
+        file = (filesystem or fs.LocalFileSystem()).open_input_file(path)
+        try:
+            suffix = _suffix(path)
+            content = _OPENERS[suffix](path, file) if suffix else file
+        except BaseException:
+            file.close()
+            raise
+    return TextStream(path, file, content, compressed=bool(suffix))
+
+
+def _suffix(path: str) -> str:
+    return next((suffix for suffix in _OPENERS if path.lower().endswith(suffix)), "")
+
+
+def _open_codec(path: str, file: pa.NativeFile) -> ByteStream:
+    # Arrow takes an empty file for an empty stream, but every codec writes a header: nothing at all means truncated.
+    if file.size() == 0:
+        raise SourceUnreadable(f"{path}: is empty, expected a {_suffix(path)} file: it was probably not written to its end")
+    return pa.CompressedInputStream(file, _CODECS[_suffix(path)])
+
+
+def _open_zip(path: str, file: pa.NativeFile) -> ByteStream:
+    archive = zipfile.ZipFile(file)
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) != 1:
+        names = ", ".join(member.filename for member in members[:5])
+        raise SourceUnreadable(f"{path}: holds {len(members)} files ({names}), expected exactly one; unpack it and list its files")
+    return archive.open(members[0])
+
+
+_OPENERS: dict[str, Callable[[str, pa.NativeFile], ByteStream]] = {".gz": _open_codec, ".zst": _open_codec, ".zip": _open_zip}
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Raise what goes wrong with a file as an error of ours that names it."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise SourceUnreadable(f"{path}: cannot be opened: {error.strerror or error}") from error
+    except OSError as error:
+        # Arrow raises OSError both for what the system says (with a number) and for corrupt data (without one).
+        if error.errno is not None:
+            raise RetryableError(f"{path}: reading failed: {error}") from error
+        raise SourceUnreadable(f"{path}: is truncated or corrupt: {error}") from error
+    except _CORRUPT as error:
+        raise SourceUnreadable(f"{path}: is truncated or corrupt: {error or type(error).__name__}") from error

@@ -1,0 +1,238 @@
+"""The coordinator finishes every plan, whatever fails on the way; its decisions need no cluster and no clock."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raypipe.core import events as ev
+from raypipe.core.accounts import Accounts
+from raypipe.core.commands import Commit, Dispatch, Finish, RecordFailures, Replan
+from raypipe.core.commit import Receipt
+from raypipe.core.coordinator import COMMIT_INTERVAL_S, CONFLICTS_MAX, Coordinator
+from raypipe.core.grouping import TaskLimits
+from raypipe.core.retry import Retries
+from raypipe.core.shard import InputFile, Outcome, OutputStat, Reason, Shard, ShardFailure, ShardResult, Slice
+from raypipe.core.state import OpenedRun
+from raypipe.core.window import Window
+
+RUN = OpenedRun("run", 1, {"t": 1})
+BIG = 400_000  # rows: such shards stand alone in their tasks
+
+
+def shard(index, rows=BIG):
+    slices = (Slice(InputFile(f"f{index}", 1, "v"), rows=rows),)
+    return Shard(index, Window(index, index + 1), Reason.NEW, frozenset(), slices)
+
+
+def result(one, rows=1):
+    return ShardResult(one.window, one.observed, one.slices, Accounts(read=rows, loaded=rows), {"t": OutputStat(rows, "0" * 32)})
+
+
+def ended(task, failures=()):
+    failed = {failure.window for failure in failures}
+    return ev.TaskEnded(task, tuple(result(one) for one in task.shards if one.window not in failed), tuple(failures))
+
+
+def receipt_of(commit, conflicts=()):
+    outcomes = {one.window: one.outcome for one in commit.request.shards if one.window not in conflicts}
+    return ev.GroupCommitted(
+        Receipt(commit.request.commit_id, 1, outcomes, tuple(conflicts)), tuple(s.result for s in commit.request.shards), 0.1
+    )
+
+
+def start(shards, *, slots=2, atomic=False, retries=None):
+    coordinator = Coordinator(RUN, TaskLimits(slots, 10**9), retries or Retries(delay_s=0), atomic=atomic)
+    return coordinator, coordinator.handle(ev.Planned(tuple(shards)), 0.0)
+
+
+def tasks(commands):
+    return [command.task for command in commands if isinstance(command, Dispatch)]
+
+
+def test_no_more_tasks_are_in_flight_than_there_are_slots():
+    coordinator, commands = start([shard(index) for index in range(9)], slots=3)
+    assert len(tasks(commands)) == 3
+    commands = coordinator.handle(ended(tasks(commands)[0]), 0.1)
+    assert len(tasks(commands)) == 1
+
+
+def test_finished_shards_are_committed_together_after_a_while_and_at_once_at_the_end():
+    coordinator, commands = start([shard(0), shard(1), shard(2)], slots=2)
+    first, second = tasks(commands)
+    commands = coordinator.handle(ended(first), 0.1)
+    assert not any(isinstance(command, Commit) for command in commands)
+    (commit,) = [c for c in coordinator.decide(0.1 + COMMIT_INTERVAL_S) if isinstance(c, Commit)]
+    assert [one.window for one in commit.request.shards] == [Window(0, 1)]
+    coordinator.handle(receipt_of(commit), 1.2)
+    coordinator.handle(ended(second), 1.3)
+    third = tasks(commands)[0]
+    (commit,) = [c for c in coordinator.handle(ended(third), 1.4) if isinstance(c, Commit)]
+    assert len(commit.request.shards) == 2
+    assert coordinator.handle(receipt_of(commit), 1.5) == [Finish("done")]
+
+
+def test_a_failed_group_is_halved_until_the_poison_shard_stands_alone():
+    coordinator, commands = start([shard(index, rows=1) for index in range(8)], slots=8, retries=Retries(attempts=2, delay_s=0))
+    sizes, done, pending = [], 0, list(commands)
+    while not isinstance(pending[0], Finish):
+        match pending.pop(0):
+            case Dispatch(task):
+                sizes.append(len(task.shards))
+                poisoned = any(one.index == 5 for one in task.shards)
+                event = ev.TaskFailed(task, "crash", "worker died") if poisoned else ended(task)
+                pending += coordinator.handle(event, 1.0)
+            case Commit() as commit:
+                done += len(commit.request.shards)
+                pending += coordinator.handle(receipt_of(commit), 1.0)
+        pending += coordinator.decide(1.0)
+    assert done == 7
+    assert [failure.window for failure in coordinator.failures] == [Window(5, 6)]
+    assert coordinator.failures[0].error == "worker died (after 2 attempts)"
+    assert max(sizes) == 8
+    assert min(sizes) == 1
+
+
+def test_a_shard_that_cannot_be_loaded_fails_alone_and_is_recorded():
+    coordinator, commands = start([shard(0), shard(1)])
+    first, second = tasks(commands)
+    bad = ShardFailure(first.shards[0].window, "rule_broken", "rule r")
+    commands = coordinator.handle(ended(first, [bad]), 0.0)
+    assert RecordFailures((bad,)) in commands
+    (commit,) = [c for c in coordinator.handle(ended(second), 0.0) if isinstance(c, Commit)]
+    assert coordinator.handle(receipt_of(commit), 0.0) == [Finish("failed")]
+    assert coordinator.counts == (2, 1, 1, 0)
+
+
+def test_a_conflict_is_planned_again_and_may_turn_out_satisfied():
+    coordinator, commands = start([shard(0)])
+    (commit,) = [c for c in coordinator.handle(ended(tasks(commands)[0]), 0.0) if isinstance(c, Commit)]
+    (replan,) = coordinator.handle(receipt_of(commit, [Window(0, 1)]), 0.0)
+    assert isinstance(replan, Replan)
+    (commit,) = coordinator.handle(ev.Planned((), (shard(0),), again=True), 0.0)
+    assert commit.request.shards[0].outcome is Outcome.SATISFIED
+    assert coordinator.handle(receipt_of(commit), 0.0) == [Finish("done")]
+    assert coordinator.counts == (1, 0, 0, 1)
+
+
+def test_a_changed_input_is_listed_again_and_not_just_read_again():
+    coordinator, commands = start([shard(0)])
+    commands = coordinator.handle(ev.TaskFailed(tasks(commands)[0], "input_changed", "f0 changed", relist=True), 0.0)
+    assert [type(command) for command in commands] == [Replan]
+
+
+def test_a_range_that_never_stops_conflicting_fails_with_the_reason():
+    coordinator, commands = start([shard(0)])
+    for _ in range(CONFLICTS_MAX + 1):
+        task = tasks(commands)[0]
+        (commit,) = [c for c in coordinator.handle(ended(task), 0.0) if isinstance(c, Commit)]
+        commands = coordinator.handle(receipt_of(commit, [Window(0, 1)]), 0.0)
+        if isinstance(commands[0], Replan):
+            commands = coordinator.handle(ev.Planned((shard(0),), again=True), 0.0)
+    assert coordinator.failures[0].code == "conflict"
+
+
+def test_an_atomic_backfill_commits_once_and_only_when_all_succeeded():
+    coordinator, commands = start([shard(index) for index in range(3)], slots=3, atomic=True)
+    first, second, third = tasks(commands)
+    assert coordinator.handle(ended(first), 0.0) == []
+    assert coordinator.decide(100.0) == []
+    assert coordinator.handle(ended(second), 100.0) == []
+    (commit,) = coordinator.handle(ended(third), 100.0)
+    assert commit.request.atomic
+    assert len(commit.request.shards) == 3
+
+
+def test_an_atomic_backfill_with_a_failed_shard_commits_nothing():
+    coordinator, commands = start([shard(0), shard(1), shard(2)], slots=2, atomic=True)
+    first, second = tasks(commands)
+    failure = ShardFailure(first.shards[0].window, "shard", "x")
+    commands = coordinator.handle(ended(first, [failure]), 0.0)
+    assert tasks(commands) == []
+    assert coordinator.handle(ended(second), 0.0) == [Finish("failed")]
+    assert coordinator.counts == (3, 0, 1, 2)
+
+
+@pytest.mark.parametrize(("signal", "status"), [("SIGINT", "interrupted"), ("SIGTERM", "terminated")])
+def test_a_signal_stops_dispatch_keeps_what_is_finished_and_ends_resumable(signal, status):
+    coordinator, commands = start([shard(index) for index in range(5)], slots=2)
+    first, second = tasks(commands)
+    (third,) = tasks(coordinator.handle(ended(first), 0.0))
+    assert coordinator.handle(ev.StopAsked(signal), 0.1) == []
+    assert coordinator.handle(ended(second), 0.2) == []
+    (commit,) = coordinator.handle(ended(third), 0.2)
+    assert len(commit.request.shards) == 3
+    assert coordinator.handle(receipt_of(commit), 0.3) == [Finish(status)]
+
+
+def test_what_is_abandoned_after_a_signal_does_not_hold_the_run_open():
+    coordinator, commands = start([shard(0), shard(1)], slots=2)
+    coordinator.handle(ended(tasks(commands)[0]), 0.0)
+    coordinator.handle(ev.StopAsked("SIGINT"), 0.1)
+    coordinator.abandon()
+    (commit,) = coordinator.decide(0.2)
+    assert coordinator.handle(receipt_of(commit), 0.3) == [Finish("interrupted")]
+
+
+def test_adopted_work_is_committed_without_being_done_again():
+    coordinator = Coordinator(RUN, TaskLimits(2, 10**9), Retries(), atomic=False)
+    other, _ = start([shard(0)])
+    task = tasks(start([shard(0)])[1])[0]
+    (commit,) = coordinator.handle(ev.Planned((), adopted=(ended(task),)), 0.0)
+    assert commit.attempts == (task.attempt_id,)
+    assert coordinator.handle(receipt_of(commit), 0.1) == [Finish("done")]
+    assert other is not coordinator
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10**9), st.integers(1, 25), st.integers(1, 4), st.booleans())
+def test_every_plan_ends_with_each_shard_committed_or_failed_once(seed, count, slots, atomic):
+    rng = random.Random(seed)
+    shards = [shard(index, rows=rng.choice([1, BIG])) for index in range(count)]
+    coordinator = Coordinator(RUN, TaskLimits(slots, 10**9), Retries(attempts=3, delay_s=0.5), atomic=atomic)
+    pending = coordinator.handle(ev.Planned(tuple(shards)), 0.0)
+    in_flight, committed, now_s, status = [], {}, 0.0, None
+    for _ in range(5000):
+        now_s += rng.random()
+        if pending:
+            command = pending.pop(0)
+            match command:
+                case Dispatch(task):
+                    in_flight.append(task)
+                    assert len(in_flight) <= slots
+                case Commit():
+                    conflicts = tuple(one.window for one in command.request.shards if rng.random() < 0.1)
+                    conflicts = tuple(s.window for s in command.request.shards) if atomic and conflicts else conflicts
+                    event = receipt_of(command, conflicts)
+                    for window in event.receipt.outcomes:
+                        assert window not in committed
+                        committed[window] = True
+                    pending += coordinator.handle(event, now_s)
+                case Replan(windows):
+                    again = tuple(one for one in shards if one.window in windows)
+                    pending += coordinator.handle(ev.Planned(again, again=True), now_s)
+                case Finish(status):
+                    break
+        elif in_flight and rng.random() < 0.8:
+            task = in_flight.pop(rng.randrange(len(in_flight)))
+            roll = rng.random()
+            if roll < 0.1:
+                event = ev.TaskFailed(task, "crash", "died")
+            elif roll < 0.15:
+                event = ev.TaskFailed(task, "input_changed", "changed", relist=True)
+            else:
+                event = ended(task)
+            pending += coordinator.handle(event, now_s)
+        else:
+            pending += coordinator.decide(now_s)
+    assert status in ("done", "failed")
+    assert pending == []
+    failed = {failure.window for failure in coordinator.failures}
+    if atomic:
+        assert bool(failed) != (len(committed) == count)
+    else:
+        assert set(committed) | failed == {one.window for one in shards}
+        assert not set(committed) & failed

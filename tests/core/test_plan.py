@@ -1,0 +1,192 @@
+"""The plan is the window asked for, minus what the ledger holds, plus what became late."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raypipe.core.calendar import Calendar, Width
+from raypipe.core.fingerprint import input_fingerprint
+from raypipe.core.intervals import normalise
+from raypipe.core.plan import Scope, horizon, make_plan, replan
+from raypipe.core.shard import InputFile, Reason, Slice
+from raypipe.core.state import Definition, FailedShard, LiveRange, Snapshot
+from raypipe.core.window import Window
+
+MINUTE_US = 60_000_000
+OUTPUTS = ("a", "b")
+READY = horizon(Calendar(0, Width(1, "m")), 0, 20 * MINUTE_US, 0, 0)
+
+
+def minutes(first, last):
+    return Window(first * MINUTE_US, last * MINUTE_US)
+
+
+class Files:
+    """A source of one file per minute; `version` of a minute may change."""
+
+    def __init__(self, versions=None, gone=()):
+        self.versions, self.gone = versions or {}, set(gone)
+
+    def __call__(self, windows):
+        return [self.of(window) for window in windows]
+
+    def of(self, window):
+        found = range(window.start_us // MINUTE_US, -(-window.end_us // MINUTE_US))
+        return tuple(
+            Slice(InputFile(f"{minute:03}", 1, str(self.versions.get(minute, 0))), rows=1)
+            for minute in found
+            if minute not in self.gone
+        )
+
+
+def live(window, seq=1, definition=1, source=None, outputs=OUTPUTS):
+    slices = (source or Files()).of(window)
+    return [
+        LiveRange(output, window, seq, "run", "1", definition, input_fingerprint(slices), "0", 1, len(slices)) for output in outputs
+    ]
+
+
+def snapshot(*ranges, failed=(), definitions=None):
+    flat = tuple(one for group in ranges for one in group)
+    coverage = {output: normalise(one.window for one in flat if one.output == output) for output in OUTPUTS}
+    return Snapshot(live=flat, coverage=coverage, failed=tuple(failed), definitions=definitions or {})
+
+
+def planned(plan):
+    return [(shard.window, shard.reason) for shard in plan.shards]
+
+
+def due(state, source=None, window=None, **more):
+    return make_plan(Scope.DUE, window, READY, state, OUTPUTS, source or Files(), **more)
+
+
+def test_an_untouched_destination_makes_every_shard_new():
+    plan = due(Snapshot())
+    assert [shard.index for shard in plan.shards] == list(range(20))
+    assert {shard.reason for shard in plan.shards} == {Reason.NEW}
+
+
+def test_what_the_ledger_holds_is_not_planned_again():
+    plan = due(snapshot(live(minutes(0, 5)), live(minutes(7, 20))))
+    assert planned(plan) == [(minutes(5, 6), Reason.NEW), (minutes(6, 7), Reason.NEW)]
+
+
+def test_nothing_is_left_to_do_after_all_is_committed():
+    assert due(snapshot(live(minutes(0, 20)))).shards == ()
+
+
+def test_a_changed_input_makes_just_its_live_range_late():
+    state = snapshot(live(minutes(0, 5)), live(minutes(5, 6)), live(minutes(6, 20)))
+    plan = due(state, Files(versions={5: 1}))
+    assert planned(plan) == [(minutes(5, 6), Reason.LATE)]
+
+
+def test_a_failed_shard_is_tried_again_and_says_so():
+    state = snapshot(live(minutes(0, 3)), live(minutes(4, 20)), failed=[FailedShard(minutes(3, 4), "run", "shard", "x")])
+    assert planned(due(state)) == [(minutes(3, 4), Reason.FAILED)]
+
+
+def test_a_backfill_forces_what_is_done_and_widens_to_the_live_range_it_cuts():
+    state = snapshot(live(minutes(0, 4), seq=3), live(minutes(4, 20), seq=4))
+    plan = make_plan(Scope.ALL, minutes(2, 3), READY, state, OUTPUTS, Files())
+    assert planned(plan) == [(minutes(0, 4), Reason.FORCED)]
+    assert {one.seq for one in plan.shards[0].observed} == {3}
+
+
+def test_shards_that_meet_after_widening_become_one():
+    state = snapshot(live(minutes(0, 20)))
+    plan = make_plan(Scope.ALL, minutes(3, 9), READY, state, OUTPUTS, Files())
+    assert planned(plan) == [(minutes(0, 20), Reason.FORCED)]
+
+
+def test_a_gap_is_found_before_the_first_and_between_committed_shards_but_not_after():
+    state = snapshot(live(minutes(2, 4)), live(minutes(5, 10)))
+    plan = make_plan(Scope.GAPS, None, READY, state, OUTPUTS, Files())
+    assert [window for window, _ in planned(plan)] == [minutes(0, 1), minutes(1, 2), minutes(4, 5)]
+
+
+def test_an_output_that_lacks_a_range_makes_it_new_for_all():
+    state = snapshot(live(minutes(0, 20), outputs=("a",)), live(minutes(0, 10), outputs=("b",), seq=1))
+    plan = due(state)
+    assert planned(plan) == [(minutes(0, 20), Reason.NEW)]
+
+
+def test_a_source_that_lost_a_file_fails_the_shard_instead_of_emptying_it():
+    state = snapshot(live(minutes(0, 10)), live(minutes(10, 20)))
+    plan = due(state, Files(gone=[4]))
+    assert plan.shards == ()
+    (failure,) = plan.failures
+    assert failure.window == minutes(0, 10)
+    assert failure.code == "source_shrunk"
+    assert "was made from 10 files and the source has 9" in failure.error
+
+
+def test_a_new_file_does_not_hide_a_lost_one_of_another_live_range():
+    state = snapshot(live(minutes(0, 2)), live(minutes(2, 4), source=Files(gone=[3])), live(minutes(4, 20)))
+    plan = make_plan(Scope.ALL, minutes(0, 4), READY, state, OUTPUTS, Files(gone=[0]))
+    assert [failure.window for failure in plan.failures] == [minutes(0, 2)]
+
+
+def test_a_loss_that_is_accepted_is_planned():
+    state = snapshot(live(minutes(0, 10)), live(minutes(10, 20)))
+    plan = make_plan(Scope.ALL, minutes(0, 10), READY, state, OUTPUTS, Files(gone=[4]), accept_shrunk=True)
+    assert planned(plan) == [(minutes(0, 10), Reason.FORCED)]
+
+
+def test_an_older_definition_is_reported_as_stale_and_not_redone():
+    versions = {"a": (Definition(1, "old"), Definition(2, "new")), "b": (Definition(1, "same"),)}
+    state = snapshot(live(minutes(0, 10)), live(minutes(10, 20), definition=2), definitions=versions)
+    plan = due(state, definitions={"a": "new", "b": "same"})
+    assert plan.shards == ()
+    assert plan.stale[0] == (minutes(0, 10), "a")
+
+
+def test_after_a_conflict_a_range_that_another_run_did_from_this_input_is_satisfied():
+    state = snapshot(live(minutes(5, 6), seq=9))
+    plan = replan([minutes(5, 6)], READY, state, OUTPUTS, {"a": 1, "b": 1}, {minutes(5, 6): Reason.NEW}, Files())
+    assert plan.shards == ()
+    assert [shard.window for shard in plan.satisfied] == [minutes(5, 6)]
+
+
+@pytest.mark.parametrize(("definition", "versions"), [(1, {}), (2, {5: 1})])
+def test_after_a_conflict_older_definitions_and_other_input_are_read_again(definition, versions):
+    state = snapshot(live(minutes(5, 6), seq=9, definition=definition))
+    plan = replan([minutes(5, 6)], READY, state, OUTPUTS, {"a": 2, "b": 2}, {minutes(5, 6): Reason.NEW}, Files(versions))
+    assert plan.satisfied == ()
+    assert planned(plan) == [(minutes(5, 6), Reason.NEW)]
+
+
+def test_an_open_ended_history_ends_at_the_last_whole_shard_whose_delay_has_passed():
+    calendar = Calendar(0, Width(5, "m"))
+    assert horizon(calendar, 0, None, 0, 9 * MINUTE_US).window == minutes(0, 5)
+    assert horizon(calendar, 0, None, 0, 10 * MINUTE_US).window == minutes(0, 10)
+    assert horizon(calendar, 0, None, 2 * MINUTE_US, 11 * MINUTE_US).window == minutes(0, 5)
+    assert horizon(calendar, 0, None, 0, 4 * MINUTE_US).window is None
+
+
+def test_the_last_shard_of_a_closed_history_is_cut_at_its_end():
+    ready = horizon(Calendar(0, Width(15, "m")), 0, 20 * MINUTE_US, 0, 0)
+    assert ready.cells(minutes(0, 90)) == [minutes(0, 15), minutes(15, 20)]
+
+
+ranges = st.lists(st.tuples(st.integers(0, 19), st.integers(1, 6)), max_size=6)
+
+
+@settings(max_examples=200)
+@given(ranges, st.integers(0, 18), st.integers(1, 12), st.sampled_from([Scope.DUE, Scope.ALL, Scope.GAPS]))
+def test_a_plan_never_cuts_a_live_range_and_its_shards_never_overlap(pieces, first, length, scope):
+    taken: list[Window] = []
+    for start, width in pieces:
+        window = minutes(start, min(20, start + width))
+        if not any(window.meets(other) for other in taken):
+            taken.append(window)
+    state = snapshot(*(live(window) for window in taken))
+    plan = make_plan(scope, minutes(first, min(20, first + length)), READY, state, OUTPUTS, Files())
+    windows = [shard.window for shard in plan.shards]
+    assert all(a.end_us <= b.start_us for a, b in itertools.pairwise(windows))
+    for window in windows:
+        assert all(window.contains(other) for other in taken if window.meets(other))
