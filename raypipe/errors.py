@@ -35,6 +35,12 @@ class OutOfMemory(RetryableError):
     code = "out_of_memory"
 
 
+class StagedDamaged(RetryableError):
+    """Staged files are gone, or are not those that their manifest was written for: the work is done again."""
+
+    code = "staged_damaged"
+
+
 class DestinationBusy(RetryableError):
     """Another process holds the destination; the text names it where it is known."""
 

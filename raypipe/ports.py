@@ -162,6 +162,8 @@ class Staged:
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
     folder: str | None = None
     checksums: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """The definition of each output that the contributions were made by."""
 
 
 QUARANTINE_TABLE = "_quarantine"

@@ -9,7 +9,7 @@ from raypipe.cli.options import Shared, verb
 
 @verb("schema", example="raypipe schema > raypipe.schema.json", configured=False)
 def schema(shared: Shared) -> None:
-    """Print the JSON Schema of the configuration, for editors."""
+    """Print the JSON Schema of the configuration."""
     from raypipe import launch
 
     found = launch.schema()

@@ -11,9 +11,9 @@ from raypipe.observe.printable import count, size
 @verb("verify", example="raypipe verify pipeline.yaml")
 @config_argument
 def verify(shared: Shared, config: str) -> int:
-    """Prove the destination: accounts, digests, coverage, ledger.
+    """Prove that the tables are right.
 
-    Exit code 1 when something does not hold.
+    Accounts balance, digests match the data, coverage matches the ledger. Exit code 1 when something does not hold.
     """
     from raypipe import launch
     from raypipe.cli.json_documents import verify_document
@@ -34,7 +34,10 @@ def verify(shared: Shared, config: str) -> int:
 @config_argument
 @click.argument("run_id", required=False, metavar="[RUN]", help="The run to stop; all that are open otherwise.")
 def cancel(shared: Shared, config: str, run_id: str | None) -> None:
-    """Stop open runs; nothing of them commits after this returned."""
+    """Stop open runs.
+
+    Nothing of them commits after this returned.
+    """
     from raypipe import launch
 
     pipeline = shared.load(config)

@@ -61,8 +61,11 @@ def verb(name: str, *, example: str, configured: bool = True) -> Callable[[Verb]
             code = exit_code_of(lambda: function(shared, **own), out)
             click.get_current_context().exit(code)
 
+        own_parameters = getattr(call, "__click_params__", [])
+        call.__click_params__ = []  # type: ignore[attr-defined]  # click keeps them in reverse: first added, last shown
         for option in reversed(_options(configured)):
             call = option(call)
+        call.__click_params__.extend(own_parameters)  # type: ignore[attr-defined]
         return click.command(name, epilog=f"\b\nExample:\n  {example}", no_args_is_help=False)(call)
 
     return decorate

@@ -37,7 +37,10 @@ def check(shared: Shared, config: str) -> int:
 @click.option("--rows", type=click.IntRange(1, SAMPLE_ROWS_MAX), default=20, show_default=True, help="Rows to show of each stage.")
 @click.option("--at", metavar="TIME", help="The shard that holds this time; the first with rows otherwise.")
 def sample(shared: Shared, config: str, rows: int, at: str | None) -> None:
-    """Show one shard's rows after the source, each step and each output; write nothing."""
+    """Show the rows of one shard after each step.
+
+    After the source, after each step, and in each output; writes nothing.
+    """
     from raypipe import launch
     from raypipe.cli.json_documents import sample_document
 
@@ -55,7 +58,10 @@ def sample(shared: Shared, config: str, rows: int, at: str | None) -> None:
 @window_options
 @executor_options
 def plan(shared: Shared, config: str, start: str | None, end: str | None, executor: str | None, address: str | None) -> None:
-    """Show what a run would do: shards, reasons, estimates; write nothing."""
+    """Show what a run would do, and write nothing.
+
+    The shards, the reason of each, and what they are estimated to take.
+    """
     from raypipe import launch
 
     pipeline = shared.load(config)

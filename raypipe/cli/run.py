@@ -34,9 +34,9 @@ ONE_RANGE = "say which range in exactly one way: --start and --end, --shards A:B
 def run(
     shared: Shared, configs: tuple[str, ...], start: str | None, end: str | None, executor: str | None, address: str | None
 ) -> int:
-    """Do all that is new, late or failed; resume what an earlier run left.
+    """Do all that is new, late or failed.
 
-    Several pipelines are run one after the other; the exit code is the worst. Ctrl-C once: no new shards, what is finished is
+    What an earlier run left is resumed. Several pipelines are run one after the other; the exit code is the worst. Ctrl-C once: no new shards, what is finished is
     committed, and the next run resumes. Twice: at once.
     """
     from raypipe import launch
@@ -90,7 +90,10 @@ def backfill(
     executor: Literal["auto", "inline", "ray"] | None,
     address: str | None,
 ) -> int:
-    """Do a range of history again: the range is replaced, never added to."""
+    """Do a range of history again.
+
+    The rows of the range are replaced, never added to. By default readers see all of it or nothing.
+    """
     from raypipe import launch
     from raypipe.core.plan import Scope
     from raypipe.core.state import RunKind

@@ -8,7 +8,10 @@ from raypipe.cli.options import Shared, config_argument, verb
 @verb("status", example="raypipe status pipeline.yaml")
 @config_argument
 def status(shared: Shared, config: str) -> None:
-    """Show watermark, coverage, gaps, row accounts, last runs, and what is late, stale or failed."""
+    """Show where a pipeline stands.
+
+    Watermark, coverage, gaps, row accounts, last runs, and what is late, stale or failed.
+    """
     from raypipe import launch
     from raypipe.cli.json_documents import status_document
     from raypipe.runtime.system_clock import SystemClock

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from raypipe.config.problems import Unfit, either, nearest_of
+from raypipe.config.problems import Unfit, nearest_of
 from raypipe.config.values import (
     ColumnName,
     ColumnNames,
@@ -19,7 +19,9 @@ from raypipe.config.values import (
     FunctionName,
     Identifier,
     Instant,
+    NameMapping,
     NewColumnName,
+    NewNameMapping,
     Number,
     OneCharacter,
     PositiveDuration,
@@ -36,7 +38,7 @@ from raypipe.config.values import (
 class Section(BaseModel):
     """A mapping with known keys; all others are refused."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _kind(*known: str) -> BeforeValidator:
@@ -45,7 +47,7 @@ def _kind(*known: str) -> BeforeValidator:
     def check(value: Any) -> Any:
         kind = value.get("kind") if isinstance(value, dict) else None
         if kind is not None and kind not in known:
-            raise Unfit(either(known), nearest=nearest_of(str(kind), known), below=("kind",))
+            raise Unfit(f"a known kind: {', '.join(known)}", nearest=nearest_of(str(kind), known), below=("kind",))
         return value
 
     return BeforeValidator(check)
@@ -55,30 +57,38 @@ class TimeSection(Section):
     """Where event time stands, where history begins, and how it is cut into shards."""
 
     column: ColumnName = Field(description="Event time: a column of the source, or a path into one (payload.ts)")
-    format: str = Field("iso", min_length=1, description="iso, epoch_s, epoch_ms, epoch_us or a strptime pattern; Parquet timestamps need none")
-    zone: Zone = Field("UTC", description="Time zone of naive timestamps and of shard boundaries")
+    format: str = Field(
+        default="iso",
+        min_length=1,
+        description="iso, epoch_s, epoch_ms, epoch_us or a strptime pattern; Parquet timestamps need none",
+    )
+    zone: Zone = Field(default="UTC", description="Time zone of naive timestamps and of shard boundaries")
     start: Instant = Field(description="History begins here (inclusive); a date is its first instant in the zone")
-    end: Instant | None = Field(None, description="History ends here (exclusive): a closed data set")
+    end: Instant | None = Field(default=None, description="History ends here (exclusive): a closed data set")
     shard: ShardWidth = Field(description="Width of a shard; days and longer follow the zone's calendar")
-    delay: Duration = Field("0s", description="Without `end`: a shard is ready once its end and this delay have passed")
+    delay: Duration = Field(
+        default=0,
+        json_schema_extra={"default": "0s"},
+        description="Without `end`: a shard is ready once its end and this delay have passed",
+    )
 
 
 class CsvSection(Section):
     """How CSV files are written."""
 
-    nulls: list[str] = Field([""], description="Words that mean null")
-    delimiter: OneCharacter = Field(",", description="The character between values")
-    quote: OneCharacter = Field('"', description="The character around values that hold others")
-    header: Flag = Field(True, description="Whether the first line names the columns; without, `columns` gives their order")
-    encoding: Encoding = Field("utf-8", description="How characters are written")
-    multiline: Flag = Field(False, description="Whether values in quotes may hold line breaks")
+    nulls: list[str] = Field(default=[""], description="Words that mean null")
+    delimiter: OneCharacter = Field(default=",", description="The character between values")
+    quote: OneCharacter = Field(default='"', description="The character around values that hold others")
+    header: Flag = Field(default=True, description="Whether the first line names the columns; without, `columns` gives their order")
+    encoding: Encoding = Field(default="utf-8", description="How characters are written")
+    multiline: Flag = Field(default=False, description="Whether values in quotes may hold line breaks")
 
 
 class ColumnSection(Section):
     """One column of the contract."""
 
     type: TypeWord = Field(description="Type of the column")
-    required: Flag = Field(False, description="Whether a null (or a missing value) breaks the contract")
+    required: Flag = Field(default=False, description="Whether a null (or a missing value) breaks the contract")
 
 
 def _long_column(value: Any) -> Any:
@@ -88,23 +98,34 @@ def _long_column(value: Any) -> Any:
 ColumnValue = Annotated[ColumnSection, BeforeValidator(_long_column, json_schema_input_type=TypeWord | ColumnSection)]
 
 
+FileFormat = Literal["parquet", "csv", "jsonl"]
+
+
 class FilesSection(Section):
     """Files: Parquet, CSV or JSON Lines; .gz, .zst and .zip (one member) by suffix."""
 
     kind: Literal["files"] = Field(description="Where events come from")
-    path: FilePaths = Field(description="A path or glob, or a list; relative to this file's folder, or package:<installed package>/<path in it>")
-    format: Literal["parquet", "csv", "jsonl"] | None = Field(None, description="Told from the suffix when omitted")
-    csv: CsvSection | None = Field(None, description="The dialect of CSV files")
-    columns: dict[NewColumnName, ColumnValue] = Field({}, description="The contract: name -> type, or {type, required}; optional for Parquet")
-    extra_columns: Literal["ignore", "keep", "fail"] = Field("ignore", description="Columns of the file that the contract does not name")
-    on_drift: Literal["fail", "evolve", "quarantine"] = Field("fail", description="When a named column is missing or has another type")
+    path: FilePaths = Field(
+        description="A path or glob, or a list; relative to this file's folder, or package:<installed package>/<path in it>"
+    )
+    format: FileFormat | None = Field(default=None, description="Told from the suffix when omitted")
+    csv: CsvSection | None = Field(default=None, description="The dialect of CSV files")
+    columns: dict[NewColumnName, ColumnValue] = Field(
+        default={}, description="The contract: name -> type, or {type, required}; optional for Parquet"
+    )
+    extra_columns: Literal["ignore", "keep", "fail"] = Field(
+        default="ignore", description="Columns of the file that the contract does not name"
+    )
+    on_drift: Literal["fail", "evolve", "quarantine"] = Field(
+        default="fail", description="When a named column is missing or has another type"
+    )
 
 
 class MaxQuarantinedSection(Section):
     """A shard fails when more rows than both of these are quarantined."""
 
-    share: Rate = Field(0.001, description="Share of the shard's rows")
-    at_least: Annotated[Whole, Field(ge=0)] = Field(10, description="Rows that are always allowed")
+    share: Rate = Field(default=0.001, description="Share of the shard's rows")
+    at_least: Annotated[Whole, Field(ge=0)] = Field(default=10, description="Rows that are always allowed")
 
 
 def _long_max_quarantined(value: Any) -> Any:
@@ -116,8 +137,10 @@ class RuleSection(Section):
 
     name: Identifier = Field(description="Name of the rule, shown with the rows that break it")
     expect: Sql = Field(description="A row expression that is true for good rows")
-    otherwise: Literal["quarantine", "drop", "warn", "fail"] = Field("quarantine", description="What becomes of a row that breaks it")
-    nulls: Literal["pass", "fail"] = Field("pass", description="Whether a null result passes, as in SQL CHECK")
+    otherwise: Literal["quarantine", "drop", "warn", "fail"] = Field(
+        default="quarantine", description="What becomes of a row that breaks it"
+    )
+    nulls: Literal["pass", "fail"] = Field(default="pass", description="Whether a null result passes, as in SQL CHECK")
 
 
 class CheckSection(Section):
@@ -125,18 +148,21 @@ class CheckSection(Section):
 
     table: Identifier = Field(description="One of the outputs")
     expect: Sql = Field(description='An aggregate condition such as "sum(flights) > 0"')
-    otherwise: Literal["fail", "warn"] = Field("fail", description="What follows when it is not true")
-    on_empty: Literal["pass", "check"] = Field("pass", description="Whether an empty contribution is checked")
+    otherwise: Literal["fail", "warn"] = Field(default="fail", description="What follows when it is not true")
+    on_empty: Literal["pass", "check"] = Field(default="pass", description="Whether an empty contribution is checked")
 
 
 class QualitySection(Section):
     """Rules on rows and checks on contributions."""
 
     max_quarantined: (
-        Annotated[MaxQuarantinedSection, BeforeValidator(_long_max_quarantined, json_schema_input_type=Rate | MaxQuarantinedSection)] | None
-    ) = Field(None, description="Above this, the shard fails and nothing of it is visible; 0.1% is short for {share: 0.1%}")
-    rules: list[RuleSection] = Field([], description="Conditions on rows, before the steps")
-    checks: list[CheckSection] = Field([], description="Conditions on each shard's contribution, before it is visible")
+        Annotated[
+            MaxQuarantinedSection, BeforeValidator(_long_max_quarantined, json_schema_input_type=Rate | MaxQuarantinedSection)
+        ]
+        | None
+    ) = Field(default=None, description="Above this, the shard fails and nothing of it is visible; 0.1% is short for {share: 0.1%}")
+    rules: list[RuleSection] = Field(default=[], description="Conditions on rows, before the steps")
+    checks: list[CheckSection] = Field(default=[], description="Conditions on each shard's contribution, before it is visible")
 
 
 # ---- steps: the first key names the step ------------------------------------------------------------------
@@ -146,14 +172,16 @@ class FilterStep(Section):
     """Keep the rows for which the condition is true."""
 
     filter: Sql = Field(description="A row expression")
-    name: Identifier | None = Field(None, description="The ledger counts under this name what the filter drops")
+    name: Identifier | None = Field(default=None, description="The ledger counts under this name what the filter drops")
 
 
 class DeduplicateSection(Section):
     """Keep one row a key within the shard."""
 
     key: ColumnNames = Field(description="Columns that make two rows the same")
-    latest_by: ColumnNames | None = Field(None, description="The row with the greatest values is kept; then by event time, source, position")
+    latest_by: ColumnNames | None = Field(
+        default=None, description="The row with the greatest values is kept; then by event time, source, position"
+    )
 
 
 class DeduplicateStep(Section):
@@ -171,7 +199,9 @@ class DeriveStep(Section):
 class CastStep(Section):
     """Change the types of columns."""
 
-    cast: dict[ColumnName, TypeWord] = Field(min_length=1, description="Column -> type; a value that cannot be cast breaks cast_<column>")
+    cast: dict[ColumnName, TypeWord] = Field(
+        min_length=1, description="Column -> type; a value that cannot be cast breaks cast_<column>"
+    )
 
 
 class RenameStep(Section):
@@ -189,10 +219,14 @@ class FillNullStep(Section):
 class LookupSection(Section):
     """A reference file whose key is unique, and what is taken from it."""
 
-    path: FilePath = Field(description="Parquet, CSV or JSON Lines; relative to this file's folder, or package:<package>/<path in it>")
-    on: str | ColumnNames | dict[ColumnName, ColumnName] = Field(description="The key: a name, a list of names, or {ours: theirs}")
-    columns: ColumnNames | dict[NewColumnName, ColumnName] = Field(description="What is added: names, or {new column: column of the file}")
-    missing: Literal["keep", "quarantine", "fail"] = Field("keep", description="What becomes of a row whose key the file lacks")
+    path: FilePath = Field(
+        description="Parquet, CSV or JSON Lines; relative to this file's folder, or package:<package>/<path in it>"
+    )
+    on: NameMapping = Field(description="The key: a name, a list of names, or {ours: theirs}")
+    columns: NewNameMapping = Field(description="What is added: names, or {new column: column of the file}")
+    missing: Literal["keep", "quarantine", "fail"] = Field(
+        default="keep", description="What becomes of a row whose key the file lacks"
+    )
 
 
 class LookupStep(Section):
@@ -205,7 +239,7 @@ class PythonStep(Section):
     """Call a function of a module beside the configuration: LazyFrame -> LazyFrame, row-wise."""
 
     python: FunctionName = Field(description="module:function")
-    rows: Literal["same", "fewer", "more"] = Field("same", description="What the function may do to the number of rows")
+    rows: Literal["same", "fewer", "more"] = Field(default="same", description="What the function may do to the number of rows")
 
 
 class DropStep(Section):
@@ -220,7 +254,10 @@ class SelectStep(Section):
     select: ColumnNames = Field(description="Columns to keep")
 
 
-AnyStep = FilterStep | DeduplicateStep | DeriveStep | CastStep | RenameStep | FillNullStep | LookupStep | PythonStep | DropStep | SelectStep
+StepButFilter = (
+    DeduplicateStep | DeriveStep | CastStep | RenameStep | FillNullStep | LookupStep | PythonStep | DropStep | SelectStep
+)
+AnyStep = FilterStep | StepButFilter
 STEP_WORDS = ("filter", "deduplicate", "derive", "cast", "rename", "fill_null", "lookup", "python", "drop", "select")
 
 
@@ -241,6 +278,7 @@ class RowsSection(Section):
     rows: Literal["all"] = Field(description="Which of the transformed rows")
 
 
+AnyOutput = SqlSection | RowsSection
 OUTPUT_WORDS = ("sql", "rows")
 
 
@@ -303,31 +341,43 @@ class DuckDBSection(Section):
 class RetriesSection(Section):
     """How often and how soon a shard is tried again."""
 
-    attempts: Annotated[Whole, Field(ge=1, le=100)] = Field(3, description="Attempts in all")
-    delay: Duration = Field("1s", description="The wait before the second attempt")
-    factor: Annotated[Number, Field(ge=1, le=100)] = Field(4, description="Each further wait is so many times longer")
+    attempts: Annotated[Whole, Field(ge=1, le=100)] = Field(default=3, description="Attempts in all")
+    delay: Duration = Field(
+        default=1_000_000, json_schema_extra={"default": "1s"}, description="The wait before the second attempt"
+    )
+    factor: Annotated[Number, Field(ge=1, le=100)] = Field(default=4, description="Each further wait is so many times longer")
 
 
 class RunSection(Section):
     """How the work is done; nothing here changes what a table holds."""
 
-    executor: Literal["auto", "inline", "ray"] = Field("auto", description="inline: in this process; ray: on a cluster; auto: the faster one")
-    address: str | None = Field(None, min_length=1, description="A Ray cluster; RAY_ADDRESS also counts")
-    memory: Size = Field("2GiB", description="For all that a run does on a machine; shards in flight follow from it")
-    cpus_per_shard: Annotated[Number, Field(gt=0, le=1024)] = Field(1, description="Processors that one shard reserves")
+    executor: Literal["auto", "inline", "ray"] = Field(
+        default="auto", description="inline: in this process; ray: on a cluster; auto: the faster one"
+    )
+    address: str | None = Field(default=None, min_length=1, description="A Ray cluster; RAY_ADDRESS also counts")
+    memory: Size = Field(
+        default=2 * 1024**3,
+        json_schema_extra={"default": "2GiB"},
+        description="For all that a run does on a machine; shards in flight follow from it",
+    )
+    cpus_per_shard: Annotated[Number, Field(gt=0, le=1024)] = Field(default=1, description="Processors that one shard reserves")
     retries: RetriesSection = Field(default_factory=RetriesSection, description="What happens when a shard fails")
-    shard_timeout: PositiveDuration = Field("30m", description="A shard that takes longer is stopped and tried again")
+    shard_timeout: PositiveDuration = Field(
+        default=1_800_000_000,
+        json_schema_extra={"default": "30m"},
+        description="A shard that takes longer is stopped and tried again",
+    )
 
 
 class PipelineSection(Section):
     """One pipeline: where events come from, how rows are cleaned, which tables come out."""
 
     name: Identifier = Field(description="The pipeline's identity in the ledger")
-    description: str = Field("", description="What the pipeline is for")
+    description: str = Field(default="", description="What the pipeline is for")
     time: TimeSection = Field(description="Event time and shards")
     source: Annotated[FilesSection, _kind("files")] = Field(description="Where events come from")
     quality: QualitySection = Field(default_factory=QualitySection, description="Rules on rows and checks on contributions")
-    transform: list[StepValue] = Field([], description="Steps, in order")
+    transform: list[StepValue] = Field(default=[], description="Steps, in order")
     outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out")
     destination: Annotated[DuckDBSection, _kind("duckdb")] = Field(description="Where tables go")
     run: RunSection = Field(default_factory=RunSection, description="How the work is done")

@@ -42,7 +42,7 @@ def absolute_glob(text: str, folder: Path) -> str:
     if text.startswith(PACKAGE):
         package, inside = _located(text)
         return os.path.normpath(glob.escape(str(package)) + "/" + inside)
-    if os.path.isabs(text):
+    if Path(text).is_absolute():
         return os.path.normpath(text)
     # `..` is taken away before escaping, so that it never meets an escaped name.
     relative = PurePosixPath(os.path.normpath(text))

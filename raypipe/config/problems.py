@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from raypipe.config.tree import Node, Path, deepest
+from raypipe.config.tree import Node, Path, Place, deepest
 
 SHOWN_CHARACTERS_MAX = 80  # a longer value is cut: the place is named, the person can look
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -36,6 +36,16 @@ class Problem:
     show_got: bool = False
     """Put `got <value>, ` before the message."""
     nearest: str | None = None
+    unresolved: bool = False
+    """The value comes from outside and is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A problem as its whole text, with the place that orders it among others."""
+
+    place: Place
+    text: str
 
 
 def did_you_mean(nearest: str | None) -> str:
@@ -98,10 +108,15 @@ def text_of(root: Node, problem: Problem) -> str:
     return ": ".join(part for part in (str(node.place), dotted(path) + node.place.note, message) if part)
 
 
-def texts_of(root: Node, problems: Sequence[Problem]) -> list[str]:
-    """Return the lines for all problems, in the order of the file, each once."""
-    in_order = sorted(problems, key=lambda problem: _line(root, problem))
-    return list(dict.fromkeys(text_of(root, problem) for problem in in_order))
+def told(root: Node, problem: Problem) -> Told:
+    """Return the place of the culprit and the line that a person reads."""
+    return Told(deepest(root, problem.path)[0].place, text_of(root, problem))
+
+
+def in_order(problems: Iterable[Told]) -> list[str]:
+    """Return the texts in the order of the file, each once, and behind them those without a line."""
+    ordered = sorted(problems, key=lambda one: (one.place.line == 0, one.place.line))
+    return list(dict.fromkeys(one.text for one in ordered))
 
 
 def redacted(texts: Iterable[str], secrets: Iterable[tuple[str, str]]) -> list[str]:
@@ -115,6 +130,11 @@ def redacted(texts: Iterable[str], secrets: Iterable[tuple[str, str]]) -> list[s
     return result
 
 
-def _line(root: Node, problem: Problem) -> tuple[str, int]:
-    place = deepest(root, problem.path)[0].place
-    return ("" if place.line else place.origin, place.line)
+def located(root: Node, problem: Problem) -> Path:
+    """Return the path of the node that a problem is about, or of the last one on the way to it."""
+    return deepest(root, problem.path)[1]
+
+
+def place_of(root: Node, problem: Problem) -> Place:
+    """Return where the culprit was written."""
+    return deepest(root, problem.path)[0].place

@@ -10,9 +10,20 @@ from raypipe.config.problems import Unfit
 from raypipe.core.calendar import Width
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGTP]i?)?B")
-_UNIT_BYTES = {"": 1, **{letter: 1000 ** (n + 1) for n, letter in enumerate("kMGTP")}, **{f"{letter}i": 1024 ** (n + 1) for n, letter in enumerate("KMGTP")}}
+_UNIT_BYTES = {
+    "": 1,
+    **{letter: 1000 ** (n + 1) for n, letter in enumerate("kMGTP")},
+    **{f"{letter}i": 1024 ** (n + 1) for n, letter in enumerate("KMGTP")},
+}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w|mo)")
-_UNIT_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000, "mo": 31 * 86_400_000_000}
+_UNIT_US = {
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
+    "mo": 31 * 86_400_000_000,
+}
 _WIDTH = re.compile(r"(\d+)(m|h|d|w|mo)")
 _LOOSE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 _WORDS = {

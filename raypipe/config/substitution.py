@@ -45,7 +45,7 @@ def substituted(root: Node, *, environ: Mapping[str, str], folder: FilePath) -> 
         try:
             return replace(node, value=_REFERENCE.sub(read, node.value), reference=node.value)
         except _Missing as missing:
-            done.problems.append(Problem(path, str(missing)))
+            done.problems.append(Problem(path, str(missing), unresolved=True))
             done.unresolved.add(path)
             return replace(node, reference=node.value)
 

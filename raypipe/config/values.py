@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -24,9 +25,10 @@ COLUMN_CHARACTERS_MAX = 255
 EXPRESSION_CHARACTERS_MAX = 100_000  # far above what people write, far below what hurts an SQL parser
 SHARD_COLUMN = "_shard"
 _WORDS_OF_OTHERS = {
-    "int": "int64", "integer": "int64", "bigint": "int64", "long": "int64", "smallint": "int16", "float": "float64", "double": "float64",
-    "real": "float32", "number": "float64", "str": "string", "text": "string", "varchar": "string", "utf8": "string", "boolean": "bool",
-    "datetime": "timestamp", "bytes": "binary", "blob": "binary", "numeric": "decimal(18,2)", "decimal": "decimal(18,2)",
+    "int": "int64", "integer": "int64", "bigint": "int64", "long": "int64", "smallint": "int16", "float": "float64",
+    "double": "float64", "real": "float32", "number": "float64", "str": "string", "text": "string", "varchar": "string",
+    "utf8": "string", "boolean": "bool", "datetime": "timestamp", "bytes": "binary", "blob": "binary", "decimal": "decimal(18,2)",
+    "numeric": "decimal(18,2)",
 }  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def _sql(text: str) -> str:
 def _zone(text: str) -> str:
     if zone_exists(text):
         return text
-    from zoneinfo import available_timezones  # noqa: PLC0415 - reads a folder; only where a name is wrong
+    from zoneinfo import available_timezones  # reads a folder: only where a name is wrong
 
     raise Unfit("a time zone such as UTC or Europe/Madrid", nearest=nearest_of(text, sorted(available_timezones())))
 
@@ -121,6 +123,22 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _mapped(value: Any) -> Any:
+    """Read a name, or a list of names, as a mapping of each to itself."""
+    names = _listed(value)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return value
+    return {name: name for name in _distinct(names)}
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, FromReference):
+        return str(value)
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise Unfit("a constant: text, a number, true or false")
+
+
 def _distinct(values: list[str]) -> list[str]:
     for index, value in enumerate(values):
         if value in values[:index]:
@@ -136,27 +154,52 @@ Identifier = Annotated[str, AfterValidator(_identifier), _text_schema(r"^[a-z][a
 ColumnName = Annotated[str, AfterValidator(_column), _text_schema(minLength=1, maxLength=COLUMN_CHARACTERS_MAX)]
 NewColumnName = Annotated[str, AfterValidator(_new_column), _text_schema(minLength=1, maxLength=COLUMN_CHARACTERS_MAX)]
 ColumnNames = Annotated[
-    list[ColumnName], Field(min_length=1), AfterValidator(_distinct), BeforeValidator(_listed, json_schema_input_type=str | list[str])
+    list[ColumnName],
+    Field(min_length=1),
+    AfterValidator(_distinct),
+    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
 ]
 Sql = Annotated[str, AfterValidator(_sql), _text_schema(minLength=1)]
 Zone = Annotated[str, AfterValidator(_zone), _text_schema(examples=["UTC", "Europe/Madrid"])]
-Instant = Annotated[str, AfterValidator(_instant), _text_schema(description=INSTANT_EXPECTED, examples=["2013-01-01", "2013-01-01T06:00:00Z"])]
+Instant = Annotated[
+    str, AfterValidator(_instant), _text_schema(description=INSTANT_EXPECTED, examples=["2013-01-01", "2013-01-01T06:00:00Z"])
+]
 FunctionName = Annotated[str, AfterValidator(_function), _text_schema(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 OneCharacter = Annotated[str, AfterValidator(_one_character), _text_schema(minLength=1, maxLength=1)]
 Encoding = Annotated[str, AfterValidator(_encoding), _text_schema(examples=["utf-8", "latin-1"])]
 FilePath = Annotated[str, AfterValidator(check_path), _text_schema(minLength=1)]
 FilePaths = Annotated[list[FilePath], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])]
-TypeWord = Annotated[DataType, PlainValidator(_datatype), _text_schema(examples=["int64", "timestamp", "decimal(10,2)", "list<string>"])]
+TypeWord = Annotated[
+    DataType, PlainValidator(_datatype), _text_schema(examples=["int64", "timestamp", "decimal(10,2)", "list<string>"])
+]
 Size = Annotated[int, PlainValidator(parse_size), _text_schema(r"^\d+(\.\d+)? ?([kKMGTP]i?)?B$", examples=["512MB", "2GiB"])]
-Duration = Annotated[int, PlainValidator(parse_duration), _text_schema(r"^\d+(\.\d+)?(s|m|h|d|w|mo)$", examples=["30s", "5m", "1h", "1d"])]
-PositiveDuration = Annotated[int, PlainValidator(parse_positive_duration), _text_schema(r"^\d+(\.\d+)?(s|m|h|d|w|mo)$", examples=["30m"])]
-ShardWidth = Annotated[Width, PlainValidator(parse_shard_width), _text_schema(r"^\d+(m|h|d|w|mo)$", examples=["15m", "1h", "1d", "1w", "1mo"])]
+Duration = Annotated[
+    int, PlainValidator(parse_duration), _text_schema(r"^\d+(\.\d+)?(s|m|h|d|w|mo)$", examples=["30s", "5m", "1h", "1d"])
+]
+PositiveDuration = Annotated[
+    int, PlainValidator(parse_positive_duration), _text_schema(r"^\d+(\.\d+)?(s|m|h|d|w|mo)$", examples=["30m"])
+]
+ShardWidth = Annotated[
+    Width, PlainValidator(parse_shard_width), _text_schema(r"^\d+(m|h|d|w|mo)$", examples=["15m", "1h", "1d", "1w", "1mo"])
+]
 Rate = Annotated[
     float,
     PlainValidator(parse_rate),
-    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": r"^\d+(\.\d+)?( ?%)?$"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": r"^\d+(\.\d+)?( ?%)?$"}]}
+    ),
 ]
 Flag = Annotated[bool, BeforeValidator(_from_reference({"true": True, "false": False}.__getitem__), json_schema_input_type=bool)]
 Whole = Annotated[int, BeforeValidator(_from_reference(int), json_schema_input_type=int)]
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_from_reference(float), json_schema_input_type=float)]
-Constant = str | bool | int | Annotated[float, Field(allow_inf_nan=False)]
+Constant = Annotated[str | bool | int | float, PlainValidator(_constant), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+NameMapping = Annotated[
+    dict[ColumnName, ColumnName],
+    Field(min_length=1),
+    BeforeValidator(_mapped, json_schema_input_type=str | list[str] | dict[str, str]),
+]
+NewNameMapping = Annotated[
+    dict[NewColumnName, ColumnName],
+    Field(min_length=1),
+    BeforeValidator(_mapped, json_schema_input_type=str | list[str] | dict[str, str]),
+]

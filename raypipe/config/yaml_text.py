@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from raypipe.config.problems import dotted, printable
+from raypipe.config.problems import Told, dotted, printable
 from raypipe.config.tree import Node, Path, Place, Scalar
 
 TEXT_BYTES_MAX = 1_000_000  # a configuration is written by people; a larger text is a mistake or an attack
@@ -31,7 +31,7 @@ _HINTS = {
     "mapping values": 'quote a value that holds ": "',
     "cannot start any token": "indent with spaces, not tabs; quote a value that starts with @ ` % & * ! | > or a tab",
     "could not find expected ':'": "a key needs a colon and a space behind it",
-    "did not find expected": "a bracket, a quote or the indentation is wrong here or just above; quote a value that holds , : # [ ] { }",
+    "did not find expected": "a bracket, quote or indentation is wrong here or just above; quote a value that holds , : # [ ] { }",
     "expected <block end>": "the indentation is wrong here or just above",
 }
 
@@ -45,7 +45,7 @@ class Parsed:
     """What a text holds: its tree, and the problems of form that did not keep it from being read."""
 
     root: Node
-    problems: list[tuple[Place, str]] = field(default_factory=list)
+    problems: list[Told] = field(default_factory=list)
 
 
 def parse(text: str, place_of: Callable[[int], Place]) -> Parsed:
@@ -90,14 +90,16 @@ class _Builder:
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._nodes = 0
         self._aliased = 0
-        self._problems: list[tuple[Place, str]] = []
+        self._problems: list[Told] = []
 
     def document(self) -> Parsed:
         """Return the only document of the text."""
         next(self._events)
         event = next(self._events)
         if isinstance(event, yaml.StreamEndEvent):
-            raise TextRefused(f"{self._place_of(0).origin}: nothing stands here; expected keys and values (raypipe init writes an example)")
+            raise TextRefused(
+                f"{self._place_of(0).origin}: nothing stands here; expected keys and values (raypipe init writes an example)"
+            )
         root = self._node(next(self._events), (), in_flow=False)
         next(self._events)
         following = next(self._events)
@@ -114,7 +116,9 @@ class _Builder:
             raise TextRefused(f"{place}: this is not YAML: {_reason(error)}") from None
         except yaml.reader.ReaderError as error:
             line = self._text.count("\n", 0, error.position if error.position >= 0 else 0) + 1
-            raise TextRefused(f"{self._place_of(line)}: this is not YAML: it holds a character that may not stand in text") from None
+            raise TextRefused(
+                f"{self._place_of(line)}: this is not YAML: it holds a character that may not stand in text"
+            ) from None
 
     def _node(self, event: Any, path: Path, *, in_flow: bool) -> Node:
         if len(path) > DEPTH_MAX:
@@ -199,13 +203,14 @@ class _Builder:
 
     def _stands_alone(self, key: Any, value: Any) -> bool:
         """Tell whether a flow entry has no colon, as what follows a comma inside a value has not."""
-        if not isinstance(value, yaml.ScalarEvent) or value.value or value.style:
-            return False
-        return ":" not in self._text[key.end_mark.index : value.end_mark.index]
+        between = self._text[key.end_mark.index : value.end_mark.index]
+        return isinstance(value, yaml.ScalarEvent) and not value.value and not value.style and ":" not in between
 
     def _extend(self, last: _Entry | None, key: Any, path: Path) -> None:
         if last is None or not last.is_text:
-            self._problem(key, (*path, key.value), "the key has no value; a list is written in [ ], and a value that holds a comma in quotes")
+            self._problem(
+                key, (*path, key.value), "the key has no value; a list is written in [ ], and a value that holds a comma in quotes"
+            )
             return
         last.end = key.end_mark.index
         last.split = True
@@ -214,11 +219,14 @@ class _Builder:
         whole = " ".join(self._text[entry.start : entry.end].split())
         quote = "'" if '"' in whole else '"'
         message = f"a comma splits the value; quote it: {printable(name)}: {quote}{printable(whole)}{quote}"
-        self._problems.append((entry.key_place, f"{dotted((*path, name))}: {message}"))
+        self._tell(entry.key_place, (*path, name), message)
         entry.node = Node(whole, entry.key_place)
 
     def _problem(self, event: Any, path: Path, message: str) -> None:
-        self._problems.append((self._at(event), f"{dotted(path)}: {message}" if path else message))
+        self._tell(self._at(event), path, message)
+
+    def _tell(self, place: Place, path: Path, message: str) -> None:
+        self._problems.append(Told(place, ": ".join(part for part in (str(place), dotted(path), message) if part)))
 
     def _at(self, event: Any) -> Place:
         return self._place_of(event.start_mark.line + 1)

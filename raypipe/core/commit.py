@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from raypipe.core.intervals import normalise, subtract
 from raypipe.core.shard import Observed, Outcome, ShardResult
 from raypipe.core.window import Window
 
@@ -63,6 +64,7 @@ class CommitFacts:
     already: Mapping[Window, Outcome] | None
     """What the ledger holds under the commit id; None when it holds nothing."""
     commit_seq: int
+    """The number that this transaction took; that of the earlier commit when `already` holds something."""
     live: Sequence[LiveFact] = ()
     """At least all live ranges that meet a shard of the group."""
 
@@ -137,7 +139,7 @@ def decide_commit(request: CommitRequest, facts: CommitFacts) -> Decision:
     if facts.fenced:
         return FencedOff()
     if facts.already is not None:
-        left_out = tuple(shard.window for shard in request.shards if shard.window not in facts.already)
+        left_out = tuple(sorted(shard.window for shard in request.shards if shard.window not in facts.already))
         return Already(Receipt(request.commit_id, facts.commit_seq, facts.already, left_out))
     sorted_out = _sort_out(request, _LiveIndex(facts.live))
     if request.atomic and sorted_out.conflicts:
@@ -160,7 +162,8 @@ class _SortedOut:
     replaced: list[Window] = field(default_factory=list)
 
     def supersede_all(self) -> None:
-        self.superseded, self.loaded, self.replaced = [*self.superseded, *self.loaded], [], []
+        self.superseded = sorted([*self.superseded, *self.loaded, *self.satisfied], key=lambda one: one.window)
+        self.loaded, self.satisfied, self.replaced = [], [], []
 
 
 def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
@@ -169,14 +172,14 @@ def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
     for shard in sorted(request.shards, key=lambda one: one.window):
         met = live.meeting(shard.window)
         overlaps = taken_until_us is not None and shard.window.start_us < taken_until_us
-        older = any(_is_older(request.definitions, one.definitions) for one in met)
-        if overlaps or not _as_observed(shard, met) or (older and shard.outcome is Outcome.SATISFIED):
+        unproven = shard.outcome is Outcome.SATISFIED and not _is_done(shard.window, request.definitions, met)
+        if overlaps or unproven or not _as_observed(shard, met):
             found.conflicts.append(shard.window)
             continue
         taken_until_us = shard.window.end_us
         if shard.outcome is Outcome.SATISFIED:
             found.satisfied.append(shard)
-        elif older:
+        elif any(_is_older(request.definitions, one.definitions) for one in met):
             found.superseded.append(shard)
         else:
             found.loaded.append(shard)
@@ -191,8 +194,15 @@ def _as_observed(shard: ShardCommit, met: Sequence[LiveFact]) -> bool:
     return {live.observed for live in met} == shard.result.observed
 
 
+def _is_done(window: Window, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
+    """Tell whether live ranges cover the window for every output, made by a definition that is not older than ours."""
+    new_enough = [one for one in met if all(one.definitions.get(output, 0) >= version for output, version in ours.items())]
+    return not subtract([window], normalise(one.window for one in new_enough))
+
+
 def _is_older(ours: Mapping[str, int], theirs: Mapping[str, int]) -> bool:
-    return any(ours.get(output, 0) < version for output, version in theirs.items() if output in ours)
+    """Tell whether any output would go back to an older definition."""
+    return any(version < theirs.get(output, 0) for output, version in ours.items())
 
 
 class _LiveIndex:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,14 +14,22 @@ from raypipe.errors import StateFormat
 
 FORMAT_VERSION = 1
 
+_PARAMETER = re.compile(r"\$(\w+)")
+
 
 def query(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
     """Run a statement with the values that it names, and fetch all: an open result would own the connection.
 
     Values that the statement does not name are left out, so that one mapping serves a group of statements.
     """
-    bound = {name: value for name, value in (values or {}).items() if f"${name}" in sql}
+    named = _named(sql)
+    bound = {name: value for name, value in (values or {}).items() if name in named}
     return connection.execute(sql, bound).fetchall()
+
+
+@functools.cache
+def _named(sql: str) -> frozenset[str]:
+    return frozenset(_PARAMETER.findall(sql))
 
 
 def changed(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None) -> int:

@@ -21,6 +21,7 @@ def staged_to_json(staged: Staged) -> dict[str, Any]:
         "results": [result_to_json(one) for one in staged.results],
         "failures": [failure_to_json(one) for one in staged.failures],
         "checksums": dict(staged.checksums),
+        "fingerprints": dict(staged.fingerprints),
     }
 
 
@@ -35,6 +36,8 @@ def staged_from_json(document: Mapping[str, Any], folder: str) -> Staged:
             failures=tuple(failure_from_json(one) for one in document["failures"]),
             folder=folder,
             checksums=dict(document["checksums"]),
+            fingerprints=dict(document["fingerprints"]),
+            fingerprints=dict(document["fingerprints"]),
         )
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"the manifest is broken: {error!r}") from error

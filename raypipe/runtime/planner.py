@@ -11,8 +11,6 @@ from raypipe.core.state import Snapshot
 from raypipe.core.window import Window
 from raypipe.ports import Destination, FileIndex, Listing, Source
 
-Scan = Callable[[Sequence[InputFile]], Iterable[FileIndex | "UnreadableFile"]]
-
 
 @dataclass(frozen=True, slots=True)
 class UnreadableFile:
@@ -21,6 +19,9 @@ class UnreadableFile:
     file: InputFile
     code: str
     error: str
+
+
+Scan = Callable[[Sequence[InputFile]], Iterable[FileIndex | UnreadableFile]]
 
 
 @dataclass(frozen=True, slots=True)

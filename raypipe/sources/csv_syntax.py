@@ -1,4 +1,4 @@
-"""The syntax of one CSV record (RFC 4180), as patterns for each engine, and what is wrong with a line that breaks it.
+"""The syntax of one CSV record (RFC 4180) as patterns, and what is wrong with a line that breaks it.
 
 A quote may stand around a whole value, or doubled inside one; anywhere else it makes the line malformed. Engines read
 such lines differently, and the tail of a value that was broken over two lines looks just like it.
@@ -14,71 +14,74 @@ from raypipe.pipeline import CsvDialect
 
 @dataclass(frozen=True, slots=True)
 class CsvSyntax:
-    """What a dialect's records look like."""
+    """What the records of a dialect look like."""
 
     dialect: CsvDialect
     line: str
-    """RE2: a whole single-line record, with or without its carriage return."""
-    record: re.Pattern[bytes]
+    """RE2: a record on one line, with or without its carriage return."""
+    record: re.Pattern[str]
     """A record with its line end, over as many lines as its quotes need."""
     value: re.Pattern[str]
     """One value and the delimiter behind it."""
+    quoted: re.Pattern[str]
+    """One value in quotes."""
+    bare: re.Pattern[str]
+    """One value without."""
 
+    @classmethod
+    def of(cls, dialect: CsvDialect) -> CsvSyntax:
+        """Compile the patterns of a dialect."""
+        delimiter, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
+        bare = rf"[^{quote}{delimiter}\r\n]*"
+        quoted = rf"{quote}(?:[^{quote}]|{quote}{quote})*{quote}"
+        # Python's engine backtracks, RE2 does not: possessive quantifiers keep a hostile line linear.
+        swift_bare, swift_quoted = f"{bare}+", rf"{quote}(?:[^{quote}]++|{quote}{quote})*+{quote}"
+        swift = f"(?:{swift_quoted}|{swift_bare})"
+        return cls(
+            dialect,
+            line=rf"^(?:{quoted}|{bare})(?:{delimiter}(?:{quoted}|{bare}))*\r?$",
+            record=re.compile(rf"{swift}(?:{delimiter}{swift})*+\r?\n"),
+            value=re.compile(rf"({swift}){delimiter}"),
+            quoted=re.compile(swift_quoted),
+            bare=re.compile(swift_bare),
+        )
 
-def csv_syntax(dialect: CsvDialect) -> CsvSyntax:
-    """Compile the patterns of a dialect."""
-    delimiter, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
-    bare = rf"[^{quote}{delimiter}\r\n]*"
-    closed = rf"{quote}(?:[^{quote}]|{quote}{quote})*{quote}"
-    eager_bare, eager_closed = f"{bare}+", rf"{quote}(?:[^{quote}]++|{quote}{quote})*+{quote}"
-    return CsvSyntax(
-        dialect,
-        line=rf"^(?:{closed}|{bare})(?:{delimiter}(?:{closed}|{bare}))*\r?$",
-        record=re.compile(rf"(?:{eager_closed}|{eager_bare})(?:{delimiter}(?:{eager_closed}|{eager_bare}))*+\r?\n".encode()),
-        value=re.compile(rf"({eager_closed}|{eager_bare}){delimiter}"),
-    )
+    def split(self, record: str) -> list[str] | None:
+        """Return the values of a record without its line end, unquoted; None when it is malformed."""
+        values, at, quote, text = [], 0, self.dialect.quote, record + self.dialect.delimiter
+        while at < len(text):
+            match = self.value.match(text, at)
+            if match is None:
+                return None
+            value = match[1]
+            values.append(value[1:-1].replace(quote * 2, quote) if value.startswith(quote) else value)
+            at = match.end()
+        return values
 
-
-def split_record(syntax: CsvSyntax, record: str) -> list[str] | None:
-    """Return the unquoted values of a record without its line end; None when it is malformed."""
-    values, at = [], 0
-    text, quote = record + syntax.dialect.delimiter, syntax.dialect.quote
-    while at < len(text):
-        match = syntax.value.match(text, at)
-        if match is None:
-            return None
-        value = match[1]
-        values.append(value[1:-1].replace(quote * 2, quote) if value.startswith(quote) else value)
-        at = match.end()
-    return values
-
-
-def complaint(syntax: CsvSyntax, line: str) -> str:
-    """Say what is wrong with a malformed line: what was got, what was expected, what to do."""
-    quote, at, text = syntax.dialect.quote, 0, line + syntax.dialect.delimiter
-    while match := syntax.value.match(text, at):
-        at = match.end()
-    rest = line[at:]
-    if rest.startswith(quote):
-        closing = _closing_quote(rest, quote)
-        if closing:
-            got = rest[closing : closing + 20]
-            return f"got {got!r} after a closing quote at character {at + closing + 1}, expected {syntax.dialect.delimiter!r} or the line's end"
+    def complaint(self, line: str) -> str:
+        """Say what is wrong with a malformed line without its line end: what was got, what is expected, what to do."""
+        quote, at, text = self.dialect.quote, 0, line + self.dialect.delimiter
+        while match := self.value.match(text, at):
+            at = match.end()
+        if not line.startswith(quote, at):
+            bare = self.bare.match(line, at)
+            return self._bare_complaint(line, bare.end() if bare else at)
+        closed = self.quoted.match(line, at)
+        if closed is not None:
+            got = line[closed.end() : closed.end() + 20]
+            return (
+                f"got {got!r} after the closing quote at character {closed.end()}, "
+                f"expected {self.dialect.delimiter!r} or the line's end"
+            )
         return (
-            f"the quote at character {at + 1} is not closed on its line, expected {quote!r} before the line's end; "
+            f"the quote at character {at + 1} is not closed, expected {quote!r} before the line's end; "
             "set source.csv.multiline: true if values hold line breaks"
         )
-    bare = re.match(rf"[^{re.escape(quote + syntax.dialect.delimiter)}\r]*", rest)
-    at += bare.end() if bare else 0
-    if line[at : at + 1] == "\r":
-        return f"got a carriage return at character {at + 1}, expected it only before the line's end or in quotes"
-    return (
-        f"got {quote!r} inside an unquoted value at character {at + 1}, expected quotes around the whole value; "
-        "set source.csv.quote to another character if the file does not quote"
-    )
 
-
-def _closing_quote(text: str, quote: str) -> int:
-    """Return the place behind the quote that closes the value at the text's start, 0 when none does."""
-    match = re.match(rf"{re.escape(quote)}(?:[^{re.escape(quote)}]++|{re.escape(quote)}{re.escape(quote)})*+{re.escape(quote)}", text)
-    return match.end() if match else 0
+    def _bare_complaint(self, line: str, at: int) -> str:
+        if line.startswith("\r", at):
+            return f"got a carriage return at character {at + 1}, expected it only at the line's end or in quotes"
+        return (
+            f"got {self.dialect.quote!r} inside an unquoted value at character {at + 1}, expected quotes around the whole value; "
+            "set source.csv.quote to another character if the file does not quote"
+        )

@@ -116,7 +116,7 @@ def _native(column: pa.Array, time: EventTime, uri: str) -> tuple[pl.Series | No
 def _microseconds(column: pa.Array) -> pl.Series:
     """Return a timestamp column in microseconds, rounded down, never wrapped."""
     unit, values = column.type.unit, pl.Series(pl.from_arrow(column.cast(pa.int64())))
-    return values.floordiv(1_000) if unit == "ns" else scaled(values, _SECOND_US[unit])
+    return values // 1_000 if unit == "ns" else scaled(values, _SECOND_US[unit])
 
 
 def _of_floats(values: pl.Series, unit_us: int) -> pl.Series:

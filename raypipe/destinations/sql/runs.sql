@@ -84,7 +84,7 @@ RETURNING epoch
 UPDATE _raypipe.runs
 SET state = $state, epoch = epoch + 1, ended = make_timestamp($now),
     ended_seq = (SELECT commit_seq FROM _raypipe.pipeline WHERE pipeline = $pipeline)
-WHERE pipeline = $pipeline AND run = $run AND state IN ('open', 'publishing') AND ($epoch IS NULL OR epoch = $epoch)
+WHERE pipeline = $pipeline AND run = $run AND state IN ('open', 'publishing') AND epoch = coalesce($epoch, epoch)
 RETURNING run
 
 -- name: open_runs

@@ -2,9 +2,8 @@
 -- All times are UTC. Ranges are half open: [lo, hi). Nothing here is ever written but in the transaction that changes the tables.
 
 -- name: create_schema
--- The room of raypipe's own tables.
+-- The room of raypipe's own tables: query it freely, change nothing.
 CREATE SCHEMA _raypipe;
-COMMENT ON SCHEMA _raypipe IS 'State of raypipe: ledger, row accounts, quarantine, watermark. Query it freely, change nothing.';
 
 -- name: create_format
 -- One row: the version of this layout; another version is refused, never guessed.

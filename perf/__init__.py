@@ -1,0 +1,1 @@
+"""Measurements of raypipe beside its peers. Not part of the package."""

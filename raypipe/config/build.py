@@ -1,0 +1,130 @@
+"""From a valid model to the frozen Pipeline: texts become instants, paths become absolute, filters get names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from raypipe import pipeline as p
+from raypipe.config import model as m
+from raypipe.config.cross_checks import filter_name
+from raypipe.config.instants import parse_instant
+from raypipe.config.paths import absolute, absolute_glob, format_of
+from raypipe.core.retry import Retries
+
+_US_PER_S = 1_000_000
+
+
+def build_pipeline(model: m.PipelineSection, folder: Path) -> p.Pipeline:
+    """Return the pipeline that a valid model describes; relative paths start at the folder."""
+    return p.Pipeline(
+        name=model.name,
+        description=model.description,
+        time=_event_time(model.time),
+        source=_source(model.source, folder),
+        quality=_quality(model.quality),
+        transform=_steps(model.transform, folder),
+        outputs=tuple(_output(one) for one in model.outputs),
+        destination=p.DuckDBDestination(path=absolute(model.destination.path, folder)),
+        run=_run(model.run),
+        folder=folder,
+    )
+
+
+def _event_time(time: m.TimeSection) -> p.EventTime:
+    return p.EventTime(
+        column=time.column,
+        format=time.format,
+        zone=time.zone,
+        start_us=parse_instant(time.start, time.zone),
+        end_us=None if time.end is None else parse_instant(time.end, time.zone),
+        shard=time.shard,
+        delay_us=time.delay,
+    )
+
+
+def _source(source: m.FilesSection, folder: Path) -> p.FilesSource:
+    csv = source.csv or m.CsvSection()
+    return p.FilesSource(
+        paths=tuple(absolute_glob(path, folder) for path in source.path),
+        format=source.format or cast("m.FileFormat", format_of(source.path[0])),
+        csv=p.CsvDialect(
+            nulls=tuple(csv.nulls),
+            delimiter=csv.delimiter,
+            quote=csv.quote,
+            header=csv.header,
+            encoding=csv.encoding,
+            multiline=csv.multiline,
+        ),
+        columns={name: p.Column(type=column.type, required=column.required) for name, column in source.columns.items()},
+        extra_columns=source.extra_columns,
+        on_drift=source.on_drift,
+    )
+
+
+def _quality(quality: m.QualitySection) -> p.Quality:
+    limit = quality.max_quarantined
+    return p.Quality(
+        max_quarantined=None if limit is None else p.MaxQuarantined(share=limit.share, at_least=limit.at_least),
+        rules=tuple(p.Rule(name=one.name, expect=one.expect, otherwise=one.otherwise, nulls=one.nulls) for one in quality.rules),
+        checks=tuple(
+            p.Check(table=one.table, expect=one.expect, otherwise=one.otherwise, on_empty=one.on_empty) for one in quality.checks
+        ),
+    )
+
+
+def _steps(steps: Sequence[m.AnyStep], folder: Path) -> tuple[p.Step, ...]:
+    names = (filter_name(position) for position in itertools.count(1))
+    return tuple(_filter(step, next(names)) if isinstance(step, m.FilterStep) else _step(step, folder) for step in steps)
+
+
+def _filter(step: m.FilterStep, its_name: str) -> p.Filter:
+    return p.Filter(condition=step.filter, name=step.name or its_name)
+
+
+def _step(step: m.StepButFilter, folder: Path) -> p.Step:
+    match step:
+        case m.DeduplicateStep(deduplicate=one):
+            return p.Deduplicate(key=tuple(one.key), latest_by=tuple(one.latest_by or ()))
+        case m.LookupStep(lookup=one):
+            return p.Lookup(path=absolute(one.path, folder), on=one.on, columns=one.columns, missing=one.missing)
+        case m.PythonStep():
+            return p.PythonStep(function=step.python, rows=step.rows)
+        case m.DropStep():
+            return p.Drop(columns=tuple(step.drop))
+        case m.SelectStep():
+            return p.Select(columns=tuple(step.select))
+        case _:
+            return _step_of_columns(step)
+
+
+def _step_of_columns(step: m.DeriveStep | m.CastStep | m.RenameStep | m.FillNullStep) -> p.Step:
+    match step:
+        case m.DeriveStep():
+            return p.Derive(columns=step.derive)
+        case m.CastStep():
+            return p.Cast(columns=step.cast)
+        case m.RenameStep():
+            return p.Rename(columns=step.rename)
+        case m.FillNullStep():
+            return p.FillNull(columns=step.fill_null)
+
+
+def _output(output: m.AnyOutput) -> p.Output:
+    if isinstance(output, m.SqlSection):
+        return p.SqlOutput(table=output.table, sql=output.sql)
+    return p.RowsOutput(table=output.table)
+
+
+def _run(run: m.RunSection) -> p.RunOptions:
+    retries = run.retries
+    return p.RunOptions(
+        executor=run.executor,
+        address=run.address,
+        memory_bytes=run.memory,
+        cpus_per_shard=run.cpus_per_shard,
+        retries=Retries(attempts=retries.attempts, delay_s=retries.delay / _US_PER_S, factor=retries.factor),
+        shard_timeout_s=run.shard_timeout / _US_PER_S,
+    )

@@ -1,0 +1,176 @@
+"""What must hold between keys: unique names, tables that exist, an end after the start, a contract where one is needed.
+
+All checks read plain data that may be wrong in any other way, so that these mistakes are told with the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Any
+
+from raypipe.config.instants import parse_instant, zone_exists
+from raypipe.config.paths import PACKAGE, absolute, check_path, format_of, formats
+from raypipe.config.problems import Problem, Unfit, either, nearest_of
+from raypipe.config.tree import Path
+
+Found = list[tuple[Path, Any]]
+
+
+def cross_checks(data: Any) -> Iterator[Problem]:
+    """Yield the problems between the keys of a document."""
+    yield from _twice(_texts(data, "outputs", "*", "table"), "table")
+    yield from _twice([*_texts(data, "quality", "rules", "*", "name"), *_filter_names(data)], "rule or filter")
+    yield from _unknown_tables(data)
+    yield from _end_before_start(data)
+    yield from _format(data)
+    yield from _contract(data)
+    yield from _renamed_twice(data)
+    yield from _packages(data)
+
+
+def source_format(data: Any) -> str | None:
+    """Return the format of the source's files: as named, or as the suffixes of all paths say."""
+    named = _text(data, "source", "format")
+    if named is not None:
+        return named
+    found = {format_of(text) for _, text in _source_paths(data)}
+    return found.pop() if len(found) == 1 else None
+
+
+def filter_name(position: int) -> str:
+    """Return the name of a filter without one; positions count the filters of a pipeline from 1."""
+    return f"filter_{position}"
+
+
+def _twice(named: Found, noun: str) -> Iterator[Problem]:
+    first: dict[str, Path] = {}
+    for path, name in named:
+        if name in first:
+            where = ".".join(str(part) for part in first[name])
+            yield Problem(path, f"expected another name: a {noun} has this one already, at {where}", show_got=True)
+        first.setdefault(name, path)
+
+
+def _filter_names(data: Any) -> Found:
+    filters = [(path[:2], item) for path, item in _found(data, "transform", "*") if isinstance(item, dict) and "filter" in item]
+    names: Found = []
+    for position, (path, item) in enumerate(filters, start=1):
+        name = item.get("name")
+        names.append(((*path, "name"), name) if isinstance(name, str) else ((*path, "filter"), filter_name(position)))
+    return names
+
+
+def _unknown_tables(data: Any) -> Iterator[Problem]:
+    tables = [name for _, name in _texts(data, "outputs", "*", "table")]
+    for path, name in _texts(data, "quality", "checks", "*", "table"):
+        if tables and name not in tables:
+            yield Problem(
+                path, f"expected a table of the outputs: {either(tables)}", show_got=True, nearest=nearest_of(name, tables)
+            )
+
+
+def _end_before_start(data: Any) -> Iterator[Problem]:
+    start, end, zone = _text(data, "time", "start"), _text(data, "time", "end"), _text(data, "time", "zone") or "UTC"
+    if start is None or end is None or not zone_exists(zone):
+        return
+    try:
+        ends_before = parse_instant(end, zone) <= parse_instant(start, zone)
+    except Unfit:
+        return
+    if ends_before:
+        yield Problem(("time", "end"), "expected a time after time.start", show_got=True)
+
+
+def _format(data: Any) -> Iterator[Problem]:
+    if not _source_paths(data) or _value(data, "source", "format") is not None:
+        return
+    for path, text in _source_paths(data):
+        if format_of(text) is None and _is_path(text):
+            expected = f"a suffix that tells the format ({formats()}, with or without .gz, .zst, .zip), or the key source.format"
+            yield Problem(path, f"expected {expected}", show_got=True)
+    found = {format_of(text) for _, text in _source_paths(data)} - {None}
+    if len(found) > 1:
+        names = ", ".join(sorted(str(one) for one in found))
+        yield Problem(
+            ("source", "path"), f"the files have several formats ({names}); expected files of one format, or the key source.format"
+        )
+
+
+def _contract(data: Any) -> Iterator[Problem]:
+    kind = source_format(data)
+    columns = _value(data, "source", "columns")
+    if kind in ("csv", "jsonl") and (columns is None or columns == {}):
+        yield Problem(
+            ("source", "columns"), f"missing, expected the columns that are read and their types: {kind} files do not tell them"
+        )
+    if kind in ("parquet", "jsonl") and _value(data, "source", "csv") is not None:
+        yield Problem(("source", "csv"), f"the files are {kind}; expected this key for csv files only")
+    yield from _dialect(data, columns)
+
+
+def _dialect(data: Any, columns: Any) -> Iterator[Problem]:
+    event_time = _text(data, "time", "column")
+    headless = _value(data, "source", "csv", "header") is False
+    if headless and isinstance(columns, dict) and columns and event_time is not None and event_time not in columns:
+        expected = f"expected {either(columns)}: a file without a header has the columns of the contract"
+        yield Problem(("time", "column"), expected, show_got=True)
+    delimiter, quote = _text(data, "source", "csv", "delimiter") or ",", _text(data, "source", "csv", "quote") or '"'
+    if delimiter == quote:
+        yield Problem(("source", "csv", "quote"), "expected another character than the delimiter", show_got=True)
+
+
+def _renamed_twice(data: Any) -> Iterator[Problem]:
+    for path, names in _found(data, "transform", "*", "rename"):
+        if isinstance(names, dict):
+            yield from _twice([((*path, old), new) for old, new in names.items() if isinstance(new, str)], "column")
+
+
+def _packages(data: Any) -> Iterator[Problem]:
+    for path, text in [
+        *_source_paths(data),
+        *_texts(data, "transform", "*", "lookup", "path"),
+        *_texts(data, "destination", "path"),
+    ]:
+        if text.startswith(PACKAGE) and _is_path(text):
+            try:
+                absolute(text, FilePath())
+            except Unfit as unfit:
+                yield Problem(path, f"expected {unfit.expected}", show_got=True, nearest=unfit.nearest)
+
+
+def _is_path(text: str) -> bool:
+    try:
+        check_path(text)
+    except Unfit:
+        return False
+    return True
+
+
+def _source_paths(data: Any) -> Found:
+    return [*_texts(data, "source", "path"), *_texts(data, "source", "path", "*")]
+
+
+def _texts(data: Any, *pattern: str) -> Found:
+    return [(path, value) for path, value in _found(data, *pattern) if isinstance(value, str)]
+
+
+def _text(data: Any, *path: str) -> str | None:
+    value = _value(data, *path)
+    return value if isinstance(value, str) else None
+
+
+def _value(data: Any, *path: str) -> Any:
+    found = _found(data, *path)
+    return found[0][1] if found else None
+
+
+def _found(data: Any, *pattern: str) -> Found:
+    """Return what stands at a path, with `*` for each item of a list; nothing where the data has another shape."""
+    found: Found = [((), data)]
+    for part in pattern:
+        if part == "*":
+            found = [((*path, index), item) for path, items in found if isinstance(items, list) for index, item in enumerate(items)]
+        else:
+            found = [((*path, part), value[part]) for path, value in found if isinstance(value, dict) and part in value]
+    return found

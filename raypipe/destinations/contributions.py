@@ -1,0 +1,109 @@
+"""Contributions: what the staged work of a group adds to each table, as something that an engine can scan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raypipe.core.commit import ShardCommit
+from raypipe.errors import StagedDamaged
+from raypipe.ports import SHARD_COLUMN, Staged
+
+_SHARD_TYPE = pa.timestamp("us")
+_READ_ROWS = 131_072  # per batch out of a staged file: bounds what a commit holds of it in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One task's rows of one table, in memory or in a file; `starts` are the shards wanted of it, None for all."""
+
+    content: pa.Table | Path
+    schema: pa.Schema
+    attempt_id: str
+    starts: pa.Array | None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the wanted rows."""
+        if isinstance(self.content, pa.Table):
+            yield from self.table().to_batches()
+            return
+        with pq.ParquetFile(self.content) as file:
+            for batch in file.iter_batches(_READ_ROWS):
+                yield self._wanted(batch.replace_schema_metadata(None))
+
+    def table(self) -> pa.Table:
+        """Return the wanted rows of a part that is in memory."""
+        return self._wanted(self.content.replace_schema_metadata(None))
+
+    def _wanted(self, rows: pa.Table) -> pa.Table:
+        if self.starts is None:
+            return rows
+        return rows.filter(pc.is_in(rows.column(SHARD_COLUMN), self.starts))
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """The rows of all parts that have the same columns."""
+
+    schema: pa.Schema
+    parts: tuple[Part, ...]
+
+    def scannable(self) -> pa.Table | pa.RecordBatchReader:
+        """Return one table where all parts are in memory, else a stream over memory and files."""
+        if all(isinstance(part.content, pa.Table) for part in self.parts):
+            return pa.concat_tables([part.table() for part in self.parts])
+        batches = (batch for part in self.parts for batch in part.batches())
+        return pa.RecordBatchReader.from_batches(self.schema, batches)
+
+
+def verify_checksums(staged: Iterable[Staged]) -> None:
+    """Raise StagedDamaged for a staged file that is not what its manifest says: gone, cut or changed on the disk."""
+    for one in staged:
+        for name, expected in one.checksums.items() if one.folder else ():
+            path = Path(one.folder or "") / name
+            try:
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise StagedDamaged(f"staged file {path} cannot be read: {error}") from error
+            if found != expected:
+                raise StagedDamaged(f"staged file {path} is not what its manifest says: sha256 {found}, expected {expected}")
+
+
+def wanted_starts(shards: Iterable[ShardCommit]) -> Mapping[str, frozenset[int]]:
+    """Return the starts of the shards by the attempt that made them."""
+    starts: dict[str, set[int]] = {}
+    for shard in shards:
+        starts.setdefault(shard.attempt_id, set()).add(shard.window.start_us)
+    return {attempt_id: frozenset(found) for attempt_id, found in starts.items()}
+
+
+def contributions(table: str, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]) -> list[Contribution]:
+    """Return what the wanted shards add to a table, those of equal columns together."""
+    groups: list[tuple[pa.Schema, list[Part]]] = []
+    for part in _parts(table, staged, starts):
+        for schema, parts in groups:
+            if schema.equals(part.schema):
+                parts.append(part)
+                break
+        else:
+            groups.append((part.schema, [part]))
+    return [Contribution(schema, tuple(parts)) for schema, parts in groups]
+
+
+def _parts(table: str, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]) -> Iterator[Part]:
+    for one in staged:
+        wanted = starts.get(one.task.attempt_id)
+        content = one.tables.get(table) if not one.folder else Path(one.folder) / f"{table}.parquet"
+        if not wanted or content is None or (isinstance(content, Path) and not content.exists()):
+            continue
+        schema = pq.read_schema(content) if isinstance(content, Path) else content.schema
+        everything = {result.window.start_us for result in one.results} <= wanted
+        only = None if everything else pa.array(sorted(wanted), pa.int64()).cast(_SHARD_TYPE)
+        yield Part(content, schema.remove_metadata(), one.task.attempt_id, only)

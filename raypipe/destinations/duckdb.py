@@ -1,0 +1,96 @@
+"""DuckDBFile: a DuckDB file as a destination. Every method opens the file, acts and closes; nothing is held between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raypipe.core.commit import CommitRequest, Receipt
+from raypipe.core.shard import ShardFailure
+from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
+from raypipe.destinations import duckdb_runs
+from raypipe.destinations.duckdb_file import reading, transaction, writing
+from raypipe.destinations.duckdb_snapshot import read_snapshot
+from raypipe.destinations.duckdb_state import create_state, has_state
+from raypipe.failpoints import hit
+from raypipe.ports import Clock, Staged
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True, slots=True)
+class DuckDBFile:
+    """The tables and the state of one pipeline in a DuckDB file, which others may share. Picklable."""
+
+    path: str
+    pipeline: str
+    clock: Clock
+
+    def snapshot(self) -> Snapshot:
+        """Read state in one transaction; a missing file stays missing."""
+        if not Path(self.path).exists():
+            return Snapshot()
+        with reading(self.path, self.clock) as connection:
+            return read_snapshot(connection, self.pipeline)
+
+    def open_run(self, opening: RunOpening) -> OpenedRun:
+        """Create the run or take it over; number the definitions; claim the tables."""
+        with writing(self.path, self.clock) as connection, transaction(connection):
+            if not has_state(connection):
+                create_state(connection)
+            return duckdb_runs.open_run(connection, self.pipeline, opening, self.clock.now_us())
+
+    def commit(self, request: CommitRequest, staged: Sequence[Staged]) -> Receipt:
+        """Commit a group of shards in one transaction."""
+        from raypipe.destinations import duckdb_commit  # brings Arrow, which a run with nothing to do should not load
+
+        duckdb_commit.check_request(request, staged)
+        with writing(self.path, self.clock) as connection:
+            hit("commit.before_begin")
+            try:
+                with transaction(connection):
+                    self._known_to(connection, request.run_id, request.epoch)
+                    receipt = duckdb_commit.apply(connection, self.pipeline, request, staged, self.clock.now_us())
+            except duckdb_commit.NothingToCommit as answer:
+                return answer.receipt
+            hit("commit.after_commit_before_ack")
+        return receipt
+
+    def heartbeat(self, run_id: str, epoch: int) -> None:
+        """Say that the run's owner is alive."""
+        with writing(self.path, self.clock) as connection, transaction(connection):
+            self._fence(connection, run_id, epoch)
+
+    def record_failures(self, run_id: str, epoch: int, failures: Sequence[ShardFailure]) -> None:
+        """Remember failed shards."""
+        with writing(self.path, self.clock) as connection, transaction(connection):
+            self._fence(connection, run_id, epoch)
+            duckdb_runs.record_failures(connection, self.pipeline, run_id, failures, self.clock.now_us())
+
+    def close_run(self, run_id: str, epoch: int, state: RunState) -> None:
+        """End a run and raise its epoch."""
+        with writing(self.path, self.clock) as connection, transaction(connection):
+            self._known_to(connection, run_id, epoch)
+            duckdb_runs.close_run(connection, self.pipeline, run_id, epoch, state, self.clock.now_us())
+
+    def cancel(self, run_id: str | None) -> tuple[str, ...]:
+        """Cancel one open run, or all of the pipeline."""
+        if not Path(self.path).exists():
+            return ()
+        with writing(self.path, self.clock) as connection, transaction(connection):
+            if not has_state(connection):
+                return ()
+            return duckdb_runs.cancel(connection, self.pipeline, run_id, self.clock.now_us())
+
+    def _fence(self, connection: duckdb.DuckDBPyConnection, run_id: str, epoch: int) -> None:
+        self._known_to(connection, run_id, epoch)
+        if not duckdb_runs.beat(connection, self.pipeline, run_id, epoch, self.clock.now_us()):
+            raise duckdb_runs.fenced(run_id, epoch)
+
+    def _known_to(self, connection: duckdb.DuckDBPyConnection, run_id: str, epoch: int) -> None:
+        """A file that was removed or replaced meanwhile does not know the run: it is fenced, and no file is made up."""
+        if not has_state(connection):
+            raise duckdb_runs.fenced(run_id, epoch)

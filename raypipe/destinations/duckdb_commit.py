@@ -1,0 +1,345 @@
+"""The commit transaction of a DuckDB file: protocol.md, section 5, step by step. `decide_commit` decides, this applies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import duckdb
+import pyarrow as pa
+
+from raypipe.core.commit import (
+    Accept,
+    Already,
+    CommitFacts,
+    CommitPermit,
+    CommitRequest,
+    Conflict,
+    FencedOff,
+    LiveFact,
+    Receipt,
+    ShardCommit,
+    decide_commit,
+)
+from raypipe.core.fingerprint import output_fingerprint
+from raypipe.core.intervals import Ranges, normalise
+from raypipe.core.shard import Observed, Outcome
+from raypipe.core.window import Window
+from raypipe.destinations.contributions import contributions, verify_checksums, wanted_starts
+from raypipe.destinations.duckdb_runs import beat, fenced, set_watermark
+from raypipe.destinations.duckdb_state import changed, query
+from raypipe.destinations.duckdb_tables import (
+    Typed,
+    delete_ranges,
+    fit_table,
+    insert_rows,
+    ranges_table,
+    schema_number,
+    times,
+    typed,
+)
+from raypipe.destinations.sql_statements import statements
+from raypipe.errors import AccountsDontBalance, ShardError
+from raypipe.failpoints import hit
+from raypipe.ports import QUARANTINE_TABLE, Staged
+
+_SQL = statements("commit")
+
+
+class NothingToCommit(Exception):  # noqa: N818 - carries an answer out of the transaction, it is no error
+    """Rolls the transaction back and carries the receipt out."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        self.receipt = receipt
+        super().__init__()
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """Live ranges that meet the group, and the rows that each output has in them."""
+
+    facts: tuple[LiveFact, ...]
+    rows: Mapping[str, Mapping[Window, int]]
+
+
+def check_request(request: CommitRequest, staged: Sequence[Staged]) -> None:
+    """Refuse what must not reach the transaction: accounts that do not balance, files that are not as staged."""
+    for shard in request.shards:
+        if not shard.result.accounts.balanced:
+            raise AccountsDontBalance(f"shard {shard.window}: the accounts do not balance: {shard.result.accounts.as_json()}")
+    verify_checksums(staged)
+
+
+def apply(
+    connection: duckdb.DuckDBPyConnection, pipeline: str, request: CommitRequest, staged: Sequence[Staged], now_us: int
+) -> Receipt:
+    """Do steps 1 to 6 inside the caller's transaction. Raises Fenced, or NothingToCommit with the receipt."""
+    commit = _Commit(connection, pipeline, request, now_us)
+    facts, live = commit.facts()
+    match decide_commit(request, facts):
+        case Accept(permit):
+            hit("commit.after_cas")
+            commit.replace_contributions(permit, live, staged)
+            commit.write_ledger(permit)
+            commit.merge_coverage(permit)
+            hit("commit.before_commit")
+            return permit.receipt
+        case Already(receipt):
+            raise NothingToCommit(receipt)
+        case FencedOff():
+            raise fenced(request.run_id, request.epoch)
+        case Conflict(windows):
+            raise NothingToCommit(Receipt(request.commit_id, facts.commit_seq - 1, {}, windows))
+        case other:
+            assert_never(other)
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """One transaction under way; its methods are the steps, in order."""
+
+    connection: duckdb.DuckDBPyConnection
+    pipeline: str
+    request: CommitRequest
+    now_us: int
+
+    def facts(self) -> tuple[CommitFacts, _Live]:
+        """Take the sequence number, write the fence, then read the ledger and the live ranges (steps 1 to 4)."""
+        bumped = query(self.connection, _SQL["bump"], self._values())
+        stands = beat(self.connection, self.pipeline, self.request.run_id, self.request.epoch, self.now_us)
+        hit("commit.after_fence")
+        if not bumped or not stands:
+            return CommitFacts(fenced=True, already=None, commit_seq=0), _Live((), {})
+        found = query(self.connection, _SQL["committed_before"], self._values())
+        if found:
+            already = {Window(lo, hi): Outcome(outcome) for _, lo, hi, outcome in found}
+            return CommitFacts(fenced=False, already=already, commit_seq=found[0][0]), _Live((), {})
+        live = self._live(normalise(shard.window for shard in self.request.shards))
+        return CommitFacts(fenced=False, already=None, commit_seq=bumped[0][0], live=live.facts), live
+
+    def replace_contributions(self, permit: CommitPermit, live: _Live, staged: Sequence[Staged]) -> None:
+        """Take out what the replaced ranges contributed and put in the new contributions, counting both (step 5)."""
+        replaced = normalise(permit.replaced)
+        starts = wanted_starts(permit.loaded)
+        pieces = {
+            output: [typed(self.connection, one) for one in contributions(output, staged, starts)]
+            for output in self.request.definitions
+        }
+        for output, parts in pieces.items():
+            if parts:
+                fit_table(self.connection, output, parts)
+        with _registered(self.connection, replaced_in=ranges_table(replaced)):
+            self._delete(replaced, permit, live)
+            hit("commit.after_delete")
+            for output, parts in pieces.items():
+                self._insert(output, parts, permit.loaded)
+                hit("commit.mid_insert")
+            self._replace_quarantine(replaced, permit, staged, starts)
+            hit("commit.after_insert")
+            self._replace_live(replaced, permit, live, pieces)
+
+    def write_ledger(self, permit: CommitPermit) -> None:
+        """Write the ledger, the counts of rules, and what is settled or late by it (step 6)."""
+        entries = [
+            *((shard, shard.outcome) for shard in (*permit.loaded, *permit.satisfied)),
+            *((shard, Outcome.SUPERSEDED) for shard in permit.superseded),
+        ]
+        values = self._values(permit)
+        with _registered(self.connection, ledger_in=_ledger_table(entries)):
+            query(self.connection, _SQL["insert_ledger"], values)
+        counts = _counts_table(permit.loaded)
+        if counts.num_rows:
+            with _registered(self.connection, filtered_in=counts):
+                query(self.connection, _SQL["insert_filtered"], values)
+        settled = normalise(shard.window for shard in (*permit.loaded, *permit.satisfied))
+        with _registered(self.connection, ranges_in=ranges_table(settled)):
+            query(self.connection, _SQL["clear_failed"], values)
+            if permit.loaded:
+                query(self.connection, _SQL["clear_late"], values)
+        for shard in permit.superseded:
+            query(self.connection, _SQL["insert_late"], {**values, **_bounds([shard.window])})
+        hit("commit.after_ledger")
+
+    def merge_coverage(self, permit: CommitPermit) -> None:
+        """Add the committed ranges to what is covered and move the low watermark (step 6)."""
+        committed = normalise(shard.window for shard in permit.loaded)
+        if committed:
+            values = {**self._values(permit), **_bounds(committed)}
+            before = {(output, Window(lo, hi)) for output, lo, hi in query(self.connection, _SQL["coverage_near"], values)}
+            after = {
+                (output, window)
+                for output in self.request.definitions
+                for window in normalise([*(window for name, window in before if name == output), *committed])
+            }
+            for name, statement, changes in (
+                ("coverage_out", "delete_coverage", before - after),
+                ("coverage_in", "insert_coverage", after - before),
+            ):
+                if changes:
+                    with _registered(self.connection, **{name: _coverage_table(sorted(changes))}):
+                        query(self.connection, _SQL[statement], values)
+        set_watermark(self.connection, self.pipeline, self.request.definitions)
+        hit("commit.after_wm")
+
+    def _values(self, permit: CommitPermit | None = None) -> dict[str, Any]:
+        return {
+            "pipeline": self.pipeline,
+            "run": self.request.run_id,
+            "epoch": self.request.epoch,
+            "commit_id": self.request.commit_id,
+            "now": self.now_us,
+            "seq": permit.commit_seq if permit else None,
+        }
+
+    def _live(self, ranges: Ranges) -> _Live:
+        with _registered(self.connection, ranges_in=ranges_table(ranges)):
+            found = query(self.connection, _SQL["live_meeting"], {**self._values(), **_bounds(ranges)})
+        definitions: dict[Observed, dict[str, int]] = {}
+        rows: dict[str, dict[Window, int]] = {}
+        for output, lo, hi, seq, definition, count in found:
+            definitions.setdefault(Observed(lo, hi, seq), {})[output] = definition
+            rows.setdefault(output, {})[Window(lo, hi)] = count
+        return _Live(tuple(LiveFact(observed, made_by) for observed, made_by in definitions.items()), rows)
+
+    def _delete(self, replaced: Ranges, permit: CommitPermit, live: _Live) -> None:
+        gone = set(permit.replaced)
+        for output, counts in live.rows.items():
+            expected = sum(count for window, count in counts.items() if window in gone)
+            deleted = delete_ranges(self.connection, output, replaced)
+            if deleted != expected:
+                raise ShardError(
+                    f"table {output}: the ledger says that {_span(replaced)} holds {expected} rows, the table holds {deleted}: another "
+                    f"program changed it. `raypipe verify` names the ranges; drop the table to have all of it computed again"
+                )
+
+    def _insert(self, output: str, parts: Sequence[Typed], loaded: Sequence[ShardCommit]) -> None:
+        expected = sum(shard.result.outputs[output].rows for shard in loaded)
+        inserted = sum(insert_rows(self.connection, output, part) for part in parts)
+        if inserted != expected:
+            raise ShardError(
+                f"table {output}: the manifests of {len(loaded)} shards say {expected} rows, what they left holds {inserted}: "
+                f"nothing of the group was committed"
+            )
+
+    def _replace_quarantine(
+        self, replaced: Ranges, permit: CommitPermit, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]
+    ) -> None:
+        values = self._values(permit)
+        if replaced:
+            query(self.connection, _SQL["delete_quarantine"], {**values, **_bounds(replaced)})
+        inserted = 0
+        for contribution in contributions(QUARANTINE_TABLE, staged, starts):
+            with _registered(self.connection, quarantine_in=contribution.scannable()):
+                inserted += changed(self.connection, _SQL["insert_quarantine"], values)
+        expected = sum(shard.result.accounts.quarantined for shard in permit.loaded)
+        if inserted != expected:
+            raise ShardError(f"the accounts say {expected} quarantined rows, {inserted} were left: nothing of the group was committed")
+
+    def _replace_live(self, replaced: Ranges, permit: CommitPermit, live: _Live, pieces: Mapping[str, Sequence[Typed]]) -> None:
+        if replaced:
+            gone = set(permit.replaced)
+            expected = sum(window in gone for counts in live.rows.values() for window in counts)
+            deleted = changed(self.connection, _SQL["delete_live"], {**self._values(), **_bounds(replaced)})
+            if deleted != expected:
+                raise ShardError(f"{_span(replaced)}: {deleted} live ranges went where {expected} were observed; this is a bug of raypipe")
+        if permit.loaded:
+            numbers = {output: self._schema_numbers(output, parts) for output, parts in pieces.items()}
+            with _registered(self.connection, live_in=_live_table(permit.loaded, self.request.definitions, numbers)):
+                query(self.connection, _SQL["insert_live"], self._values(permit))
+
+    def _schema_numbers(self, output: str, parts: Sequence[Typed]) -> Mapping[str, int]:
+        """Return the number of the column set by attempt."""
+        numbers: dict[str, int] = {}
+        for part in parts:
+            number = schema_number(self.connection, self.pipeline, output, part.columns)
+            numbers.update({one.attempt_id: number for one in part.contribution.parts})
+        return numbers
+
+
+# ---- rows of raypipe's own tables, as Arrow ---------------------------------------------------------------
+
+
+def _ledger_table(entries: Sequence[tuple[ShardCommit, Outcome]]) -> pa.Table:
+    results = [shard.result for shard, _ in entries]
+    accounts = [result.accounts for result in results]
+    columns: dict[str, Any] = {
+        "lo": times(result.window.start_us for result in results),
+        "hi": times(result.window.end_us for result in results),
+        "attempt": pa.array([shard.attempt_id for shard, _ in entries], pa.string()),
+        "outcome": pa.array([outcome.value for _, outcome in entries], pa.string()),
+        "input_fp": pa.array([shard.input_fp for shard, _ in entries], pa.string()),
+        "output_fp": pa.array([output_fingerprint(result.outputs) for result in results], pa.string()),
+        "event_start": times(result.event_start_us for result in results),
+        "event_end": times(result.event_end_us for result in results),
+        "warnings": pa.array([json.dumps(result.warnings) for result in results], pa.string()),
+        "seconds": pa.array([result.seconds for result in results], pa.float64()),
+    }
+    for name in ("read", "expanded", "loaded", "filtered", "duplicate", "quarantined"):
+        columns[name] = pa.array([getattr(one, name) for one in accounts], pa.int64())
+    return pa.table(columns)
+
+
+def _counts_table(shards: Sequence[ShardCommit]) -> pa.Table:
+    rows = [
+        (shard.window.start_us, kind, rule, count)
+        for shard in shards
+        for kind, counts in (("filtered", shard.result.filtered), ("broken", shard.result.broken))
+        for rule, count in counts.items()
+    ]
+    return pa.table(
+        {
+            "lo": times(row[0] for row in rows),
+            "kind": pa.array([row[1] for row in rows], pa.string()),
+            "rule": pa.array([row[2] for row in rows], pa.string()),
+            "rows": pa.array([row[3] for row in rows], pa.int64()),
+        }
+    )
+
+
+def _live_table(
+    shards: Sequence[ShardCommit], definitions: Mapping[str, int], numbers: Mapping[str, Mapping[str, int]]
+) -> pa.Table:
+    pairs = [(output, shard) for output in definitions for shard in shards]
+    stats = [shard.result.outputs[output] for output, shard in pairs]
+    return pa.table(
+        {
+            "output": pa.array([output for output, _ in pairs], pa.string()),
+            "lo": times(shard.window.start_us for _, shard in pairs),
+            "hi": times(shard.window.end_us for _, shard in pairs),
+            "attempt": pa.array([shard.attempt_id for _, shard in pairs], pa.string()),
+            "definition": pa.array([definitions[output] for output, _ in pairs], pa.int64()),
+            "input_fp": pa.array([shard.input_fp for _, shard in pairs], pa.string()),
+            "output_fp": pa.array([stat.digest for stat in stats], pa.string()),
+            "rows": pa.array([stat.rows for stat in stats], pa.int64()),
+            "files": pa.array([len(shard.result.slices) for _, shard in pairs], pa.int64()),
+            "schema_number": pa.array([numbers[output].get(shard.attempt_id) for output, shard in pairs], pa.int64()),
+        }
+    )
+
+
+def _coverage_table(changes: Sequence[tuple[str, Window]]) -> pa.Table:
+    ranges = ranges_table([window for _, window in changes])
+    return ranges.append_column("output", pa.array([output for output, _ in changes], pa.string()))
+
+
+def _bounds(ranges: Sequence[Window]) -> dict[str, int]:
+    return {"lo": ranges[0].start_us, "hi": ranges[-1].end_us}
+
+
+def _span(ranges: Ranges) -> str:
+    return f"{ranges[0]}" if len(ranges) == 1 else f"{len(ranges)} ranges from {ranges[0]} to {ranges[-1]}"
+
+
+@contextlib.contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, **tables: pa.Table | pa.RecordBatchReader) -> Iterator[None]:
+    """Show Arrow tables to DuckDB under these names, for as long as the block lasts."""
+    for name, table in tables.items():
+        connection.register(name, table)
+    try:
+        yield
+    finally:
+        for name in tables:
+            connection.unregister(name)

@@ -1,0 +1,138 @@
+"""Output tables in a DuckDB file: made, widened, and their replaced contributions taken out and new ones put in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from raypipe.core.digest import quote
+from raypipe.core.window import Window
+from raypipe.destinations.column_types import widened
+from raypipe.destinations.contributions import Contribution
+from raypipe.destinations.duckdb_state import changed, query
+from raypipe.destinations.sql_statements import statements
+from raypipe.errors import ShardError
+from raypipe.ports import SHARD_COLUMN
+
+UNKNOWN = '"NULL"'  # DuckDB's name for the type of a column that only ever held nulls
+
+_SQL = statements("commit")
+Columns = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A contribution and its columns in DuckDB's types, without `_shard`."""
+
+    contribution: Contribution
+    columns: Columns
+
+
+def typed(connection: duckdb.DuckDBPyConnection, contribution: Contribution) -> Typed:
+    """Ask DuckDB what it makes of the columns."""
+    connection.register("described_in", contribution.schema.empty_table())
+    try:
+        rows = query(connection, "DESCRIBE SELECT * FROM described_in")
+    finally:
+        connection.unregister("described_in")
+    columns = {name: "VARCHAR" if kind.startswith("ENUM") else kind for name, kind, *_ in rows}
+    columns.pop(SHARD_COLUMN, None)
+    return Typed(contribution, columns)
+
+
+def fit_table(connection: duckdb.DuckDBPyConnection, table: str, pieces: Sequence[Typed]) -> None:
+    """Create the table, or add and widen columns, so that all contributions fit. Raises ShardError where they cannot.
+
+    A column whose type is not known yet (only nulls so far) waits until it is.
+    """
+    have = _columns_of(connection, table)
+    want: dict[str, str] = dict(have or {})
+    spelled = {name.lower(): name for name in want}
+    for piece in pieces:
+        for name, kind in piece.columns.items():
+            if kind != UNKNOWN:
+                known = spelled.setdefault(name.lower(), name)
+                want[known] = _fitting(table, known, want.get(known, kind), kind)
+    if have is None:
+        body = ", ".join(f"{quote(name)} {kind}" for name, kind in [*want.items(), (SHARD_COLUMN, "TIMESTAMP NOT NULL")])
+        query(connection, f"CREATE TABLE main.{quote(table)} ({body})")
+        return
+    for name, kind in want.items():
+        if name not in have:
+            query(connection, f"ALTER TABLE main.{quote(table)} ADD COLUMN {quote(name)} {kind}")
+        elif have[name] != kind:
+            query(connection, f"ALTER TABLE main.{quote(table)} ALTER COLUMN {quote(name)} SET DATA TYPE {kind}")
+
+
+def delete_ranges(connection: duckdb.DuckDBPyConnection, table: str, ranges: Sequence[Window]) -> int:
+    """Delete what the shards that start in these ranges contributed; return the number of rows."""
+    if not ranges or _columns_of(connection, table) is None:
+        return 0
+    sql = (
+        f"DELETE FROM main.{quote(table)} AS target USING replaced_in "
+        f"WHERE target._shard >= make_timestamp($lo) AND target._shard < make_timestamp($hi) "
+        f"AND target._shard >= replaced_in.lo AND target._shard < replaced_in.hi"
+    )
+    return changed(connection, sql, {"lo": ranges[0].start_us, "hi": ranges[-1].end_us})
+
+
+def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, piece: Typed) -> int:
+    """Insert a contribution by name; return the number of rows."""
+    names = [name for name, kind in piece.columns.items() if kind != UNKNOWN]
+    columns = ", ".join(quote(name) for name in (*names, SHARD_COLUMN))
+    connection.register("rows_in", piece.contribution.scannable())
+    try:
+        return changed(connection, f"INSERT INTO main.{quote(table)} BY NAME SELECT {columns} FROM rows_in")
+    except duckdb.DataError as error:
+        raise ShardError(f"table {table}: a value of the contribution does not fit its column: {error}") from error
+    finally:
+        connection.unregister("rows_in")
+
+
+def schema_number(connection: duckdb.DuckDBPyConnection, pipeline: str, output: str, columns: Columns) -> int:
+    """Return the number under which a column set is remembered, so that digests stay provable when columns are added."""
+    text = json.dumps(sorted(columns.items()))
+    values = {"pipeline": pipeline, "output": output}
+    known = {found: int(number) for number, found in query(connection, _SQL["schemas_of"], values)}
+    if text not in known:
+        known[text] = len(known) + 1
+        query(connection, _SQL["add_schema"], {**values, "number": known[text], "columns": text})
+    return known[text]
+
+
+def ranges_table(windows: Sequence[Window]) -> pa.Table:
+    """Return windows as an Arrow table with `lo` and `hi`."""
+    return pa.table({"lo": times(one.start_us for one in windows), "hi": times(one.end_us for one in windows)})
+
+
+def times(values: object) -> pa.Array:
+    """Return microseconds (or None) as an Arrow array of naive UTC timestamps."""
+    return pa.array(list(values), pa.int64()).cast(pa.timestamp("us"))  # type: ignore[call-overload]
+
+
+def _columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str] | None:
+    """Return the user's columns of a table that exists."""
+    sql = (
+        "SELECT column_name, data_type FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name = 'main' AND lower(table_name) = lower($table) ORDER BY column_index"
+    )
+    found = dict(query(connection, sql, {"table": table}))
+    if not found:
+        return None
+    found.pop(SHARD_COLUMN, None)
+    return found
+
+
+def _fitting(table: str, column: str, have: str, came: str) -> str:
+    wide = widened(have, came)
+    if wide is None:
+        raise ShardError(
+            f"table {table}, column {column}: the table has {have}, this contribution brings {came}, and no type holds both safely. "
+            f"Cast the column in the pipeline (a `cast` step, or CAST in the output's SQL), or rename the output, "
+            f"or drop the table and run again"
+        )
+    return wide

@@ -1,0 +1,164 @@
+"""Definition: what each output is made by, as fingerprints; standard library only, so that a run with nothing to do stays light."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from raypipe.core.fingerprint import fingerprint
+from raypipe.core.state import Definition
+from raypipe.errors import ConfigurationError
+from raypipe.pipeline import Lookup, Output, Pipeline, PythonStep
+
+HASH_BLOCK_BYTES = 1024 * 1024
+
+
+def definitions(pipeline: Pipeline) -> Mapping[str, Definition]:
+    """Return the definition of each output, with version 0: the destination numbers them.
+
+    What changes a fingerprint: time (but not the shard width, end or delay), source, quality, steps, the output's own
+    SQL, the code of Python steps with all that they import from the pipeline's folder, and reference files. What does
+    not: descriptions, run options, the destination, comments and docstrings. Where the files of a source stand
+    counts only by their paths. Raises ConfigurationError for a file that cannot be read.
+    """
+    shared = _shared_parts(pipeline)
+    return {output.table: _definition({**shared, **_output_parts(pipeline, output)}) for output in pipeline.outputs}
+
+
+def _definition(parts: Mapping[str, str]) -> Definition:
+    return Definition(version=0, fingerprint=fingerprint(dict(parts)), parts=parts)
+
+
+def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
+    time = pipeline.time
+    quality = asdict(pipeline.quality)
+    del quality["checks"]  # a check belongs to the output that it checks
+    parts = {
+        "source": fingerprint(_source(pipeline)),
+        "time": fingerprint([time.column, time.format, time.zone, time.start_us]),
+        "quality": fingerprint(_plain(quality)),
+        "transform": fingerprint([[type(step).__name__, _step(step)] for step in pipeline.transform]),
+    }
+    for step in pipeline.transform:
+        if isinstance(step, PythonStep):
+            parts[f"python:{step.function}"] = code_fingerprint(step.function, pipeline.folder)
+        elif isinstance(step, Lookup):
+            parts[f"lookup:{_place(step.path, pipeline.folder)}"] = _file_sha256(step.path)
+    return parts
+
+
+def _source(pipeline: Pipeline) -> Any:
+    plain = asdict(pipeline.source)
+    plain["paths"] = [_place(path, pipeline.folder) for path in pipeline.source.paths]
+    return _plain(plain)
+
+
+def _place(path: str, folder: Path) -> str:
+    """Return a path relative to the pipeline's folder where it is inside: a moved project stays the same pipeline."""
+    return str(Path(path).relative_to(folder)) if Path(path).is_relative_to(folder) else path
+
+
+def _step(step: Any) -> Any:
+    """Return a step as plain values; the place of a reference file does not count, its content does, in a part of its own."""
+    plain = _plain(asdict(step))
+    if isinstance(step, Lookup):
+        plain["path"] = Path(step.path).name
+    return plain
+
+
+def _output_parts(pipeline: Pipeline, output: Output) -> dict[str, str]:
+    checks = [_plain(asdict(check)) for check in pipeline.quality.checks if check.table == output.table]
+    return {"output": fingerprint([type(output).__name__, _plain(asdict(output)), checks])}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON knows it; mappings keep their order where it means something (columns of a table)."""
+    match value:
+        case Mapping():
+            return {"keys": list(value), "values": [_plain(one) for one in value.values()]} if value else {}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case None | bool() | int() | float() | str():
+            return value
+    return str(value)
+
+
+def _file_sha256(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"lookup: {path} cannot be read: {error.strerror or error}") from error
+
+
+# ---- code of Python steps ---------------------------------------------------------------------------------
+
+
+def code_fingerprint(function: str, folder: Path) -> str:
+    """Return the hash of a step's module and of all modules of the folder that it imports, however deep.
+
+    A module that does not stand in the folder counts by its name alone: what is installed is a matter of versions.
+    """
+    name = function.partition(":")[0]
+    codes: dict[str, str] = {}
+    waiting = [name]
+    while waiting:
+        module = waiting.pop()
+        path = _module_path(module, folder)
+        if module in codes or path is None:
+            continue
+        tree = _parsed(path)
+        codes[module] = ast.dump(_without_docstrings(tree))
+        waiting += _imported(tree, module, is_package=path.name == "__init__.py")
+    return fingerprint([function, codes])
+
+
+def _module_path(module: str, folder: Path) -> Path | None:
+    place = folder.joinpath(*module.split("."))
+    for path in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+        if path.is_file():
+            return path
+    return None
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigurationError(f"python: {path} cannot be read: {error}") from error
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return tree
+
+
+def _imported(tree: ast.Module, module: str, *, is_package: bool) -> Iterator[str]:
+    """Yield the names of modules that a module may import, wherever in it; names that are no module do no harm."""
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _with_parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            start = _absolute(node, package)
+            yield from _with_parents(start)
+            yield from (f"{start}.{alias.name}" if start else alias.name for alias in node.names)
+
+
+def _absolute(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    base = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*filter(None, base), *([node.module] if node.module else [])])
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    yield from (".".join(parts[: length + 1]) for length in range(len(parts)) if parts[0])

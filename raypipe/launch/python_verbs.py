@@ -1,0 +1,67 @@
+"""The verbs as Python programs call them: windows instead of options, no progress unless an observer is given."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from raypipe.core.events import RunEvent
+from raypipe.core.plan import Scope
+from raypipe.core.state import RunKind
+from raypipe.core.window import Window
+from raypipe.launch.plan_verb import plan as plan_asked
+from raypipe.launch.reports import Ask, PlanReport, RunReport
+from raypipe.launch.run_verb import run as run_asked
+from raypipe.pipeline import Pipeline
+from raypipe.ports import Observer, StopFlag
+
+ExecutorName = Literal["auto", "inline", "ray"]
+
+
+class Unobserved:
+    """An observer that looks away."""
+
+    def on(self, event: RunEvent) -> None:
+        """Take no note of an event."""
+
+
+def run(
+    pipeline: Pipeline,
+    window: Window | None = None,
+    *,
+    executor: ExecutorName | None = None,
+    address: str | None = None,
+    observer: Observer | None = None,
+) -> RunReport:
+    """Do all that is new, late or failed in a window (None: all of history), and report.
+
+    Failed shards are in the report; Fenced, InDoubt, ConfigurationError and the like are raised (raypipe.errors).
+    """
+    ask = Ask(start_us=window and window.start_us, end_us=window and window.end_us, executor=executor, address=address)
+    return run_asked(pipeline, ask, observer=observer or Unobserved(), stop=StopFlag())
+
+
+def backfill(
+    pipeline: Pipeline,
+    window: Window,
+    *,
+    publish: Literal["atomic", "shard"] = "atomic",
+    executor: ExecutorName | None = None,
+    address: str | None = None,
+    observer: Observer | None = None,
+) -> RunReport:
+    """Do every shard of a window again; `atomic`: readers see all of it or nothing."""
+    ask = Ask(
+        kind=RunKind.BACKFILL,
+        scope=Scope.ALL,
+        start_us=window.start_us,
+        end_us=window.end_us,
+        publish=publish,
+        executor=executor,
+        address=address,
+    )
+    return run_asked(pipeline, ask, observer=observer or Unobserved(), stop=StopFlag())
+
+
+def plan(pipeline: Pipeline, window: Window | None = None) -> PlanReport:
+    """Tell what `run` would do; writes nothing."""
+    return plan_asked(pipeline, Ask(start_us=window and window.start_us, end_us=window and window.end_us))

@@ -1,0 +1,275 @@
+"""Clusters: a private local Ray that leaves nothing behind, or one that exists and is joined by its address."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import socket
+from types import TracebackType
+from typing import Protocol, Self
+
+import psutil
+import ray
+
+from raypipe.errors import ConfigurationError, StopError, UsageError
+from raypipe.runtime import ray_settings
+from raypipe.runtime.session_folder import MARK, SessionFolder, new_session_folder, remove_leftovers
+
+OBJECT_STORE_BYTES = 256 * 1024**2  # what tasks hand back in memory on its way to the driver; more spills to the session folder
+REACH_TIMEOUT_S = 5.0  # a head in reach answers in milliseconds
+ALLOW_INSECURE = "RAYPIPE_ALLOW_INSECURE_CLUSTER"
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"  # with an empty SETTINGS frame
+HTTP2_SETTINGS = 4
+
+
+class Cluster(Protocol):
+    """A Ray that this process uses; leaving the block frees what entering it took."""
+
+    address: str
+
+    def __enter__(self) -> Self:
+        """Use the cluster."""
+        ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Free what was started."""
+        ...
+
+
+def open_cluster(address: str | None, *, cpus: int, memory_bytes: int) -> Cluster:
+    """Return the Ray that this process is in, else the cluster at `address`, else a local one of its own."""
+    if ray.is_initialized():
+        return JoinedCluster(ray.get_runtime_context().gcs_address, owned=False)
+    if address is None or address == "local":
+        return LocalCluster(cpus=cpus, memory_bytes=memory_bytes)
+    return connect(address)
+
+
+# ---- local ------------------------------------------------------------------------------------------------
+
+
+class LocalCluster:
+    """A Ray of this process alone: loopback only, token of its own, own session folder, no dashboard, no usage statistics.
+
+    Never attaches to another cluster. When the process is killed, Ray's processes end by themselves and the next local
+    cluster removes the folder.
+    """
+
+    def __init__(self, *, cpus: int, memory_bytes: int, object_store_bytes: int = OBJECT_STORE_BYTES) -> None:
+        self.address = ""
+        self._cpus = cpus
+        self._memory_bytes = memory_bytes
+        self._object_store_bytes = object_store_bytes
+        self._folder: SessionFolder | None = None
+        self._environment = ray_settings.Environment()
+
+    @property
+    def folder(self) -> SessionFolder:
+        """The session folder of a started cluster."""
+        if self._folder is None:
+            raise UsageError("the local cluster is not started")
+        return self._folder
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises StopError with Ray's reason when it cannot."""
+        if ray.is_initialized():
+            raise UsageError("this process uses a Ray cluster already: a second one cannot be started in it")
+        remove_leftovers()
+        self._folder = new_session_folder()
+        atexit.register(self.stop)
+        try:
+            self._start(self._folder)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self, folder: SessionFolder) -> None:
+        self._environment.set(
+            {
+                ray_settings.AUTH_MODE: "token",
+                ray_settings.AUTH_TOKEN: None,
+                ray_settings.AUTH_TOKEN_PATH: str(folder.token_path),
+                "RAY_ADDRESS": None,
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else workers of a driver under `uv run` start uv again
+                **ray_settings.LOOPBACK_ONLY,
+            }
+        )
+        os.environ[MARK] = str(folder.path)  # for Ray's processes alone: what is started later must not carry it
+        try:
+            with ray_settings.own_signal_handlers_kept():
+                context = ray.init(
+                    address="local",
+                    num_cpus=self._cpus,
+                    object_store_memory=self._object_store_bytes,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    _memory=self._memory_bytes,
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=str(folder.path),
+                )
+        except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
+            raise StopError(f"a local Ray could not be started in {folder.path}: {error}; use --executor inline") from error
+        finally:
+            del os.environ[MARK]
+        self.address = str(context.address_info["gcs_address"])
+        if not is_loopback(self.address):
+            raise StopError(f"the local Ray listens on {self.address} instead of loopback: this version of Ray is not supported")
+
+    def stop(self) -> None:
+        """End every process of the cluster and delete its folder. Harmless when repeated."""
+        folder, self._folder = self._folder, None
+        if folder is None:
+            return
+        atexit.unregister(self.stop)
+        try:
+            ray.shutdown()
+        finally:
+            folder.remove()
+            self._environment.restore()
+
+
+# ---- joined -----------------------------------------------------------------------------------------------
+
+
+class JoinedCluster:
+    """A cluster that others started; `owned` tells whether the connection is ours to close."""
+
+    def __init__(self, address: str, *, owned: bool) -> None:
+        self.address = address
+        self._owned = owned
+        self._environment = ray_settings.Environment()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Leave the cluster; it goes on."""
+        if self._owned:
+            self._owned = False
+            ray.shutdown()
+            self._environment.restore()
+
+    def join(self) -> None:
+        """Connect this process to the cluster. Raises ConfigurationError or StopError within some seconds."""
+        loopback = is_loopback(self.address)
+        settings: dict[str, str | None] = {"RAY_ADDRESS": None, **(ray_settings.LOOPBACK_ONLY if loopback else {})}
+        if ray_settings.AUTH_MODE not in os.environ and ray_settings.token_is_known():
+            settings[ray_settings.AUTH_MODE] = "token"  # Ray does not do so for an explicit address, and then is refused
+        self._environment.set(settings)
+        try:
+            _require_token(self.address)
+            _require_answer(self.address)
+            _require_node(self.address)
+            self._connect()
+        except BaseException:
+            self._environment.restore()
+            raise
+        self._owned = True
+
+    def _connect(self) -> None:
+        try:
+            with ray_settings.own_signal_handlers_kept(), ray_settings.few_connect_attempts():
+                ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
+        except ray.exceptions.AuthenticationError as error:
+            raise _not_let_in(self.address) from error
+        except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
+            ray.shutdown()
+            if "token" in f"{error.__cause__} {error}".lower():
+                raise _not_let_in(self.address) from error
+            raise StopError(f"the Ray cluster at {self.address} cannot be joined: {error.__cause__ or error}") from error
+
+
+def connect(address: str) -> JoinedCluster:
+    """Join the cluster whose head is at `host:port`. This machine must be one of its nodes.
+
+    Raises UsageError for an address of another kind, ConfigurationError where a token is missing or wrong, StopError
+    when nobody answers: each within some seconds.
+    """
+    cluster = JoinedCluster(checked_address(address), owned=False)
+    cluster.join()
+    return cluster
+
+
+def checked_address(address: str) -> str:
+    """Return `host:port`, or raise UsageError that says what is expected."""
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"--address: got {address!r}: Ray Client is not supported, because the driver must run where the destination is; "
+            "expected host:port of the head (usually port 6379), given on a machine of the cluster"
+        )
+    if address.startswith(("http://", "https://")):
+        raise UsageError(f"--address: got {address!r}, the address of Ray's job server; expected host:port of the head (usually 6379)")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"--address: got {address!r}, expected host:port of the cluster's head, such as 10.0.0.5:6379")
+    return address
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether `host:port` can be reached from this machine alone."""
+    host = address.rpartition(":")[0].strip("[]")
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
+def _require_token(address: str) -> None:
+    if ray_settings.token_is_required():
+        if not ray_settings.token_is_known():
+            raise ConfigurationError(
+                f"RAY_AUTH_MODE is token, but there is no token for the cluster at {address}: "
+                "set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a file with the head's token"
+            )
+    elif not is_loopback(address) and os.environ.get(ALLOW_INSECURE) != "1":
+        raise ConfigurationError(
+            f"the Ray cluster at {address} would be used without a token: whoever reaches it can run code in it. "
+            "Start its nodes with RAY_AUTH_MODE=token and set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH here; "
+            f"in a private network where that is accepted, set {ALLOW_INSECURE}=1"
+        )
+
+
+def _require_answer(address: str) -> None:
+    """Refuse within seconds what Ray itself would try to reach for two minutes, and then end the process over."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), REACH_TIMEOUT_S) as connection:
+            connection.settimeout(REACH_TIMEOUT_S)
+            connection.sendall(HTTP2_PREFACE)
+            answer = connection.recv(9)
+    except OSError as error:
+        raise StopError(f"nobody answers at {address} ({error}): is the head of the Ray cluster running, and is this its port?") from error
+    if len(answer) < 9 or answer[3] != HTTP2_SETTINGS:
+        raise StopError(f"what answers at {address} is no Ray head: expected its port for nodes and drivers, usually 6379")
+
+
+def _require_node(address: str) -> None:
+    """Refuse a machine on which no node of the cluster runs: Ray would look for one for a minute."""
+    port = address.rpartition(":")[2]
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.name() == "raylet" and any(
+                part.startswith("--gcs-address=") and part.endswith(f":{port}") for part in process.cmdline()
+            ):
+                return
+    raise StopError(
+        f"this machine is no node of the Ray cluster at {address}: run raypipe on one of its machines, "
+        f"or add this one with `ray start --address {address}`"
+    )
+
+
+def _not_let_in(address: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the Ray cluster at {address} does not accept this token (or the lack of one): set RAY_AUTH_MODE=token, and "
+        "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, to those of the head"
+    )

@@ -1,0 +1,98 @@
+"""Settings of Ray that no argument of `ray.init` sets: environment and, where Ray was imported before, its cached values.
+
+All private names of Ray that raypipe touches stand in this file. Tried with Ray 2.60.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config
+
+AUTH_MODE = "RAY_AUTH_MODE"
+AUTH_TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105  the name of a variable, not a secret
+AUTH_TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"  # noqa: S105
+LOOPBACK_ONLY = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+"""Ray replaces a loopback address by the machine's own and listens on all interfaces, unless told that it is no cluster."""
+
+CONNECT_ATTEMPTS = 2  # Ray tries to reach a head 20 times, a second each or more: refusals would take 20 s to 2 min
+
+
+def token_is_known() -> bool:
+    """Tell whether Ray would find a token: in the environment, in the file it names, or in the home folder."""
+    if os.environ.get(AUTH_TOKEN):
+        return True
+    named = os.environ.get(AUTH_TOKEN_PATH)
+    try:
+        path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+        return path.is_file() and path.stat().st_size > 0
+    except (OSError, RuntimeError):  # no home folder, or no right to look
+        return False
+
+
+def token_is_required() -> bool:
+    """Tell whether this process uses token authentication."""
+    return os.environ.get(AUTH_MODE, "").lower() == "token"
+
+
+class Environment:
+    """Environment variables that are set for a while and put back."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, str | None] = {}
+
+    def set(self, variables: Mapping[str, str | None]) -> None:
+        """Set variables (None: unset) and make Ray look at them again."""
+        for name, value in variables.items():
+            self._before.setdefault(name, os.environ.get(name))
+            _put(name, value)
+        _reload()
+
+    def restore(self) -> None:
+        """Put back what was there before."""
+        for name, value in self._before.items():
+            _put(name, value)
+        self._before.clear()
+        _reload()
+
+
+def _put(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def _reload() -> None:
+    """Make Ray forget what it read of the environment when it was imported."""
+    ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "1") not in ("0", "false")
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextlib.contextmanager
+def few_connect_attempts() -> Iterator[None]:
+    """Let Ray give up soon when a head does not answer or does not let us in."""
+    before = ray_constants.NUM_REDIS_GET_RETRIES
+    ray_constants.NUM_REDIS_GET_RETRIES = CONNECT_ATTEMPTS
+    try:
+        yield
+    finally:
+        ray_constants.NUM_REDIS_GET_RETRIES = before
+
+
+@contextlib.contextmanager
+def own_signal_handlers_kept() -> Iterator[None]:
+    """Put back the handler of SIGTERM that `ray.init` replaces, where somebody had set one."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,109 @@
+"""SessionFolder: where a local cluster keeps sockets, logs and its token; it knows the processes that belong to it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from raypipe.errors import ConfigurationError
+
+PREFIX = "raypipe-ray-"
+MARK = "RAYPIPE_RAY_SESSION"  # stands in the environment of every process of the cluster
+FOLDER_LENGTH_MAX = 38  # a socket's path has 107 characters at most, and Ray appends up to 69
+END_WAIT_S = 5.0  # an orderly end takes 1 to 2 s; what is there after this is killed
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFolder:
+    """A folder of one local cluster, readable by its owner alone."""
+
+    path: Path
+
+    @property
+    def token_path(self) -> Path:
+        """The file that holds the token of the cluster."""
+        return self.path / "token"
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the running processes of the cluster: those that carry its mark, and their children."""
+        marked = [one for one in psutil.process_iter() if one.pid != os.getpid() and _mark_of(one) == str(self.path)]
+        found = {one.pid: one for one in marked}
+        for one in marked:
+            found.update((child.pid, child) for child in _children(one))
+        return list(found.values())
+
+    def owner_is_alive(self) -> bool:
+        """Tell whether the process that made the folder still runs."""
+        try:
+            pid, started = (self.path / "owner").read_text().split()
+            return f"{psutil.Process(int(pid)).create_time():.2f}" == started
+        except (OSError, ValueError, psutil.Error):
+            return False
+
+    def remove(self) -> None:
+        """End what still runs of the cluster, and delete the folder."""
+        _end(self.processes())
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def new_session_folder() -> SessionFolder:
+    """Make a folder with a fresh token. Raises ConfigurationError where no folder with a short enough path can be made."""
+    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_root()))
+    folder = SessionFolder(path)
+    (path / "owner").write_text(f"{os.getpid()} {psutil.Process().create_time():.2f}")
+    descriptor = os.open(folder.token_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    return folder
+
+
+def remove_leftovers() -> None:
+    """Remove the folders and processes of this user's clusters whose owner was killed."""
+    for path in _root().glob(f"{PREFIX}*"):
+        try:
+            ours = path.stat().st_uid == os.getuid() and (path / "owner").exists()
+        except OSError:
+            continue  # another process removed it meanwhile
+        if ours and not SessionFolder(path).owner_is_alive():
+            SessionFolder(path).remove()
+
+
+def _root() -> Path:
+    """Return the temporary folder, or `/tmp` where its path is too long for sockets."""
+    for root in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108  mkdtemp makes a private folder inside
+        if len(str(root / PREFIX)) + 8 <= FOLDER_LENGTH_MAX and os.access(root, os.W_OK):
+            return root
+    raise ConfigurationError(
+        f"TMPDIR: Ray's sockets need a writable folder with a path of at most {FOLDER_LENGTH_MAX - len(PREFIX) - 9} characters, "
+        f"got {tempfile.gettempdir()}: set TMPDIR to a shorter one, or use --executor inline"
+    )
+
+
+def _mark_of(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get(MARK)
+    except (psutil.Error, OSError):
+        return None  # gone, or another user's
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    _, left = psutil.wait_procs(processes, timeout=END_WAIT_S)
+    for process in left:
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+    psutil.wait_procs(left, timeout=END_WAIT_S)

@@ -1,0 +1,267 @@
+"""The Ray executor: tasks as Ray tasks, in processes of this or other machines."""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import ray
+from ray import exceptions as ray_errors
+
+from raypipe import __version__
+from raypipe.core.shard import InputFile, Task
+from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError
+from raypipe.ports import Completion, Worker
+from raypipe.runtime.across import Raised, attempt
+
+IN_FLIGHT_TASKS_MAX = 256  # bounds the driver's memory and what a crash of it loses
+TASK_MEMORY_MIN_BYTES = 128 * 1024**2  # with less, a worker process with its engines has no room for data
+SCAN_BYTES_PER_S_MIN = 1024**2  # a file that is read more slowly than this is taken for hanging
+FETCH_TIMEOUT_S = 60.0  # a result that has ended is brought here within this time, or its worker's machine is gone
+CLOSE_WAIT_S = 5.0  # cancelled tasks end at their next Python instruction; after this they are killed
+ENGINES = ("ray", "polars", "duckdb", "pyarrow")
+STANDARD_ERROR = 2
+
+
+# ---- how much is done at once -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What one machine of the cluster offers."""
+
+    cpus: float
+    memory_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How a cluster is shared out: tasks in flight, and what each may use."""
+
+    slots: int
+    cpus: float
+    memory_bytes: int
+
+
+def cluster_share(cpus_per_task: float, machine_memory_bytes: int) -> Share:
+    """Share out the cluster that this process is connected to."""
+    nodes = [Node(one["Resources"].get("CPU", 0.0), one["Resources"].get("memory", 0.0)) for one in ray.nodes() if one["Alive"]]
+    return share_out(nodes, cpus_per_task, machine_memory_bytes)
+
+
+def share_out(nodes: Sequence[Node], cpus_per_task: float, machine_memory_bytes: int) -> Share:
+    """Return how many tasks fit at once and the memory of each, so that no machine's tasks exceed `run.memory`.
+
+    Raises ConfigurationError where no machine could ever run a task: Ray would wait for one without end.
+    """
+    able = [node for node in nodes if node.cpus >= cpus_per_task]
+    if not able:
+        most = max((node.cpus for node in nodes), default=0.0)
+        raise ConfigurationError(
+            f"run.cpus_per_shard: got {cpus_per_task:g}, but the largest machine of the cluster offers {most:g} CPUs"
+        )
+    by_memory = max(1, machine_memory_bytes // TASK_MEMORY_MIN_BYTES)
+    widest = min(by_memory, max(int(node.cpus // cpus_per_task) for node in able))
+    memory_bytes = machine_memory_bytes // widest
+    slots = sum(min(widest, int(node.cpus // cpus_per_task), int(node.memory_bytes // memory_bytes)) for node in able)
+    if slots == 0:
+        most_mib = max(node.memory_bytes for node in able) / 1024**2
+        raise ConfigurationError(
+            f"run.memory: a task would need {memory_bytes / 1024**2:.0f} MiB, but the cluster's machines offer {most_mib:.0f} MiB: "
+            "lower run.memory"
+        )
+    return Share(min(slots, IN_FLIGHT_TASKS_MAX), cpus_per_task, memory_bytes)
+
+
+# ---- in the worker's process ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecipe:
+    """What a process needs to become a worker. The worker is behind a reference, so that the engines are imported only
+    after the environment is set: Polars reads the number of its threads when it is imported."""
+
+    worker: Any
+    environment: Mapping[str, str]
+    versions: Mapping[str, str]
+
+
+def run_task(recipe: WorkerRecipe, task: Task, timeout_s: float) -> object:
+    """Run a task in this process; an error is returned as Raised."""
+    return attempt(lambda: _within(timeout_s, lambda: _worker_of(recipe).run(task)))
+
+
+def run_scan(recipe: WorkerRecipe, file: InputFile, timeout_s: float) -> object:
+    """Scan a file in this process; an error is returned as Raised."""
+    return attempt(lambda: _within(timeout_s, lambda: _worker_of(recipe).scan(file)))
+
+
+_workers: dict[str, Worker] = {}  # the one worker of this process, by its reference: tasks of a run share what it loaded
+
+
+def _worker_of(recipe: WorkerRecipe) -> Worker:
+    identity = recipe.worker.hex()
+    if identity not in _workers:
+        os.environ.update(recipe.environment)
+        _require_same_versions(recipe.versions)
+        _workers.clear()
+        _workers[identity] = ray.get(recipe.worker)
+    return _workers[identity]
+
+
+def _within(timeout_s: float, work: Callable[[], object]) -> object:
+    """Do the work; a process that takes longer ends with the stacks of its threads in its log, whatever engine it hangs in."""
+    faulthandler.dump_traceback_later(timeout_s, exit=True, file=STANDARD_ERROR)
+    try:
+        return work()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@functools.cache
+def versions() -> Mapping[str, str]:
+    """Return the versions of Python, raypipe and the engines of this process, without importing the engines."""
+    return {"python": platform.python_version(), "raypipe": __version__, **{name: metadata.version(name) for name in ENGINES}}
+
+
+def _require_same_versions(expected: Mapping[str, str]) -> None:
+    found = versions()
+    differing = [f"{name} {found[name]} instead of {version}" for name, version in expected.items() if found[name] != version]
+    if differing:
+        raise ConfigurationError(
+            f"the worker on {platform.node()} has {', '.join(differing)}: every machine of the cluster needs the driver's versions, "
+            "or results would depend on where a shard ran"
+        )
+
+
+def worker_environment(cpus: float) -> dict[str, str]:
+    """Return what is set in a worker before its engines are imported: their threads, and the failpoints of tests."""
+    threads = str(max(1, math.floor(cpus)))
+    testing = os.environ.get("RAYPIPE_TESTING") == "1"
+    armed = {name: value for name, value in os.environ.items() if testing and name.startswith("RAYPIPE_")}
+    return {"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, **armed}
+
+
+# ---- in the driver's process ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A piece of work in flight."""
+
+    key: object
+    what: str
+    timeout_s: float
+    started_s: float
+
+
+class RayExecutor:
+    """Runs the work of a `Worker` in Ray tasks; implements `ports.Executor`.
+
+    Ray retries nothing (`max_retries=0`): the driver counts attempts, for a task whose result was lost may have staged
+    its work, and a retry that the ledger of attempts does not know could not be told from it. It also keeps Ray from
+    repeating without end what was killed for lack of memory.
+    """
+
+    def __init__(self, worker: Worker, share: Share, *, shard_timeout_s: float) -> None:
+        self._share = share
+        self._shard_timeout_s = shard_timeout_s
+        self._recipe = ray.put(WorkerRecipe(ray.put(worker), worker_environment(share.cpus), versions()))
+        options = {"num_cpus": share.cpus, "memory": share.memory_bytes, "max_retries": 0, "retry_exceptions": False}
+        self._run_task = ray.remote(**options)(run_task)
+        self._run_scan = ray.remote(**options)(run_scan)
+        self._flights: dict[ray.ObjectRef[Any], _Flight] = {}
+
+    @property
+    def slots(self) -> int:
+        """How many tasks may usefully be in flight."""
+        return self._share.slots
+
+    def submit_task(self, key: object, task: Task) -> None:
+        """Start a task; its Completion carries a Staged."""
+        timeout_s = self._shard_timeout_s * len(task.shards)
+        what = f"task {task.number} ({len(task.shards)} shards from {task.shards[0].window})"
+        self._fly(self._run_task.remote(self._recipe, task, timeout_s), key, what, timeout_s)
+
+    def submit_scan(self, key: object, file: InputFile) -> None:
+        """Start a scan; its Completion carries a FileIndex."""
+        timeout_s = self._shard_timeout_s + file.size_bytes / SCAN_BYTES_PER_S_MIN
+        self._fly(self._run_scan.remote(self._recipe, file, timeout_s), key, f"the scan of {file.uri}", timeout_s)
+
+    def _fly(self, ref: ray.ObjectRef[Any], key: object, what: str, timeout_s: float) -> None:
+        self._flights[ref] = _Flight(key, what, timeout_s, time.monotonic())
+
+    def wait(self, timeout_s: float) -> list[Completion]:
+        """Return what has ended; empty when nothing did within the time."""
+        if not self._flights:
+            time.sleep(timeout_s)
+            return []
+        in_flight = list(self._flights)
+        ended, waiting = ray.wait(in_flight, num_returns=1, timeout=timeout_s)
+        if ended and waiting:
+            ended += ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
+        return [self._completion(ref, self._flights.pop(ref)) for ref in ended]
+
+    def _completion(self, ref: ray.ObjectRef[Any], flight: _Flight) -> Completion:
+        try:
+            value = ray.get(ref, timeout=FETCH_TIMEOUT_S)
+        except Exception as error:
+            return Completion(flight.key, error=self._explained(error, flight))
+        if isinstance(value, Raised):
+            return Completion(flight.key, error=self._explained(value.error, flight))
+        return Completion(flight.key, value=value)
+
+    def _explained(self, error: BaseException, flight: _Flight) -> BaseException:
+        if isinstance(error, ray_errors.WorkerCrashedError) and time.monotonic() - flight.started_s >= flight.timeout_s:
+            return RetryableError(f"{flight.what} took longer than run.shard_timeout allows ({flight.timeout_s:g} s); it was ended")
+        return explained(error, flight.what, self._share.memory_bytes)
+
+    def close(self, *, at_once: bool) -> None:
+        """Give up what is in flight: cancelled, and after a moment (or at once) killed."""
+        refs, self._flights = list(self._flights), {}
+        if refs and not at_once:
+            refs = _cancelled(refs, force=False)
+        if refs:
+            _cancelled(refs, force=True)
+
+
+def _cancelled(refs: list[ray.ObjectRef[Any]], *, force: bool) -> list[ray.ObjectRef[Any]]:
+    """Cancel tasks, wait a moment, and return those that have not ended."""
+    for ref in refs:
+        ray.cancel(ref, force=force)
+    return ray.wait(refs, num_returns=len(refs), timeout=CLOSE_WAIT_S, fetch_local=False)[1]
+
+
+def explained(error: BaseException, what: str, memory_bytes: int) -> BaseException:
+    """Return Ray's errors as raypipe's own; all others as they are."""
+    reason = str(error).strip().partition("\n")[0]
+    match error:
+        case ray_errors.OutOfMemoryError():
+            return OutOfMemory(
+                f"{what}: its worker was killed because its machine ran out of memory (a task's share is {memory_bytes // 1024**2} MiB): "
+                "use narrower shards or fewer at once (run.cpus_per_shard), or lower run.memory below what the machine has"
+            )
+        case ray_errors.WorkerCrashedError():
+            return RetryableError(
+                f"{what}: its worker process died (killed, out of memory, or a crash inside an engine; its last words are in Ray's log)"
+            )
+        case ray_errors.RuntimeEnvSetupError():
+            return ConfigurationError(f"{what}: the cluster cannot set up a worker: {reason}")
+        case ray_errors.RayTaskError() if isinstance(error.cause, ModuleNotFoundError):
+            return ConfigurationError(f"{what}: a worker of the cluster lacks a module ({error.cause}): install it on every machine")
+        case ray_errors.RayTaskError():
+            return error.cause if isinstance(error.cause, BaseException) else error
+        case ray_errors.TaskUnschedulableError():
+            return ConfigurationError(f"{what}: no machine of the cluster can run it: {reason}")
+        case ray_errors.RayError():  # a node died, an object was lost, the raylet is gone: all may work elsewhere or later
+            return RetryableError(f"{what}: its result was lost with its machine or process ({type(error).__name__}: {reason})")
+        case _:
+            return error
