@@ -31,6 +31,7 @@ def run_one(shared: Shared, config: str, pipeline: Pipeline, ask: Ask, stop: Sto
             report = launch.run(pipeline, ask, observer=Several([log, display], shared.out.note), stop=stop)
     finally:
         display.close()
+        log.close()
     _show(shared, report, shared.command(config), backfill=ask.kind == "backfill")
     return report.exit_code
 

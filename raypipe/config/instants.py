@@ -11,7 +11,9 @@ from raypipe.core.calendar import localise
 from raypipe.core.window import to_us
 
 INSTANT_EXPECTED = "a date such as 2013-01-01 or a time such as 2013-01-01T06:00 or 2013-01-01T06:00:00Z"
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9][0-9]-[0-9][0-9]([T ][0-9][0-9]:[0-9][0-9](:[0-9][0-9](\.[0-9]{1,6})?)?(Z|[+-][0-9][0-9](:?[0-9][0-9])?)?)?"
+)
 _YEARS = range(2, 9999)  # every zone and every width stays within the calendar
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from raypipe.config.problems import Unfit
 from raypipe.core.calendar import Width
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGTP]i?)?B")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGTP]i?)?B")
 _UNIT_BYTES = {
     "": 1,
     **{letter: 1000 ** (n + 1) for n, letter in enumerate("kMGTP")},
     **{f"{letter}i": 1024 ** (n + 1) for n, letter in enumerate("KMGTP")},
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w|mo)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d|w|mo)")
 _UNIT_US = {
     "s": 1_000_000,
     "m": 60_000_000,
@@ -24,8 +24,8 @@ _UNIT_US = {
     "w": 604_800_000_000,
     "mo": 31 * 86_400_000_000,
 }
-_WIDTH = re.compile(r"(\d+)(m|h|d|w|mo)")
-_LOOSE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_WIDTH = re.compile(r"([0-9]+)(m|h|d|w|mo)")
+_LOOSE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)")
 _WORDS = {
     "s": ("sec", "secs", "second", "seconds"),
     "m": ("min", "mins", "minute", "minutes"),
@@ -108,7 +108,7 @@ def duration_text(duration_us: int) -> str:
 def _share(value: Any) -> Decimal | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Decimal(str(value)) if value == value else None  # NaN is no share
-    if isinstance(value, str) and len(value) <= _DIGITS_MAX and (match := re.fullmatch(r"(\d+(?:\.\d+)?)( ?%)?", value)):
+    if isinstance(value, str) and len(value) <= _DIGITS_MAX and (match := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)( ?%)?", value)):
         return Decimal(match[1]) / 100 if match[2] else Decimal(match[1])
     return None
 

@@ -1,4 +1,10 @@
-"""The SQL text of multiset digests, the same where a contribution is made and where a table is verified."""
+"""The SQL text of multiset digests, the same where a contribution is made and where a table is verified.
+
+The digest of rows is the sum of their 128-bit hashes mod 2**128: it does not depend on the order of rows, two equal rows
+count twice, and the digest of a table is the sum of the digests of its parts. A row is hashed as the JSON array of its
+values, columns sorted by name: JSON tells NULL from 'NULL' and '', and quotes what stands in texts. Sessions must have
+`TimeZone = 'UTC'`, because the text of a TIMESTAMPTZ depends on it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +19,7 @@ def quote(name: str) -> str:
 def row_hash_sql(columns: Sequence[str]) -> str:
     """Return a DuckDB expression for the 128-bit hash (UHUGEINT) of a row; the order of columns does not matter."""
     row = ", ".join(quote(name) for name in sorted(columns))
-    return f"md5_number(CAST(ROW({row}) AS VARCHAR))"
+    return f"md5_number(CAST(json_array({row}) AS VARCHAR))"
 
 
 def digest_sums_sql(columns: Sequence[str]) -> str:

@@ -14,10 +14,9 @@ from raypipe.core.watermark import low_watermark
 from raypipe.core.window import Window
 from raypipe.destinations.duckdb_state import query
 from raypipe.destinations.holder import is_dead
+from raypipe.destinations.limits import HEARTBEAT_LIMIT_S
 from raypipe.destinations.sql_statements import statements
 from raypipe.errors import Fenced, RunIsAlive, UsageError
-
-HEARTBEAT_LIMIT_S = 120.0  # a holder elsewhere that was silent for so long may be taken over; a wrong take-over is harmless
 
 _SQL = statements("runs")
 

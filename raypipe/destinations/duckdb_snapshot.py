@@ -12,9 +12,8 @@ from raypipe.core.accounts import Accounts
 from raypipe.core.state import Definition, FailedShard, LiveRange, RunKind, RunRecord, RunState, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations.duckdb_state import has_state, query
+from raypipe.destinations.limits import RUNS_MAX
 from raypipe.destinations.sql_statements import statements
-
-RUNS_MAX = 50  # `status` shows the last ones; older runs stay in the table
 
 Rows = Sequence[tuple[Any, ...]]
 

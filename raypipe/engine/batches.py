@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -86,6 +86,13 @@ def _placed(rows: pl.DataFrame, windows: Sequence[Window]) -> Batch:
         pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW_COLUMN),
     )
     return Batch(frame, rows.drop(RESERVED_COLUMNS))
+
+
+def empty_batch(schema: Mapping[str, pl.DataType]) -> Batch:
+    """Return a batch without rows of a source with these columns."""
+    reserved = {TIME_COLUMN: pl.Int64(), SOURCE_COLUMN: pl.UInt32(), POSITION_COLUMN: pl.Int64()}
+    placement = {SHARD_INDEX: pl.UInt32(), **reserved, ROW_COLUMN: pl.UInt32()}
+    return Batch(pl.DataFrame(schema={**schema, **placement}), pl.DataFrame(schema=dict(schema)))
 
 
 def shard_indexes(times_us: pl.Series, windows: Sequence[Window]) -> pl.Series:

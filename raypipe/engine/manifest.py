@@ -37,7 +37,6 @@ def staged_from_json(document: Mapping[str, Any], folder: str) -> Staged:
             folder=folder,
             checksums=dict(document["checksums"]),
             fingerprints=dict(document["fingerprints"]),
-            fingerprints=dict(document["fingerprints"]),
         )
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"the manifest is broken: {error!r}") from error

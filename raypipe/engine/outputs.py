@@ -1,74 +1,103 @@
-"""Outputs: a task's transformed rows become each shard's contribution to every table, with rows and digest of each."""
+"""Outputs: a task's transformed rows become each shard's contribution to every table, and the checks judge them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 
-import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.core.digest import digest_of_sums, digest_sums_sql
-from raypipe.core.shard import OutputStat, Shard
+from raypipe.core.shard import OutputStat
+from raypipe.core.window import Window
+from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowStream
 from raypipe.engine.batches import SHARD_INDEX, user_columns
-from raypipe.engine.transform import Resources
-from raypipe.pipeline import Pipeline, SqlOutput
+from raypipe.engine.checks import Checks
+from raypipe.errors import SchemaDrift
+from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
 
-EMPTY = OutputStat(0, digest_of_sums(0, 0))
+HELD_SHARE = 4  # of the task's memory: rows held as one table; more are streamed to the aggregation, which spills
+AGGREGATION_SHARE = 2  # of the task's memory: what the aggregation may use beside them
 
 
 @dataclass(frozen=True, slots=True)
 class Contributions:
-    shards: Sequence[Shard]
-    tables: Mapping[str, pa.Table]
-    stat: Mapping[str, Mapping[int, OutputStat]]
+    """The contributions of some shards to all outputs, and what the checks said of each, by the shard's place."""
+
+    windows: Sequence[Window]
+    found: Mapping[str, Contribution]
     failed: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    warnings: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
     def of_shards(self, places: Sequence[int]) -> dict[str, pa.Table]:
-        if len(places) == len(self.shards):
-            return dict(self.tables)
-        starts = pa.array([self.shards[p].window.start_us for p in places], pa.int64()).cast(pa.timestamp("us"))
-        return {name: table.filter(pc.is_in(table[SHARD_COLUMN], starts)) for name, table in self.tables.items()}
+        """Return the rows of these shards only, by table."""
+        tables = {name: one.table for name, one in self.found.items()}
+        if len(places) == len(self.windows):
+            return tables
+        starts = pa.array([self.windows[place].start_us for place in places], pa.int64()).cast(pa.timestamp("us"))
+        return {name: rows.filter(pc.is_in(rows[SHARD_COLUMN], starts)) for name, rows in tables.items()}
 
-    def stats(self, place: int) -> dict[str, OutputStat]:
-        start = self.shards[place].window.start_us
-        return {name: found.get(start, EMPTY) for name, found in self.stat.items()}
+    def stats(self, place: int, outputs: Iterable[str]) -> dict[str, OutputStat]:
+        """Return rows and digest of one shard's contribution to each output."""
+        window = self.windows[place]
+        return {name: self.found[name].stats[window] if name in self.found else NO_ROWS for name in outputs}
 
 
-@dataclass(frozen=True, slots=True)
 class Outputs:
-    pipeline: Pipeline
+    """All outputs of a pipeline. Several threads may use it."""
 
-    def contributions(self, rows: Iterator[pl.DataFrame], shards: Sequence[Shard], resources: Resources) -> Contributions:
-        frames = list(rows)
-        tables: dict[str, pa.Table] = {}
-        stats: dict[str, dict[int, OutputStat]] = {}
-        starts = pl.Series([one.window.start_us for one in shards], dtype=pl.Int64).cast(pl.Datetime("us"))
-        con = duckdb.connect()
-        con.execute("SET TimeZone='UTC'; SET threads=1")
-        whole = pl.concat(frames) if frames else None
-        for output in self.pipeline.outputs:
-            stats[output.table] = {}
-            if whole is None or whole.is_empty():
+    def __init__(self, pipeline: Pipeline, *, memory_bytes: int, spill_folder: Path) -> None:
+        self.names = tuple(one.table for one in pipeline.outputs)
+        self.aggregator = Aggregator(pipeline.outputs, memory_bytes=memory_bytes // AGGREGATION_SHARE, spill_folder=spill_folder)
+        self.checks = Checks(pipeline.quality.checks, memory_bytes=memory_bytes // AGGREGATION_SHARE, spill_folder=spill_folder)
+        self._held_bytes = memory_bytes // HELD_SHARE
+
+    def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> Contributions:
+        """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row."""
+        held, rest = self._held(frames)
+        if not held:
+            return Contributions(windows, {})
+        starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
+        tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
+        if rest is None:
+            found = self.aggregator.contributions(pa.concat_tables(list(tables)), windows)
+        else:
+            first = next(tables)
+            batches = (batch for table in chain([first], tables) for batch in table.to_batches())
+            found = self.aggregator.contributions(RowStream(first.schema, batches), windows)
+        return self.checks.judge(Contributions(windows, found))
+
+    def _held(self, frames: Iterator[pl.DataFrame]) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame] | None]:
+        """Take frames until they end, or are more than may be held: then the rest is to be streamed behind them."""
+        held: list[pl.DataFrame] = []
+        size_bytes = 0
+        for frame in frames:
+            if held and frame.is_empty():
                 continue
-            if isinstance(output, SqlOutput):
-                parts = []
-                for part in whole.partition_by(SHARD_INDEX, maintain_order=True):
-                    con.register("rows", part.select(user_columns(part)).to_arrow())
-                    made = con.sql(output.sql).to_arrow_table()
-                    start = pa.array([shards[part[SHARD_INDEX][0]].window.start_us] * made.num_rows, pa.int64()).cast(pa.timestamp("us"))
-                    parts.append(made.append_column(SHARD_COLUMN, start))
-                table = pa.concat_tables(parts)
-            else:
-                table = whole.select(*user_columns(whole), starts.gather(whole[SHARD_INDEX]).alias(SHARD_COLUMN)).to_arrow()
-            tables[output.table] = table
-            con.register("made", table)
-            columns = [one for one in table.column_names if one != SHARD_COLUMN]
-            query = f"SELECT epoch_us({SHARD_COLUMN}), count(*), {digest_sums_sql(columns)} FROM made GROUP BY 1"
-            for start_us, count, low, high in con.execute(query).fetchall():
-                stats[output.table][start_us] = OutputStat(count, digest_of_sums(low, high))
-        con.close()
-        return Contributions(shards, tables, stats)
+            if held and held[-1].is_empty():
+                held.clear()
+            held.append(frame)
+            size_bytes += int(frame.estimated_size())
+            if size_bytes > self._held_bytes:
+                return held, frames
+        return held, None
+
+
+def _as_arrow(frame: pl.DataFrame, starts: pl.Series) -> pa.Table:
+    shard = starts.gather(frame[SHARD_INDEX]).alias(SHARD_COLUMN)
+    return frame.select(*user_columns(frame), shard).to_arrow(compat_level=pl.CompatLevel.newest())
+
+
+def _same_columns(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Pass tables on as long as they have the columns of the first; files without a contract may differ."""
+    expected: pa.Schema | None = None
+    for table in tables:
+        expected = expected or table.schema
+        if not table.schema.equals(expected):
+            differing = sorted({str(field) for field in table.schema}.symmetric_difference(str(field) for field in expected))
+            raise SchemaDrift(f"the files of this shard have different columns ({', '.join(differing)}): name them in source.columns")
+        yield table

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +16,15 @@ import pyarrow as pa
 
 from raypipe import failpoints
 from raypipe.core.shard import InputFile, OutputStat, Shard, ShardFailure, ShardResult, Task
-from raypipe.engine.batches import Batch, ReadBatch, placed_batches
+from raypipe.engine.batches import Batch, ReadBatch, empty_batch, placed_batches
 from raypipe.engine.columns import needed_columns
 from raypipe.engine.definition import definitions
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
 from raypipe.engine.quarantine import Quarantine
+from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.stage import StagePolicy, attempt_folder, wants_files, write_staged
-from raypipe.engine.tally import Tally, named
+from raypipe.engine.tally import AllShardsFailed, Tally, named
 from raypipe.engine.transform import Resources, Transform
 from raypipe.errors import (
     AccountsDontBalance,
@@ -71,8 +73,9 @@ class ShardRunner:
         self._make()
 
     def _make(self) -> None:
+        self._spill = Path(self.stage_folder + ".spill")
         self._transform = Transform(self.pipeline)
-        self._outputs = Outputs(self.pipeline)
+        self._outputs = Outputs(self.pipeline, memory_bytes=self.memory_bytes, spill_folder=self._spill)
         self._fingerprints: dict[str, str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,7 +98,7 @@ class ShardRunner:
         failpoints.hit("task.start")
         started_s = time.monotonic()
         folder = attempt_folder(self.stage_folder, task.run_id, task.attempt_id)
-        spill = folder.with_name(folder.name + ".spill")
+        spill = self._spill / f"{task.run_id}-{task.attempt_id}"
         try:
             done = self._run_shards(sorted(task.shards, key=lambda one: one.window), spill)
         finally:
@@ -186,37 +189,55 @@ class Attempt:
 
     def run(self, transform: Transform, outputs: Outputs) -> Done:
         """Read, transform and aggregate the shards."""
+        with contextlib.suppress(AllShardsFailed):
+            return self._run(transform, outputs)
+        return self._done(Contributions(self.books.tally.windows, {}), ())
+
+    def _run(self, transform: Transform, outputs: Outputs) -> Done:
         resources = Resources(self.books, self.memory_bytes, self.spill)
         rows = self._counted(transform.stream(self._read(), resources))
-        contributions = outputs.contributions(rows, self.shards, resources)
         tally = self.books.tally
+        contributions = outputs.contributions(rows, tally.windows)
         check_quarantined(self.pipeline.quality.max_quarantined, tally)
         for place, (code, error) in contributions.failed.items():
             tally.fail(place, code, error)
+        for place, warnings in contributions.warnings.items():
+            tally.warnings[place].extend(warnings)
         self._check_balance()
-        return self._done(contributions)
+        return self._done(contributions, outputs.names)
 
     def _read(self) -> Iterator[Batch]:
         """Read the source, place the rows, and count what comes, rejects too, before anything is done with it."""
         failpoints.hit("task.after_open")
         windows = self.books.tally.windows
+        empty = True
         for read in placed_batches(self._source_batches(), windows, self.memory_bytes):
             failpoints.hit("task.mid_read")
             self._count_read(read)
-            if self.books.tally.hopeless:
-                return
-            yield read.batch
+            if not read.batch.frame.is_empty():  # rejects may come without rows, and then without columns
+                empty = False
+                yield read.batch
+        if empty and (schema := self._known_schema()):
+            yield empty_batch(schema)  # SQL may have something to say of no rows, and tables want their columns
+
+    def _known_schema(self) -> Mapping[str, pl.DataType]:
+        """Return the columns of the source without reading it: the contract's, else those of a sample of its files."""
+        contract = self.pipeline.source.columns
+        if contract:
+            return {name: polars_type(column.type) for name, column in contract.items()}
+        return source_schema(self.source.columns(self._listing()))
+
+    def _listing(self) -> Listing:
+        files = sorted({one.file for shard in self.shards for one in shard.slices}, key=lambda one: one.uri)
+        return Listing(tuple(files)) if files else self.source.list()
 
     def _source_batches(self) -> Iterator[SourceBatch]:
         slices = [one for shard in self.shards for one in shard.slices]
         if not slices:
             return iter(())
-        have = self._columns() if not self.pipeline.source.columns else ()
-        return self.source.read(self.books.tally.windows, slices, needed_columns(self.pipeline, have))
-
-    def _columns(self) -> Sequence[str]:
-        files = sorted({one.file for shard in self.shards for one in shard.slices}, key=lambda one: one.uri)
-        return list(self.source.columns(Listing(tuple(files))))
+        contract = self.pipeline.source.columns
+        have = contract or self.source.columns(self._listing())
+        return self.source.read(self.books.tally.windows, slices, needed_columns(self.pipeline, tuple(have)))
 
     def _count_read(self, read: ReadBatch) -> None:
         tally = self.books.tally
@@ -249,14 +270,14 @@ class Attempt:
             if place not in tally.failed and not accounts.balanced:
                 tally.fail(place, AccountsDontBalance.code, f"{shard.window}: the rows do not add up: {accounts.as_json()}")
 
-    def _done(self, contributions: Contributions) -> Done:
+    def _done(self, contributions: Contributions, outputs: Sequence[str]) -> Done:
         tally = self.books.tally
         good = [place for place in range(len(self.shards)) if place not in tally.failed]
         tables = contributions.of_shards(good)
         quarantined = self.books.quarantine.table(good)
         if quarantined.num_rows:
             tables[QUARANTINE_TABLE] = quarantined
-        results = tuple(self._result(place, contributions.stats(place)) for place in good)
+        results = tuple(self._result(place, contributions.stats(place, outputs)) for place in good)
         failures = tuple(ShardFailure(self.shards[place].window, *tally.failed[place]) for place in sorted(tally.failed))
         return Done(results, failures, tables)
 

@@ -16,6 +16,10 @@ from raypipe.ports import TIME_COLUMN
 PerShard = Counter[int]
 
 
+class AllShardsFailed(Exception):  # noqa: N818 - control flow: nothing is left to do, and the tally says why
+    """Every shard of the attempt has failed: reading on is of no use."""
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts per shard (by its place in the task). Changed by one thread; a failed shard's counts mean nothing."""
@@ -57,17 +61,12 @@ class Tally:
         self.failed.setdefault(shard, (code, error))
 
     def alive(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows of the shards that have not failed."""
-        if not self.failed or frame.is_empty():
+        """Return the rows of the shards that have not failed. Raises AllShardsFailed when there are none."""
+        if len(self.failed) == len(self.windows):
+            raise AllShardsFailed
+        if not self.failed:
             return frame
-        if len(self.windows) == 1:
-            return frame.clear()
         return frame.filter(~pl.col(SHARD_INDEX).is_in(list(self.failed)))
-
-    @property
-    def hopeless(self) -> bool:
-        """Tell whether every shard has failed, so that reading on is of no use."""
-        return len(self.failed) == len(self.windows)
 
     def accounts(self, shard: int) -> Accounts:
         """Return the accounts of one shard."""

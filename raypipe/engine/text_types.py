@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
 
-from raypipe.core.datatype import DataType
+from raypipe.core.datatype import DataType, parse_datatype
 
 _DATE = r"\d{4}-\d{2}-\d{2}"
 _SECONDS = r"\d{2}:\d{2}:[0-5]\d"  # a leap second is no time of any engine
@@ -29,6 +29,11 @@ def polars_type(kind: DataType) -> pl.DataType:
             return pl.Struct([pl.Field(name, polars_type(item)) for name, item in kind.fields])
         case simple:
             return _SIMPLE[simple]
+
+
+def source_schema(columns: Mapping[str, str]) -> dict[str, pl.DataType]:
+    """Return the Polars types of a source's columns (Source.columns); raises ValueError for a word that is no type."""
+    return {name: polars_type(parse_datatype(word)) for name, word in columns.items()}
 
 
 _SIMPLE: dict[str, pl.DataType] = {

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
-from raypipe.core.events import Planned, RunClosed, RunEvent, RunOpened, TaskStarted
+from raypipe.core.events import Planned, RunEvent, RunOpened, TaskStarted
 from raypipe.core.shard import Shard, ShardResult, Slice, Task
 from raypipe.core.window import Window, iso
 from raypipe.ports import Clock
@@ -38,7 +38,10 @@ class Log:
         self._file.write(line + "\n")
         if not isinstance(event, TaskStarted):
             self._file.flush()
-        if isinstance(event, RunClosed):
+
+    def close(self) -> None:
+        """Close the file, also after a run that ended by an error."""
+        if self._file is not None:
             self._file.close()
             self._file = None
 

@@ -103,6 +103,7 @@ class LocalCluster:
                 **ray_settings.LOOPBACK_ONLY,
             }
         )
+        ray_settings.show_raylet_messages(False)
         os.environ[MARK] = str(folder.path)  # for Ray's processes alone: what is started later must not carry it
         try:
             with ray_settings.own_signal_handlers_kept():
@@ -136,6 +137,7 @@ class LocalCluster:
         finally:
             folder.remove()
             self._environment.restore()
+            ray_settings.show_raylet_messages(True)
 
 
 # ---- joined -----------------------------------------------------------------------------------------------
@@ -161,6 +163,7 @@ class JoinedCluster:
             self._owned = False
             ray.shutdown()
             self._environment.restore()
+            ray_settings.show_raylet_messages(True)
 
     def join(self) -> None:
         """Connect this process to the cluster. Raises ConfigurationError or StopError within some seconds."""
@@ -177,6 +180,7 @@ class JoinedCluster:
         except BaseException:
             self._environment.restore()
             raise
+        ray_settings.show_raylet_messages(False)
         self._owned = True
 
     def _connect(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader, Config
 
 AUTH_MODE = "RAY_AUTH_MODE"
@@ -85,6 +86,11 @@ def few_connect_attempts() -> Iterator[None]:
         yield
     finally:
         ray_constants.NUM_REDIS_GET_RETRIES = before
+
+
+def show_raylet_messages(shown: bool) -> None:
+    """Let Ray print what its daemons say, or not: it writes on standard output, where a JSON document may go."""
+    ray_worker._worker_logs_enabled = shown
 
 
 @contextlib.contextmanager

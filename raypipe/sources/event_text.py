@@ -63,7 +63,10 @@ def _read_iso(texts: pl.Series) -> ReadTimes:
         .then("text")
         .str.to_datetime(form + "%#z", time_unit="us", strict=False)
         .dt.epoch("us"),
-        wall=pl.when(pl.col("text").str.contains(naive)).then("text").str.to_datetime(form, time_unit="us", strict=False).dt.epoch("us"),
+        wall=pl.when(pl.col("text").str.contains(naive))
+        .then("text")
+        .str.to_datetime(form, time_unit="us", strict=False)
+        .dt.epoch("us"),
     )
     return _with_rest(texts, ReadTimes(common["instant"], common["wall"]), datetime.fromisoformat)
 

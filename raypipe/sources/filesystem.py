@@ -158,7 +158,9 @@ def _translate(pattern: str) -> str:
 
 def _translate_name(name: str) -> str:
     pieces = re.split(r"(\*|\?|\[!?\]?[^\]]*\])", name)
-    text = "".join(_MEANING.get(piece) or (_character_class(piece) if piece.startswith("[") else re.escape(piece)) for piece in pieces)
+    text = "".join(
+        _MEANING.get(piece) or (_character_class(piece) if piece.startswith("[") else re.escape(piece)) for piece in pieces
+    )
     return (r"(?!\.)" if name[:1] in "*?[" else "") + text
 
 

@@ -57,7 +57,8 @@ class Index:
     def record(self, cut: str, entries: Iterable[tuple[InputFile, Mapping[str, Any]]]) -> None:
         """Remember contents in place of what was known of the same files."""
         rows = [
-            (file.uri, cut, file.version, content["outside"], json.dumps(content, separators=(",", ":"))) for file, content in entries
+            (file.uri, cut, file.version, content["outside"], json.dumps(content, separators=(",", ":")))
+            for file, content in entries
         ]
         self._write(lambda db: db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows))
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from raypipe.errors import SchemaDrift
 from raypipe.pipeline import EventTime
+from raypipe.ports import RESERVED_COLUMNS
 from raypipe.sources.event_text import UNITS_US, read_times, scaled
 
 NO_EVENT_TIME = "no_event_time"
@@ -51,6 +52,15 @@ def type_at(schema: pa.Schema, path: str) -> pa.DataType | None:
         place = kind.get_field_index(name) if pa.types.is_struct(kind) else -1
         kind = kind.field(place).type if place >= 0 else None
     return kind
+
+
+def no_time_column(uri: str, schema: pa.Schema, time: EventTime) -> SchemaDrift:
+    """Return the error for a file that lacks the event time column."""
+    names = ", ".join(name for name in schema.names if name not in RESERVED_COLUMNS)
+    return SchemaDrift(
+        f"{uri}: has no event time column {time.column!r}, its columns are {names}; correct time.column, or set source.on_drift: "
+        "quarantine to set the rows of such files aside"
+    )
 
 
 def root_of(names: list[str], path: str) -> str:
@@ -137,7 +147,12 @@ def _checked(instants: pl.Series | None, walls: pl.Series | None, present: pa.Ar
         return _placed(times, None)
     far = (given < PLACEABLE_START_US) | (given >= PLACEABLE_END_US)
     rule = (
-        pl.when(times.is_not_null()).then(None).when(given.is_null()).then(pl.lit(NO_EVENT_TIME)).when(far).then(pl.lit(OUT_OF_RANGE))
+        pl.when(times.is_not_null())
+        .then(None)
+        .when(given.is_null())
+        .then(pl.lit(NO_EVENT_TIME))
+        .when(far)
+        .then(pl.lit(OUT_OF_RANGE))
     )
     return _placed(times, pl.select(rule.otherwise(pl.lit(NO_SUCH_TIME))).to_series())
 
@@ -162,4 +177,6 @@ def explain(rule: str, value: object, time: EventTime) -> str:
         return f"{got}, a time that the clocks of {time.zone} skipped"
     if rule == OUT_OF_RANGE:
         return f"{got}, expected a time in the years 1 to 9998"
-    return f"{got}, expected a time in the format {time.format!r}" if value is not None else f"{time.column}: there is no event time"
+    return (
+        f"{got}, expected a time in the format {time.format!r}" if value is not None else f"{time.column}: there is no event time"
+    )

@@ -18,7 +18,7 @@ from raypipe.core.calendar import Calendar
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, Reject
 from raypipe.sources.lines import DecodedBlock
-from raypipe.sources.placement import Placed, column_at, explain, has_column, place
+from raypipe.sources.placement import Placed, column_at, explain, has_column, no_time_column, place
 from raypipe.sources.slices import SliceWriter, Sorted
 
 FLUSH_BYTES = 64 * 1024**2  # sorted and written at once: bounds memory to about three times this, and keeps slices long
@@ -38,6 +38,7 @@ class Router:
         *,
         stored: Sequence[str] | None = None,
         columns_vary: bool = False,
+        time_required: bool = False,
         flush_bytes: int = FLUSH_BYTES,
     ) -> None:
         self._uri = uri
@@ -45,6 +46,7 @@ class Router:
         self._cells = Cells(calendar)
         self._stored = None if stored is None else frozenset(stored)
         self._columns_vary = columns_vary
+        self._time_required = time_required
         self._writer = writer
         self._flush_bytes = flush_bytes
         self._waiting: list[pa.RecordBatch] = []
@@ -123,9 +125,11 @@ class Router:
         return rows, texts
 
     def _place(self, batch: pa.RecordBatch) -> Placed:
-        if not has_column(batch.schema, self._time.column):
-            return place(pa.nulls(batch.num_rows), self._time, self._uri)
-        return place(column_at(batch, self._time.column), self._time, self._uri)
+        if has_column(batch.schema, self._time.column):
+            return place(column_at(batch, self._time.column), self._time, self._uri)
+        if self._time_required:
+            raise no_time_column(self._uri, batch.schema, self._time)
+        return place(pa.nulls(batch.num_rows), self._time, self._uri)
 
     def _route(self, rows: pa.RecordBatch, texts: pa.Array) -> None:
         """Sort rows by cell, keeping their order within each, and pass them on."""
@@ -234,16 +238,21 @@ def row_texts(batch: pa.RecordBatch, *, named: bool) -> pa.BinaryArray:
     Values are valid UTF-8, in which these bytes never occur. With `named`, names stand before values and nulls are left
     out, so that a row's bytes do not depend on the columns of other rows.
     """
-    columns = [(name, _bytes_of(column)) for name, column in zip(batch.schema.names, batch.columns, strict=True) if name != POSITION_COLUMN]
+    columns = [
+        (name, _bytes_of(column)) for name, column in zip(batch.schema.names, batch.columns, strict=True) if name != POSITION_COLUMN
+    ]
     start = pa.repeat(_EMPTY, batch.num_rows)
     if not named:
         values = [column for _, column in columns]
-        return pc.binary_join_element_wise(start, *values, _VALUE, null_handling="replace", null_replacement=_NULL)
-    labelled = [pc.binary_join_element_wise(name.encode(), column, _LABEL) for name, column in sorted(columns, key=lambda one: one[0])]
+        return pc.binary_join_element_wise(start, *values, _VALUE, null_handling="replace", null_replacement=b"\xfe")
+    labelled = [
+        pc.binary_join_element_wise(pa.scalar(name.encode(), pa.binary()), column, _LABEL)
+        for name, column in sorted(columns, key=lambda one: one[0])
+    ]
     return pc.binary_join_element_wise(start, *labelled, _VALUE, null_handling="skip")
 
 
-_EMPTY, _VALUE, _NULL, _LABEL = (pa.scalar(mark, pa.binary()) for mark in (b"", b"\xff", b"\xfe", b"\xfd"))
+_EMPTY, _VALUE, _LABEL = (pa.scalar(mark, pa.binary()) for mark in (b"", b"\xff", b"\xfd"))
 
 
 def _bytes_of(column: pa.Array) -> pa.Array:

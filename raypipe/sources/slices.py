@@ -98,7 +98,9 @@ def _joined(pieces: list[pa.RecordBatch]) -> pa.RecordBatch:
 class RoutedFile:
     """The slices of one file, readable by any number of threads."""
 
-    def __init__(self, layout: Sequence[Sorted], batches: Sequence[Sequence[pa.RecordBatch]], rejects: Sequence[Reject] | Path) -> None:
+    def __init__(
+        self, layout: Sequence[Sorted], batches: Sequence[Sequence[pa.RecordBatch]], rejects: Sequence[Reject] | Path
+    ) -> None:
         self._layout = layout
         self._batches = batches
         self._rejects = rejects

@@ -1,0 +1,345 @@
+"""MemoryDestination: the same contract over plain dictionaries, for simulations and tests. Rows may be dicts or Arrow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, assert_never
+
+from raypipe.core.accounts import total
+from raypipe.core.commit import (
+    Accept,
+    Already,
+    CommitFacts,
+    CommitPermit,
+    CommitRequest,
+    Conflict,
+    FencedOff,
+    LiveFact,
+    Receipt,
+    ShardCommit,
+    decide_commit,
+)
+from raypipe.core.intervals import intersect, normalise
+from raypipe.core.shard import Observed, Outcome, ShardFailure
+from raypipe.core.state import (
+    Definition,
+    FailedShard,
+    LiveRange,
+    OpenedRun,
+    RunOpening,
+    RunRecord,
+    RunState,
+    Snapshot,
+)
+from raypipe.core.watermark import low_watermark
+from raypipe.core.window import Window, to_us
+from raypipe.destinations.holder import is_dead
+from raypipe.destinations.limits import HEARTBEAT_LIMIT_S, RUNS_MAX
+from raypipe.errors import AccountsDontBalance, Fenced, RunIsAlive, ShardError, UsageError
+from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Clock, Staged
+
+_OPEN = (RunState.OPEN, RunState.PUBLISHING)
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One shard of one commit."""
+
+    seq: int
+    run_id: str
+    commit_id: str
+    shard: ShardCommit
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class PipelineState:
+    """All that the destination remembers of one pipeline."""
+
+    commit_seq: int = 0
+    start_us: int = 0
+    outputs: tuple[str, ...] = ()
+    runs: dict[str, RunRecord] = field(default_factory=dict)
+    run_outputs: dict[str, frozenset[str]] = field(default_factory=dict)
+    definitions: dict[str, tuple[Definition, ...]] = field(default_factory=dict)
+    live: dict[tuple[str, Window], LiveRange] = field(default_factory=dict)
+    ledger: list[LedgerEntry] = field(default_factory=list)
+    failed: dict[Window, FailedShard] = field(default_factory=dict)
+    quarantine: dict[Window, list[Row]] = field(default_factory=dict)
+    outside: int = 0
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """What a file is to DuckDB: tables, their owners and the state of several pipelines."""
+
+    tables: dict[str, dict[Window, list[Row]]] = field(default_factory=dict)
+    """Rows by the range that contributed them."""
+    owners: dict[str, str] = field(default_factory=dict)
+    pipelines: dict[str, PipelineState] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+class MemoryDestination:
+    """The tables and the state of one pipeline in a MemoryStore."""
+
+    def __init__(self, pipeline: str, *, clock: Clock, store: MemoryStore | None = None) -> None:
+        self.store = store or MemoryStore()
+        self._pipeline = pipeline
+        self._clock = clock
+
+    def rows(self, table: str) -> list[Row]:
+        """Return the rows of a table, by range."""
+        with self.store.lock:
+            return [row for _, rows in sorted(self.store.tables.get(table, {}).items()) for row in rows]
+
+    # ---- Destination ---------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Read state at one moment."""
+        with self.store.lock:
+            state = self.store.pipelines.get(self._pipeline)
+            return _snapshot(state) if state else Snapshot()
+
+    def open_run(self, opening: RunOpening) -> OpenedRun:
+        """Create the run or take it over; number the definitions; claim the tables."""
+        with self.store.lock:
+            self._refuse_foreign(opening)
+            state = self.store.pipelines.get(self._pipeline, PipelineState())
+            now_us = self._clock.now_us()
+            record = _opened_record(state, opening, now_us)
+            self.store.pipelines[self._pipeline] = state
+            self._claim(state, opening)
+            state.start_us, state.outside = opening.start_us, opening.outside
+            versions = {output: _number(state, output, one) for output, one in opening.definitions.items()}
+            state.runs[opening.run_id] = record
+            state.run_outputs[opening.run_id] = frozenset(versions)
+            return OpenedRun(opening.run_id, record.epoch, versions, _close_others(state, opening.run_id, now_us))
+
+    def commit(self, request: CommitRequest, staged: Sequence[Staged]) -> Receipt:
+        """Commit a group of shards, all at one moment."""
+        for shard in request.shards:
+            if not shard.result.accounts.balanced:
+                raise AccountsDontBalance(f"shard {shard.window}: the accounts do not balance: {shard.result.accounts.as_json()}")
+        with self.store.lock:
+            state = self.store.pipelines.get(self._pipeline, PipelineState())
+            facts = _facts(state, request)
+            match decide_commit(request, facts):
+                case Accept(permit):
+                    self._apply(state, permit, staged)
+                    return permit.receipt
+                case Already(receipt):
+                    return receipt
+                case FencedOff():
+                    raise _fenced(request.run_id)
+                case Conflict(windows):
+                    return Receipt(request.commit_id, state.commit_seq, {}, windows)
+                case other:
+                    assert_never(other)
+
+    def heartbeat(self, run_id: str, epoch: int) -> None:
+        """Say that the run's owner is alive."""
+        with self.store.lock:
+            state, record = self._fence(run_id, epoch)
+            state.runs[run_id] = replace(record, heartbeat_us=self._clock.now_us())
+
+    def record_failures(self, run_id: str, epoch: int, failures: Sequence[ShardFailure]) -> None:
+        """Remember failed shards."""
+        with self.store.lock:
+            state, _ = self._fence(run_id, epoch)
+            for failure in failures:
+                _settle_failures(state, [failure.window])
+                state.failed[failure.window] = FailedShard(failure.window, run_id, failure.code, failure.error)
+
+    def close_run(self, run_id: str, epoch: int, state: RunState) -> None:
+        """End a run and raise its epoch."""
+        with self.store.lock:
+            held = self.store.pipelines.get(self._pipeline, PipelineState())
+            record = held.runs.get(run_id)
+            if record and record.epoch == epoch + 1 and record.state is state:
+                return
+            held, record = self._fence(run_id, epoch)
+            held.runs[run_id] = _ended(record, state, self._clock.now_us())
+
+    def cancel(self, run_id: str | None) -> tuple[str, ...]:
+        """Cancel one open run, or all of the pipeline."""
+        with self.store.lock:
+            state = self.store.pipelines.get(self._pipeline, PipelineState())
+            runs = [one for one in state.runs.values() if one.state in _OPEN and run_id in (None, one.run_id)]
+            for record in runs:
+                state.runs[record.run_id] = _ended(record, RunState.CANCELLED, self._clock.now_us())
+            return tuple(record.run_id for record in runs)
+
+    # ---- within --------------------------------------------------------------------------------------------
+
+    def _refuse_foreign(self, opening: RunOpening) -> None:
+        for output in opening.definitions:
+            owner = self.store.owners.get(output)
+            if owner not in (None, self._pipeline):
+                raise UsageError(f"table {output} is written by pipeline {owner}: rename the output, or use another destination")
+            if owner is None and output in self.store.tables:
+                raise UsageError(f"table {output} exists and raypipe does not keep it: rename the output, or drop the table")
+
+    def _claim(self, state: PipelineState, opening: RunOpening) -> None:
+        for output in state.outputs:
+            if output not in opening.definitions:
+                del self.store.owners[output]
+                state.live = {key: one for key, one in state.live.items() if key[0] != output}
+        self.store.owners.update(dict.fromkeys(opening.definitions, self._pipeline))
+        state.outputs = tuple(opening.definitions)
+
+    def _fence(self, run_id: str, epoch: int) -> tuple[PipelineState, RunRecord]:
+        state = self.store.pipelines.get(self._pipeline, PipelineState())
+        record = state.runs.get(run_id)
+        if record is None or record.epoch != epoch or record.state not in _OPEN:
+            raise _fenced(run_id)
+        return state, record
+
+    def _apply(self, state: PipelineState, permit: CommitPermit, staged: Sequence[Staged]) -> None:
+        """Check all that can be wrong first, then change: nothing is left half done."""
+        request = permit.request
+        added = {
+            (output, shard.window): _rows_of(output, shard, staged) for output in request.definitions for shard in permit.loaded
+        }
+        aside = {shard.window: _rows_of(QUARANTINE_TABLE, shard, staged) for shard in permit.loaded}
+        for (output, window), rows in added.items():
+            expected = next(shard for shard in permit.loaded if shard.window == window).result.outputs[output].rows
+            if len(rows) != expected:
+                raise ShardError(f"table {output}, shard {window}: the manifest says {expected} rows, {len(rows)} were left")
+        for shard in permit.loaded:
+            if len(aside[shard.window]) != shard.result.accounts.quarantined:
+                raise ShardError(f"shard {shard.window}: {len(aside[shard.window])} quarantined rows were left")
+        state.commit_seq = permit.commit_seq
+        for window in permit.replaced:
+            state.quarantine.pop(window, None)
+            for output in request.definitions:
+                state.live.pop((output, window), None)
+                self.store.tables.get(output, {}).pop(window, None)
+        for (output, window), rows in added.items():
+            self.store.tables.setdefault(output, {})[window] = rows
+        state.quarantine.update(aside)
+        _record(state, permit)
+
+
+def _fenced(run_id: str) -> Fenced:
+    return Fenced(f"run {run_id} was taken over, cancelled or closed")
+
+
+def _opened_record(state: PipelineState, opening: RunOpening, now_us: int) -> RunRecord:
+    found = state.runs.get(opening.run_id)
+    if found is None:
+        return RunRecord(opening.run_id, opening.kind, opening.window, RunState.OPEN, 1, opening.holder, now_us, now_us)
+    if found.state not in _OPEN:
+        raise UsageError(f"run {opening.run_id} has ended ({found.state}): start a new one")
+    silent = (now_us - found.heartbeat_us) / 1e6 > HEARTBEAT_LIMIT_S
+    if not (opening.force or found.holder == opening.holder or is_dead(found.holder) or silent):
+        raise RunIsAlive(f"run {opening.run_id} is held by {found.holder}")
+    return replace(found, epoch=found.epoch + 1, holder=opening.holder, heartbeat_us=now_us)
+
+
+def _close_others(state: PipelineState, run_id: str, now_us: int) -> tuple[str, ...]:
+    closed = []
+    for record in list(state.runs.values()):
+        lost = is_dead(record.holder) or state.run_outputs[record.run_id] != state.run_outputs[run_id]
+        if record.run_id != run_id and record.state in _OPEN and lost:
+            state.runs[record.run_id] = _ended(record, RunState.FAILED, now_us)
+            closed.append(record.run_id)
+    return tuple(closed)
+
+
+def _ended(record: RunRecord, state: RunState, now_us: int) -> RunRecord:
+    return replace(record, state=state, epoch=record.epoch + 1, ended_us=now_us)
+
+
+def _number(state: PipelineState, output: str, definition: Definition) -> int:
+    known = state.definitions.get(output, ())
+    if not known or known[-1].fingerprint != definition.fingerprint:
+        known = (*known, replace(definition, version=len(known) + 1))
+        state.definitions[output] = known
+    return known[-1].version
+
+
+def _facts(state: PipelineState, request: CommitRequest) -> CommitFacts:
+    record = state.runs.get(request.run_id)
+    if record is None or record.epoch != request.epoch or record.state not in _OPEN:
+        return CommitFacts(fenced=True, already=None, commit_seq=0)
+    found = [entry for entry in state.ledger if entry.commit_id == request.commit_id]
+    if found:
+        return CommitFacts(fenced=False, already={one.shard.window: one.outcome for one in found}, commit_seq=found[0].seq)
+    made_by: dict[Observed, dict[str, int]] = {}
+    for live in state.live.values():
+        made_by.setdefault(live.observed, {})[live.output] = live.definition
+    facts = tuple(LiveFact(observed, definitions) for observed, definitions in made_by.items())
+    return CommitFacts(fenced=False, already=None, commit_seq=state.commit_seq + 1, live=facts)
+
+
+def _record(state: PipelineState, permit: CommitPermit) -> None:
+    request, seq = permit.request, permit.commit_seq
+    for shard in permit.loaded:
+        for output, version in request.definitions.items():
+            stat = shard.result.outputs[output]
+            state.live[output, shard.window] = LiveRange(
+                output, shard.window, seq, request.run_id, shard.attempt_id, version, shard.input_fp, stat.digest, stat.rows,
+                len(shard.result.slices),
+            )  # fmt: skip
+    outcomes = permit.receipt.outcomes
+    shards = sorted((*permit.loaded, *permit.satisfied, *permit.superseded), key=lambda one: one.window)
+    state.ledger.extend(LedgerEntry(seq, request.run_id, request.commit_id, shard, outcomes[shard.window]) for shard in shards)
+    _settle_failures(state, [shard.window for shard in (*permit.loaded, *permit.satisfied)])
+
+
+def _settle_failures(state: PipelineState, windows: Sequence[Window]) -> None:
+    state.failed = {key: one for key, one in state.failed.items() if not any(window.meets(key) for window in windows)}
+
+
+def _rows_of(table: str, shard: ShardCommit, staged: Sequence[Staged]) -> list[Row]:
+    for one in staged:
+        if one.task.attempt_id == shard.attempt_id and table in one.tables:
+            return [row for row in _as_rows(one.tables[table]) if _start_us(row[SHARD_COLUMN]) == shard.window.start_us]
+    return []
+
+
+def _as_rows(table: Any) -> Iterable[Row]:
+    return table.to_pylist() if hasattr(table, "to_pylist") else table
+
+
+def _start_us(value: int | datetime) -> int:
+    return value if isinstance(value, int) else to_us(value.replace(tzinfo=UTC))
+
+
+def _snapshot(state: PipelineState) -> Snapshot:
+    coverage = {
+        output: normalise(live.window for live in state.live.values() if live.output == output)
+        for output in sorted({live.output for live in state.live.values()})
+    }
+    alive = {(live.seq, live.window) for live in state.live.values()}
+    done = [entry for entry in state.ledger if (entry.seq, entry.shard.window) in alive]
+    runs = sorted(state.runs.values(), key=lambda one: (one.started_us, one.run_id), reverse=True)
+    return Snapshot(
+        commit_seq=state.commit_seq,
+        watermark_us=_watermark(state, coverage),
+        live=tuple(sorted(state.live.values(), key=lambda one: (one.window, one.output))),
+        coverage=coverage,
+        failed=tuple(failed for _, failed in sorted(state.failed.items())),
+        definitions={output: known for output, known in sorted(state.definitions.items())},
+        runs=tuple(_counted(run, state) for place, run in enumerate(runs) if place < RUNS_MAX or run.state in _OPEN),
+        accounts=total(entry.shard.result.accounts for entry in done),
+        outside=state.outside,
+    )
+
+
+def _counted(run: RunRecord, state: PipelineState) -> RunRecord:
+    committed = sum(entry.run_id == run.run_id and entry.outcome is not Outcome.SUPERSEDED for entry in state.ledger)
+    return replace(run, committed=committed, failed=sum(one.run_id == run.run_id for one in state.failed.values()))
+
+
+def _watermark(state: PipelineState, coverage: Mapping[str, tuple[Window, ...]]) -> int | None:
+    shared: tuple[Window, ...] | None = None
+    for output in state.outputs:
+        ranges = coverage.get(output, ())
+        shared = ranges if shared is None else intersect(shared, ranges)
+    return low_watermark(shared or (), state.start_us)

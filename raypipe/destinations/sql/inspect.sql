@@ -1,0 +1,81 @@
+-- Read-only questions of people: `status`, `quarantine`, `raypipe verify`. Times come as microseconds.
+
+-- name: quarantine_counts
+-- What is in quarantine, most first.
+SELECT rule, count(*), epoch_us(min(shard)), epoch_us(max(shard)) FROM _raypipe.quarantine
+WHERE pipeline = $pipeline GROUP BY rule ORDER BY count(*) DESC, rule
+
+-- name: quarantine_rows
+-- Rows in quarantine, in order.
+SELECT epoch_us(shard), source, position, rule, error, raw, truncated, run FROM _raypipe.quarantine
+WHERE pipeline = $pipeline AND rule = coalesce($rule, rule)
+  AND shard >= coalesce(make_timestamp($lo), shard) AND (make_timestamp($hi) IS NULL OR shard < make_timestamp($hi))
+ORDER BY shard, source, position, rule LIMIT $limit
+
+-- name: ledger
+-- The newest entries of the ledger.
+SELECT seq, epoch_us(lo) AS start_us, epoch_us(hi) AS end_us, run, attempt, epoch, commit_id, outcome, input_fp, output_fp,
+       read, expanded, loaded, filtered, duplicate, quarantined, seconds, epoch_us(committed) AS committed_us
+FROM _raypipe.shards WHERE pipeline = $pipeline ORDER BY seq DESC, lo DESC LIMIT $limit
+
+-- name: outputs
+-- The tables that the pipeline writes.
+SELECT output FROM _raypipe.tables WHERE pipeline = $pipeline ORDER BY output
+
+-- name: unbalanced
+-- Ledger entries whose accounts do not balance.
+SELECT seq, epoch_us(lo), epoch_us(hi) FROM _raypipe.shards
+WHERE pipeline = $pipeline AND read + expanded <> loaded + filtered + duplicate + quarantined ORDER BY seq, lo
+
+-- name: overlapping
+-- Live ranges of one output that share time.
+SELECT output, epoch_us(lo), epoch_us(hi) FROM (
+    SELECT output, lo, hi, max(hi) OVER (PARTITION BY output ORDER BY lo, hi ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached
+    FROM _raypipe.live WHERE pipeline = $pipeline
+) WHERE reached > lo ORDER BY lo
+
+-- name: unledgered
+-- Live ranges that the ledger does not know exactly once as loaded or empty.
+SELECT live.output, epoch_us(live.lo), epoch_us(live.hi), count(shards.seq)
+FROM _raypipe.live LEFT JOIN _raypipe.shards
+  ON shards.pipeline = live.pipeline AND shards.seq = live.seq AND shards.lo = live.lo AND shards.hi = live.hi
+ AND shards.run = live.run AND shards.attempt = live.attempt AND shards.input_fp = live.input_fp AND shards.outcome IN ('loaded', 'empty')
+WHERE live.pipeline = $pipeline GROUP BY ALL HAVING count(shards.seq) <> 1 ORDER BY live.lo
+
+-- name: sequence
+-- The commits of the ledger: how many numbers, the first, the last, and the pipeline's own.
+SELECT count(DISTINCT seq), coalesce(min(seq), 1), coalesce(max(seq), 0),
+       (SELECT commit_seq FROM _raypipe.pipeline WHERE pipeline = $pipeline)
+FROM _raypipe.shards WHERE pipeline = $pipeline
+
+-- name: shared_numbers
+-- Sequence numbers that stand for more than one commit, and commits that have more than one number.
+SELECT 'commit ' || seq FROM _raypipe.shards WHERE pipeline = $pipeline GROUP BY seq HAVING count(DISTINCT commit_id) > 1
+UNION ALL
+SELECT 'commit id ' || commit_id FROM _raypipe.shards WHERE pipeline = $pipeline GROUP BY commit_id HAVING count(DISTINCT seq) > 1
+
+-- name: after_end
+-- Commits of a run after it ended, or of a run that does not exist, or of an epoch that it never had.
+SELECT shards.run, shards.seq FROM _raypipe.shards LEFT JOIN _raypipe.runs ON runs.pipeline = shards.pipeline AND runs.run = shards.run
+WHERE shards.pipeline = $pipeline AND (runs.run IS NULL OR shards.seq > runs.ended_seq OR shards.epoch > runs.epoch)
+ORDER BY shards.seq
+
+-- name: quarantine_differs
+-- Live shards whose accounts say another number of quarantined rows than there are, and rows of no live shard.
+WITH alive AS (
+    SELECT DISTINCT shards.seq, shards.lo, shards.quarantined FROM _raypipe.shards SEMI JOIN _raypipe.live USING (pipeline, seq, lo, hi)
+    WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty')
+), aside AS (
+    SELECT seq, shard AS lo, count(*) AS found FROM _raypipe.quarantine WHERE pipeline = $pipeline GROUP BY ALL
+)
+SELECT epoch_us(lo), coalesce(quarantined, 0), coalesce(found, 0) FROM alive FULL JOIN aside USING (seq, lo)
+WHERE coalesce(quarantined, 0) <> coalesce(found, 0) ORDER BY lo
+
+-- name: live_digests
+-- What each live range of an output should hold, and the columns that it was made with.
+SELECT epoch_us(lo), epoch_us(hi), rows, output_fp, schema_number FROM _raypipe.live
+WHERE pipeline = $pipeline AND output = $output ORDER BY lo
+
+-- name: schemas
+-- The column sets of an output.
+SELECT number, columns FROM _raypipe.schemas WHERE pipeline = $pipeline AND output = $output ORDER BY number

@@ -1,0 +1,182 @@
+"""What SQL an output may use: one SELECT over `rows`, of pure functions; and what of it depends on the order of rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import duckdb
+
+ROWS = "rows"
+"""The one table that the SQL of an output sees."""
+
+_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "generate_subscripts", "json_each", "json_tree", "regexp_split_to_table"})
+_MACROS = re.compile(
+    r"(array|list|map|json)_.*|md5_number_(lower|upper)|json|if|nullif|split_part|fmod|fdiv|days_in_month|date_add"
+    r"|wavg|weighted_avg|geomean|geometric_mean|generate_subscripts|regexp_split_to_table"
+)
+_REFUSED_AGGREGATES = {"reservoir_quantile": "is random"}
+_REFUSED_MACROS = frozenset({"json_execute_serialized_sql", "array_to_string_comma_default"})
+_CLOCK_WORDS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
+_NODES_REFUSED = {
+    "SHOW_REF": "DESCRIBE, SHOW and SUMMARIZE are no SELECT over rows",
+    "VALUE_PARAMETER": "a placeholder has no value here",
+    "INSERT_QUERY_NODE": "INSERT has no place in a SELECT",
+    "UPDATE_QUERY_NODE": "UPDATE has no place in a SELECT",
+    "DELETE_QUERY_NODE": "DELETE has no place in a SELECT",
+    "MERGE_QUERY_NODE": "MERGE has no place in a SELECT",
+}
+_ORDERED_AGGREGATES = frozenset(
+    "any_value arbitrary array_agg first group_concat last list listagg string_agg json_group_array json_group_object "
+    "arg_max arg_min argmax argmin max_by min_by".split()
+)
+_TIES = frozenset("arg_max arg_min argmax argmin max_by min_by".split())
+_ORDERED_WINDOWS = frozenset(
+    "WINDOW_ROW_NUMBER WINDOW_NTILE WINDOW_LEAD WINDOW_LAG WINDOW_FIRST_VALUE WINDOW_LAST_VALUE WINDOW_NTH_VALUE WINDOW_FILL".split()
+)
+
+
+class SqlRefused(Exception):
+    """The SQL of an output is not one that a pipeline may run; the text says why."""
+
+
+def parse_select(sql: str) -> tuple[str, dict[str, Any]]:
+    """Return the statement without its semicolon, and its syntax tree; raises SqlRefused if it is not one pure SELECT."""
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        return _parsed(connection, sql)
+
+
+def order_dependence(sql: str) -> list[str]:
+    """Return a warning for each part of the SQL whose result depends on the order of rows.
+
+    Within raypipe that order is fixed (source, then position), so runs repeat; the warning is for those who expect
+    the same result from files that were cut or sorted otherwise.
+    """
+    _, tree = parse_select(sql)
+    warnings: dict[str, None] = {}
+    for node in _walk(tree):
+        if (found := _depends_on_order(node)) is not None:
+            warnings[found] = None
+    return list(warnings)
+
+
+def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[str, dict[str, Any]]:
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise SqlRefused(str(error).split("\n\nLINE ")[0]) from error
+    if len(statements) != 1:
+        raise SqlRefused(f"expected one SELECT statement, got {len(statements)} statements")
+    kind = str(statements[0].type).rpartition(".")[2]
+    if kind != "SELECT":
+        raise SqlRefused(f"expected one SELECT statement, got {'PIVOT' if kind == 'MULTI' else kind}")
+    text = statements[0].query.strip().rstrip(";").rstrip()
+    found = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchone()
+    tree = json.loads(found[0]) if found else {"error": True, "error_message": "no answer"}
+    if tree.get("error"):
+        raise SqlRefused(tree["error_message"])
+    _check_tree(tree, _kinds_of_functions(connection))
+    return text, tree
+
+
+def _walk(tree: object) -> Iterator[dict[str, Any]]:
+    """Yield all objects of a syntax tree."""
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            yield node
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+
+
+def _check_tree(tree: dict[str, Any], kinds: dict[str, str]) -> None:
+    nodes = list(_walk(tree))
+    tables = {ROWS, *(_cte_names(nodes))}
+    for node in nodes:
+        kind = node.get("type")
+        if kind in _NODES_REFUSED:
+            raise SqlRefused(_NODES_REFUSED[str(kind)])
+        if node.get("sample"):
+            raise SqlRefused("a sample is random: a result must be a pure function of the rows")
+        if kind == "BASE_TABLE":
+            _check_table(node, tables)
+        elif kind == "TABLE_FUNCTION":
+            _check_table_function(node)
+        elif kind == "FUNCTION":
+            _check_function(str(node["function_name"]).lower(), kinds)
+        elif kind == "COLUMN_REF" and _is_clock(node):
+            raise SqlRefused(f"{node['column_names'][0]} is a clock: a result must be a pure function of the rows")
+
+
+def _cte_names(nodes: list[dict[str, Any]]) -> Iterator[str]:
+    for node in nodes:
+        for entry in (node.get("cte_map") or {}).get("map", []):
+            yield str(entry["key"]).lower()
+
+
+def _check_table(node: dict[str, Any], tables: set[str]) -> None:
+    path = node["qualified_name"]["path"] if "qualified_name" in node else [node["table_name"]]
+    if len(path) != 1 or str(path[0]).lower() not in tables:
+        raise SqlRefused(f'there is no table "{".".join(map(str, path))}": the SQL of an output sees only "{ROWS}"')
+
+
+def _check_table_function(node: dict[str, Any]) -> None:
+    name = str(node["function"].get("function_name", "")).lower()
+    if name not in _TABLE_FUNCTIONS:
+        raise SqlRefused(f'the table function "{name}" is not allowed: the SQL of an output sees only "{ROWS}"')
+
+
+def _check_function(name: str, kinds: dict[str, str]) -> None:
+    if name in _REFUSED_AGGREGATES:
+        raise SqlRefused(f"{name} {_REFUSED_AGGREGATES[name]}: a result must be a pure function of the rows")
+    kind = kinds.get(name)
+    if kind == "impure":
+        raise SqlRefused(f"{name} is a clock, random or a setting: a result must be a pure function of the rows")
+
+
+def _is_clock(node: dict[str, Any]) -> bool:
+    names = node.get("column_names", [])
+    return len(names) == 1 and str(names[0]).lower() in _CLOCK_WORDS
+
+
+def _kinds_of_functions(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    return _function_kinds(duckdb.__version__)
+
+
+@lru_cache(maxsize=1)
+def _function_kinds(version: str) -> dict[str, str]:
+    """Return `pure` or `impure` for each function of this DuckDB, from its own catalogue."""
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        found = connection.execute("SELECT DISTINCT function_name, function_type, stability FROM duckdb_functions()").fetchall()
+    kinds: dict[str, str] = {}
+    for name, function_type, stability in found:
+        pure = function_type in ("aggregate", "window") or (function_type == "scalar" and stability == "CONSISTENT")
+        pure = pure or (function_type == "macro" and _MACROS.fullmatch(name) is not None and name not in _REFUSED_MACROS)
+        pure = pure or name in _TABLE_FUNCTIONS
+        kinds[name] = "pure" if pure and kinds.get(name) != "impure" else "impure"
+    return kinds
+
+
+def _depends_on_order(node: dict[str, Any]) -> str | None:
+    kind = str(node.get("type", ""))
+    if kind == "FUNCTION":
+        name = str(node["function_name"]).lower()
+        ordered = bool((node.get("order_bys") or {}).get("orders"))
+        if name in _TIES:
+            return f"{name} takes the first of equal values: add a column that makes them unique"
+        if name in _ORDERED_AGGREGATES and not ordered:
+            return f"{name} without ORDER BY depends on the order of rows: write {name}(... ORDER BY ...)"
+    if kind in _ORDERED_WINDOWS and not node.get("orders"):
+        return f"{node['function_name']} without ORDER BY in OVER depends on the order of rows"
+    modifiers = node.get("modifiers") or []
+    kinds = [one.get("type") for one in modifiers]
+    if ("LIMIT_MODIFIER" in kinds or "LIMIT_PERCENT_MODIFIER" in kinds) and "ORDER_MODIFIER" not in kinds:
+        return "LIMIT without ORDER BY depends on the order of rows"
+    if any(one.get("type") == "DISTINCT_MODIFIER" and one.get("distinct_on_targets") for one in modifiers) and "ORDER_MODIFIER" not in kinds:
+        return "DISTINCT ON without ORDER BY depends on the order of rows"
+    return None

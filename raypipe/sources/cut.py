@@ -1,0 +1,109 @@
+"""Cut: what of one indexed file belongs to each window, from the index alone; no engine is loaded for it."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from raypipe.core.shard import InputFile, Slice
+from raypipe.core.window import Window
+from raypipe.sources.overlap import Spans
+
+
+class RoutedCut:
+    """A file that was routed: the cells that a window meets, identified by the digests of their rows."""
+
+    def __init__(self, file: InputFile, content: Mapping[str, Any]) -> None:
+        self._file = file
+        self._starts: Sequence[int] = content["starts"]
+        self._ends: Sequence[int] = content["ends"]
+        self._digests: Sequence[str] = content["digests"]
+        self._untimed: int = content["untimed"]
+        self._untimed_us: int = content["untimed_us"]
+        self._rows = [0, *accumulate(content["rows"])]
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The time from the first to the last of the file that belongs to a shard."""
+        return (self._starts[0], self._ends[-1]) if self._starts else None
+
+    def slice(self, window: Window) -> Slice | None:
+        """Return what of the file belongs to a window; None when nothing does."""
+        first, last = bisect_right(self._ends, window.start_us), bisect_left(self._starts, window.end_us)
+        untimed = self._untimed > 0 and window.start_us <= self._untimed_us < window.end_us
+        if first >= last:
+            return None
+        rows = self._rows[last] - self._rows[first] + (self._untimed if untimed else 0)
+        if rows == 0:
+            return None
+        return Slice(
+            self._file,
+            digest=_digest_of(self._digests[first:last]),
+            rows=rows,
+            size_bytes=self._file.size_bytes * rows // max(self._rows[-1] + self._untimed, 1),
+            exact=window.start_us <= self._starts[first] and self._ends[last - 1] <= window.end_us,
+            untimed=untimed,
+        )
+
+
+def _digest_of(cells: Sequence[str]) -> str:
+    return cells[0] if len(cells) == 1 else hashlib.blake2b("".join(cells).encode(), digest_size=16).hexdigest()
+
+
+class ParquetCut:
+    """A Parquet file: the row groups that can hold rows of a window, identified by the file's version."""
+
+    def __init__(self, file: InputFile, content: Mapping[str, Any]) -> None:
+        self._file = file
+        self._untimed: int = content["untimed"]
+        self._untimed_us: int = content["untimed_us"]
+        self._groups: Sequence[Sequence[Any]] = content["groups"]
+        self._timed = [number for number, group in enumerate(self._groups) if group[1] is not None]
+        self._spans = Spans([(self._groups[number][1], self._groups[number][2] + 1) for number in self._timed])
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The time from the first to the last row, with the instant of the untimed ones."""
+        groups = [self._groups[number] for number in self._timed]
+        firsts, lasts = [group[1] for group in groups], [group[2] + 1 for group in groups]
+        if self._untimed:
+            firsts.append(self._untimed_us)
+            lasts.append(self._untimed_us + 1)
+        return (min(firsts), max(lasts)) if firsts else None
+
+    def slice(self, window: Window) -> Slice | None:
+        """Return what of the file belongs to a window; None when nothing can."""
+        parts = {self._timed[place] for place in self._spans.meeting(window.start_us, window.end_us)}
+        shares = {part: _share(self._groups[part], window) for part in parts}
+        untimed = self._untimed > 0 and window.start_us <= self._untimed_us < window.end_us
+        if untimed:
+            parts.update(number for number, group in enumerate(self._groups) if group[3])
+        if not parts:
+            return None
+        return Slice(
+            self._file,
+            parts=tuple(sorted(parts)),
+            rows=sum(round(self._groups[part][0] * share) for part, share in shares.items()) + (self._untimed if untimed else 0),
+            size_bytes=sum(round(self._groups[part][5] * share) for part, share in shares.items()),
+            exact=all(_is_inside(self._groups[part], window) for part in parts),
+            untimed=untimed,
+        )
+
+
+def _share(group: Sequence[int], window: Window) -> float:
+    """Return the part of a row group's time that lies in a window, as an estimate of its rows."""
+    first, end = group[1], group[2] + 1
+    return (min(end, window.end_us) - max(first, window.start_us)) / (end - first)
+
+
+def _is_inside(group: Sequence[Any], window: Window) -> bool:
+    _, first, last, untimed, outside, _ = group
+    return first is not None and window.start_us <= first and last < window.end_us and untimed == 0 and outside == 0
+
+
+def cut_of(file: InputFile, content: Mapping[str, Any]) -> RoutedCut | ParquetCut:
+    """Return how an indexed file is cut."""
+    return RoutedCut(file, content) if content["kind"] == "routed" else ParquetCut(file, content)

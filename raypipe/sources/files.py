@@ -1,0 +1,182 @@
+"""Files: Parquet, CSV and JSON Lines as a source. Engines are loaded only when a file is opened, not to list or to plan."""
+
+from __future__ import annotations
+
+import shutil
+import time as clock
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raypipe.core.calendar import Calendar
+from raypipe.core.fingerprint import fingerprint
+from raypipe.core.intervals import normalise
+from raypipe.core.shard import InputFile, Slice
+from raypipe.core.window import Window
+from raypipe.errors import SourceUnreadable
+from raypipe.pipeline import EventTime, FilesSource
+from raypipe.ports import FileIndex, Listing, SourceBatch
+from raypipe.sources.cut import cut_of
+from raypipe.sources.index import Index
+from raypipe.sources.overlap import Spans
+from raypipe.sources.versions import check_unchanged, list_versions
+
+if TYPE_CHECKING:
+    from raypipe.sources.slices import RoutedFile, SliceKey
+
+_CUT_FORMAT = 1  # of what is recorded and of the digests: raise it when either changes its meaning
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a pipeline, their index and their slices. `in_memory_bytes` bounds the slices held by this process."""
+
+    config: FilesSource
+    time: EventTime
+    calendar: Calendar
+    state_folder: str
+    in_memory_bytes: int = 0
+
+    def list(self) -> Listing:
+        """List the files now (Source.list); the few that are written at this moment are also hashed."""
+        return Listing(list_versions(self.config.paths, self._index, clock.time_ns()))
+
+    def unindexed(self, listing: Listing) -> tuple[InputFile, ...]:
+        """Return the files that must be scanned before they can be planned."""
+        known = self._index.versions(self._cut)
+        return tuple(file for file in listing.files if known.get(file.uri) != file.version)
+
+    def scan(self, file: InputFile) -> FileIndex:
+        """Find where the rows of a file lie: from a footer, or by reading it once and routing it into slices."""
+        check_unchanged(file, clock.time_ns())
+        try:
+            content, read_bytes = self._scan(file)
+        except SourceUnreadable:
+            check_unchanged(file, clock.time_ns())  # a file that is just being written looks truncated
+            raise
+        check_unchanged(file, clock.time_ns())
+        return FileIndex(file, content, read_bytes)
+
+    def record(self, entries: Sequence[FileIndex]) -> None:
+        """Remember scans in the index, and drop the slices of superseded versions."""
+        superseded = self._index.versions(self._cut)
+        self._index.record(self._cut, [(entry.file, entry.content) for entry in entries])
+        for entry in entries:
+            old = superseded.get(entry.file.uri, entry.file.version)
+            if entry.content["kind"] == "routed" and old != entry.file.version:
+                self._drop_slices(entry.file, old)
+
+    def slices(self, listing: Listing, windows: Sequence[Window]) -> Sequence[tuple[Slice, ...]]:
+        """Return the slices of each window. A file whose index entry was lost meanwhile is scanned again."""
+        contents = self._contents(listing)
+        spans = Spans([(window.start_us, window.end_us) for window in windows])
+        found: list[list[Slice]] = [[] for _ in windows]
+        for file in listing.files:
+            cut = cut_of(file, contents[file.uri])
+            if cut.span is None:
+                continue
+            for number in spans.meeting(*cut.span):
+                one = cut.slice(windows[number])
+                if one is not None:
+                    found[number].append(one)
+        return [tuple(slices) for slices in found]
+
+    def outside(self, listing: Listing) -> int:
+        """Return how many rows lie before or after the history."""
+        return self._index.outside(self._cut, listing.files)
+
+    def columns(self, listing: Listing) -> Mapping[str, str]:
+        """Return the columns of the first file and their types, in the words of a contract."""
+        from raypipe.sources.sample import sample_columns
+
+        return sample_columns(self.config, listing.files[0].uri) if listing.files else {}
+
+    def read(self, windows: Sequence[Window], slices: Sequence[Slice], columns: Sequence[str] | None) -> Iterator[SourceBatch]:
+        """Stream the rows of the windows (Source.read)."""
+        from raypipe.sources.stream import stream_rows
+
+        by_uri: dict[str, list[Slice]] = {}
+        for one in sorted(slices, key=lambda one: one.file.uri):
+            by_uri.setdefault(one.file.uri, []).append(one)
+        files = [of_file[0].file for of_file in by_uri.values()]
+        for file in files:
+            check_unchanged(file, clock.time_ns())
+        try:
+            yield from stream_rows(list(by_uri.values()), normalise(windows), columns, self.time, self._routed)
+        except SourceUnreadable:
+            for file in files:
+                check_unchanged(file, clock.time_ns())
+            raise
+        for file in files:
+            check_unchanged(file, clock.time_ns())
+
+    # ---- index and slices -----------------------------------------------------------------------------------
+
+    @property
+    def _index(self) -> Index:
+        return Index(Path(self.state_folder) / "index.sqlite")
+
+    @cached_property
+    def _cut(self) -> str:
+        """What the index and the slices depend on besides the files."""
+        config, time = self.config, self.time
+        text = config.format != "parquet"
+        columns = [[name, str(column.type)] for name, column in config.columns.items()] if text else []
+        dialect = config.csv if config.format == "csv" else None
+        history = [time.column, time.format, time.zone, time.start_us, time.end_us, str(self.calendar) if text else ""]
+        return fingerprint([_CUT_FORMAT, config.format, columns, config.extra_columns, config.on_drift, repr(dialect), history])
+
+    def _contents(self, listing: Listing) -> dict[str, Mapping[str, Any]]:
+        contents = self._index.contents(self._cut, listing.files)
+        lost = [self.scan(file) for file in listing.files if file.uri not in contents]
+        if lost:
+            self.record(lost)
+            contents.update((entry.file.uri, entry.content) for entry in lost)
+        return contents
+
+    def _scan(self, file: InputFile) -> tuple[Mapping[str, Any], int]:
+        time_required = self.config.on_drift == "fail"
+        if self.config.format == "parquet":
+            from raypipe.sources.parquet_footer import index_parquet
+
+            return index_parquet(file, self.time, time_required=time_required)
+        with self._routing(file):
+            content, _ = self._route(file)
+        return content, file.size_bytes
+
+    def _routed(self, file: InputFile) -> RoutedFile:
+        """Return the slices of a file; where they are gone it is routed again, once for all threads."""
+        from raypipe.sources.slices import STORE
+
+        key, folder = self._slices_of(file)
+        found = STORE.find(key, folder)
+        if found is None:
+            with self._routing(file):
+                found = STORE.find(key, folder) or self._route(file)[1]
+        return found
+
+    def _routing(self, file: InputFile) -> Any:
+        from raypipe.sources.slices import STORE
+
+        return STORE.routing(self._slices_of(file)[0])
+
+    def _route(self, file: InputFile) -> tuple[Mapping[str, Any], RoutedFile]:
+        from raypipe.sources.route_file import route_file
+
+        key, folder = self._slices_of(file)
+        return route_file(self.config, self.time, self.calendar, key, folder, self.in_memory_bytes)
+
+    def _slices_of(self, file: InputFile) -> tuple[SliceKey, Path]:
+        from raypipe.sources.slices import SliceKey
+
+        key = SliceKey(file.uri, file.version, self._cut)
+        return key, Path(self.state_folder) / "slices" / key.name
+
+    def _drop_slices(self, file: InputFile, old_version: str) -> None:
+        from raypipe.sources.slices import STORE
+
+        STORE.drop_others(file, self._cut)
+        _, folder = self._slices_of(InputFile(file.uri, file.size_bytes, old_version))
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,73 @@
+"""Routes one text file: reads it once, decompressed and decoded, into slices and the cells that the index remembers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from raypipe.core.calendar import Calendar
+from raypipe.pipeline import EventTime, FilesSource
+from raypipe.sources.lines import DecodedBlock, TextStream, open_text
+from raypipe.sources.routing import Router
+from raypipe.sources.slices import STORE, RoutedFile, SliceKey, SliceWriter
+
+
+def route_file(
+    config: FilesSource, time: EventTime, calendar: Calendar, key: SliceKey, folder: Path, in_memory_bytes: int
+) -> tuple[Mapping[str, Any], RoutedFile]:
+    """Return what the index keeps of a file, and its slices, held in memory while this process may hold so much."""
+    writer = SliceWriter(folder, memory_bytes=max(0, in_memory_bytes - STORE.held_bytes()))
+    router = Router(
+        key.uri,
+        time,
+        calendar,
+        writer,
+        stored=_stored(config, time),
+        columns_vary=config.format == "jsonl",
+        time_required=config.format == "csv" and config.on_drift == "fail",
+    )
+    try:
+        with open_text(key.uri) as stream:
+            for block in decode(stream, config, key.uri):
+                router.add(block)
+        content = router.finish()
+        slices = writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+    if slices is not None:
+        STORE.keep(key, slices, writer.held_bytes)
+        return content, slices
+    slices = STORE.find(key, folder)
+    if slices is None:
+        raise OSError(f"{folder}: the slices of {key.uri} were removed as soon as they were written; is the disk full?")
+    return content, slices
+
+
+def decode(stream: TextStream, config: FilesSource, uri: str) -> Iterator[DecodedBlock]:
+    """Decode a text file by its format. All columns of a CSV file are decoded: digests must not depend on the contract."""
+    if config.format == "csv":
+        from raypipe.sources import csv_lines
+
+        extra = "keep" if config.extra_columns == "ignore" else config.extra_columns
+        return csv_lines.decode(stream, config.csv, uri, config.columns, extra)
+    from raypipe.sources import json_lines
+
+    return json_lines.decode(stream, uri, config.columns, config.extra_columns)
+
+
+def _stored(config: FilesSource, time: EventTime) -> tuple[str, ...] | None:
+    """Return the columns that slices keep; None for all."""
+    if not config.columns or config.extra_columns == "keep":
+        return None
+    return (*config.columns, time.column, time.column.partition(".")[0])
+
+
+@contextlib.contextmanager
+def first_block(config: FilesSource, uri: str) -> Iterator[DecodedBlock | None]:
+    """Decode the first block of a file and no more."""
+    with open_text(uri) as stream:
+        blocks = decode(stream, config, uri)
+        yield next(blocks, None)

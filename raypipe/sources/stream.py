@@ -1,0 +1,99 @@
+"""Stream: the batches of a task from its files in order of (source, position), small ones joined, large ones cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pyarrow as pa
+
+from raypipe.core.shard import InputFile, Slice
+from raypipe.core.window import Window
+from raypipe.pipeline import EventTime
+from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, SOURCE_COLUMN, TIME_COLUMN, Reject, SourceBatch
+from raypipe.sources.parquet import BATCH_BYTES, BATCH_ROWS, ParquetReader
+from raypipe.sources.slices import RoutedFile
+
+JOINED_ROWS = 65_536  # batches are joined up to here: a batch costs the engines about as much as some thousand rows
+JOINED_BYTES = 16 * 1024**2
+_NO_ROWS = pa.RecordBatch.from_pylist(
+    [], pa.schema([(SOURCE_COLUMN, pa.uint32()), (POSITION_COLUMN, pa.int64()), (TIME_COLUMN, pa.int64())])
+)
+
+
+def stream_rows(
+    files: Sequence[Sequence[Slice]],
+    ranges: Sequence[Window],
+    columns: Sequence[str] | None,
+    time: EventTime,
+    routed: Callable[[InputFile], RoutedFile],
+) -> Iterator[SourceBatch]:
+    """Yield the rows of normalised ranges from files, each given by its slices, sorted by URI."""
+    wanted = None if columns is None else {*columns, *RESERVED_COLUMNS}
+
+    def batches() -> Iterator[SourceBatch]:
+        for source, slices in enumerate(files):
+            of_file = (
+                _routed_rows(routed(slices[0].file), slices, ranges)
+                if slices[0].digest
+                else _parquet_rows(slices, ranges, columns, time)
+            )
+            for one in of_file:
+                yield SourceBatch(_finished(one.rows, source, wanted), one.rejects)
+
+    yield from _joined(batches())
+
+
+def _parquet_rows(
+    slices: Sequence[Slice], ranges: Sequence[Window], columns: Sequence[str] | None, time: EventTime
+) -> Iterator[SourceBatch]:
+    return ParquetReader(slices, ranges, columns, time).batches()
+
+
+def _routed_rows(routed: RoutedFile, slices: Sequence[Slice], ranges: Sequence[Window]) -> Iterator[SourceBatch]:
+    if any(one.untimed for one in slices):
+        for rejects in routed.rejects():
+            yield SourceBatch(_NO_ROWS, rejects)
+    for rows in routed.read(ranges):
+        yield SourceBatch(rows)
+
+
+def _finished(rows: pa.RecordBatch, source: int, wanted: set[str] | None) -> pa.RecordBatch:
+    """Return the wanted columns and the reserved ones."""
+    if rows is _NO_ROWS:
+        return rows
+    names = [name for name in rows.schema.names if wanted is None or name in wanted]
+    return rows.select(names).append_column(SOURCE_COLUMN, pa.repeat(pa.scalar(source, pa.uint32()), rows.num_rows))
+
+
+def _joined(batches: Iterable[SourceBatch]) -> Iterator[SourceBatch]:
+    """Join neighbours of one schema while they are small, and cut what is too large; rejects go with what follows them."""
+    held: list[pa.RecordBatch] = []
+    rejects: list[Reject] = []
+    rows = size_bytes = 0
+    for one in batches:
+        rejects.extend(one.rejects)
+        if one.rows.num_rows == 0 and len(rejects) < _REJECTS_HELD:
+            continue
+        if held and (
+            not one.rows.schema.equals(held[0].schema)
+            or rows + one.rows.num_rows > JOINED_ROWS
+            or size_bytes + one.rows.nbytes > JOINED_BYTES
+            or len(rejects) >= _REJECTS_HELD
+        ):
+            yield from _cut(held, rejects)
+            held, rejects, rows, size_bytes = [], [], 0, 0
+        held.append(one.rows)
+        rows, size_bytes = rows + one.rows.num_rows, size_bytes + one.rows.nbytes
+    if held or rejects:
+        yield from _cut(held or [_NO_ROWS], rejects)
+
+
+_REJECTS_HELD = 4_096
+
+
+def _cut(held: Sequence[pa.RecordBatch], rejects: Sequence[Reject]) -> Iterator[SourceBatch]:
+    batch = held[0] if len(held) == 1 else pa.concat_batches(held)
+    row_bytes = batch.nbytes // max(batch.num_rows, 1) + 1
+    step = max(1, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
+    for at in range(0, max(batch.num_rows, 1), step):
+        yield SourceBatch(batch.slice(at, step), tuple(rejects) if at == 0 else ())
