@@ -11,4 +11,6 @@ def without_cancelled(rows: pl.LazyFrame) -> pl.LazyFrame:
 def with_size(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Add a word for the amount of an order."""
     amount = pl.col("amount")
-    return rows.with_columns(size=pl.when(amount < 20).then(pl.lit("small")).when(amount < 100).then(pl.lit("medium")).otherwise(pl.lit("large")))
+    return rows.with_columns(
+        size=pl.when(amount < 20).then(pl.lit("small")).when(amount < 100).then(pl.lit("medium")).otherwise(pl.lit("large"))
+    )

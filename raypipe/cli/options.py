@@ -80,7 +80,9 @@ def _options(configured: bool) -> list[Callable[[Any], Any]]:
     ]
     return [
         *(of_configuration if configured else []),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output, all else on standard error."),
+        click.option(
+            "--json", "as_json", is_flag=True, help="Print one JSON document on standard output, all else on standard error."
+        ),
         click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an unexpected error."),
         click.option("-q", "--quiet", is_flag=True, help="Print nothing but what was asked for, and errors."),
     ]
@@ -89,7 +91,9 @@ def _options(configured: bool) -> list[Callable[[Any], Any]]:
 def window_options(function: Any) -> Any:
     """Add `--start` and `--end`."""
     end = click.option("--end", metavar="TIME", help="Up to here, exclusive.")
-    start = click.option("--start", metavar="TIME", help="From here, inclusive: ISO 8601; a date is its first instant in time.zone.")
+    start = click.option(
+        "--start", metavar="TIME", help="From here, inclusive: ISO 8601; a date is its first instant in time.zone."
+    )
     return start(end(function))
 
 
@@ -117,9 +121,13 @@ class ShardRange(click.ParamType[tuple[int, int]]):
         first, colon, last = str(value).partition(":")
         digits = all(one.isascii() and one.isdigit() and len(one) <= 9 for one in (first, last))
         if not colon or not digits:
-            self.fail(f"got {value!r}, expected two shard numbers counted from time.start, such as 10:17 (17 is excluded)", param, ctx)
+            self.fail(
+                f"got {value!r}, expected two shard numbers counted from time.start, such as 10:17 (17 is excluded)", param, ctx
+            )
         if int(first) >= int(last):
-            self.fail(f"got {value!r}, an empty or inverted range: the second number is excluded, so {first}:{int(first) + 1} is one shard")
+            self.fail(
+                f"got {value!r}, an empty or inverted range: the second number is excluded, so {first}:{int(first) + 1} is one shard"
+            )
         return int(first), int(last)
 
 
@@ -129,7 +137,9 @@ def instants(pipeline: Pipeline, start: str | None, end: str | None) -> tuple[in
     end_us = instant(pipeline, "--end", end)
     if start_us is not None and end_us is not None and start_us >= end_us:
         what = "empty" if start_us == end_us else "inverted"
-        raise UsageError(f"the window is {what}: --start {start} is not before --end {end} (windows are half open: the end is excluded)")
+        raise UsageError(
+            f"the window is {what}: --start {start} is not before --end {end} (windows are half open: the end is excluded)"
+        )
     return start_us, end_us
 
 

@@ -9,7 +9,10 @@ from raypipe.cli.options import Shared, config_argument, shards_option, verb
 SHOW_ROWS_MAX = 100_000
 
 
-@click.group("quarantine", epilog="\b\nExample:\n  raypipe quarantine list pipeline.yaml\n  raypipe quarantine show pipeline.yaml --rule RULE")
+@click.group(
+    "quarantine",
+    epilog="\b\nExample:\n  raypipe quarantine list pipeline.yaml\n  raypipe quarantine show pipeline.yaml --rule RULE",
+)
 def quarantine() -> None:
     """Look at the rows that were set aside, with their reasons."""
 

@@ -13,7 +13,12 @@ from raypipe.errors import UsageError
 
 RIDES = 400
 FIRST_RIDE = datetime(2024, 5, 1, 6)  # noqa: DTZ001 - the column is naive on purpose: most files in the wild are
-STATIONS = {"ALM": ("Almond Street", "north"), "BAY": ("Bay Park", "east"), "CAS": ("Castle Hill", "south"), "DOC": ("The Docks", "west")}
+STATIONS = {
+    "ALM": ("Almond Street", "north"),
+    "BAY": ("Bay Park", "east"),
+    "CAS": ("Castle Hill", "south"),
+    "DOC": ("The Docks", "west"),
+}
 HEADER = ("ride_id", "started_at", "station", "minutes", "fare")
 
 
@@ -30,7 +35,9 @@ def write_starter(folder: Path) -> list[Path]:
             with path.open("x", encoding="utf-8", newline="") as file:
                 file.write(text)
     except OSError as error:
-        raise UsageError(f"init cannot write to {folder}: {error.strerror or error}; name another folder: raypipe init DIR") from error
+        raise UsageError(
+            f"init cannot write to {folder}: {error.strerror or error}; name another folder: raypipe init DIR"
+        ) from error
     return list(paths)
 
 
@@ -62,7 +69,13 @@ def _clean_rides() -> Iterator[tuple[object, ...]]:
         moment += timedelta(minutes=20 + mixed % 60)
         minutes = 4 + mixed % 41
         cancelled = mixed % 23 == 0
-        yield (f"R{number:04d}", moment, [*STATIONS][mixed % 4], "" if cancelled else minutes, "" if cancelled else f"{1 + minutes * 0.12:.2f}")
+        yield (
+            f"R{number:04d}",
+            moment,
+            [*STATIONS][mixed % 4],
+            "" if cancelled else minutes,
+            "" if cancelled else f"{1 + minutes * 0.12:.2f}",
+        )
 
 
 def _as_csv(rows: list[tuple[object, ...]]) -> str:

@@ -93,10 +93,13 @@ def _status_facts(report: StatusReport, now_us: int) -> Iterator[tuple[str, str]
     more = f" and {count(len(report.coverage) - len(shown))} more" if len(report.coverage) > len(shown) else ""
     yield "coverage", (", ".join(str(one) for one in shown) or "none") + more
     rows = snapshot.accounts
-    yield "rows", (
-        f"{count(rows.read)} read = {count(rows.loaded)} loaded + {count(rows.filtered)} filtered"
-        f" + {count(rows.duplicate)} duplicate + {count(rows.quarantined)} quarantined"
-        + (f" - {count(rows.expanded)} expanded" if rows.expanded else "")
+    yield (
+        "rows",
+        (
+            f"{count(rows.read)} read = {count(rows.loaded)} loaded + {count(rows.filtered)} filtered"
+            f" + {count(rows.duplicate)} duplicate + {count(rows.quarantined)} quarantined"
+            + (f" - {count(rows.expanded)} expanded" if rows.expanded else "")
+        ),
     )
     if snapshot.outside:
         yield "outside", f"{count(snapshot.outside, 'row')} of the source before time.start or after time.end: no shard's"

@@ -11,7 +11,7 @@ from typing import Any
 
 from raypipe.config.instants import parse_instant, zone_exists
 from raypipe.config.paths import PACKAGE, absolute, check_path, format_of, formats
-from raypipe.config.problems import Problem, Unfit, either, nearest_of
+from raypipe.config.problems import Problem, Unfit, dotted, either, nearest_of
 from raypipe.config.tree import Path
 
 Found = list[tuple[Path, Any]]
@@ -20,7 +20,9 @@ Found = list[tuple[Path, Any]]
 def cross_checks(data: Any) -> Iterator[Problem]:
     """Yield the problems between the keys of a document."""
     yield from _twice(_texts(data, "outputs", "*", "table"), "table")
-    yield from _twice([*_texts(data, "quality", "rules", "*", "name"), *_filter_names(data)], "rule or filter")
+    named = [*_texts(data, "quality", "rules", "*", "name"), *_texts(data, "transform", "*", "name")]
+    yield from _twice(named, "rule or filter")
+    yield from _unnamed_filters(data, named)
     yield from _unknown_tables(data)
     yield from _end_before_start(data)
     yield from _format(data)
@@ -47,18 +49,18 @@ def _twice(named: Found, noun: str) -> Iterator[Problem]:
     first: dict[str, Path] = {}
     for path, name in named:
         if name in first:
-            where = ".".join(str(part) for part in first[name])
-            yield Problem(path, f"expected another name: a {noun} has this one already, at {where}", show_got=True)
+            yield Problem(path, f"expected another name: a {noun} has this one already, at {dotted(first[name])}", show_got=True)
         first.setdefault(name, path)
 
 
-def _filter_names(data: Any) -> Found:
-    filters = [(path[:2], item) for path, item in _found(data, "transform", "*") if isinstance(item, dict) and "filter" in item]
-    names: Found = []
+def _unnamed_filters(data: Any, named: Found) -> Iterator[Problem]:
+    taken = {name: path for path, name in reversed(named)}
+    filters = [(path, item) for path, item in _found(data, "transform", "*") if isinstance(item, dict) and "filter" in item]
     for position, (path, item) in enumerate(filters, start=1):
-        name = item.get("name")
-        names.append(((*path, "name"), name) if isinstance(name, str) else ((*path, "filter"), filter_name(position)))
-    return names
+        name = filter_name(position)
+        if item.get("name") is None and name in taken:
+            message = f'without a name it is called "{name}", which is taken by {dotted(taken[name])}; expected a name'
+            yield Problem((*path, "filter"), message)
 
 
 def _unknown_tables(data: Any) -> Iterator[Problem]:

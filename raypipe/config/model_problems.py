@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 
 from raypipe.config.model import PipelineSection, Section
-from raypipe.config.problems import Problem, Unfit, either, nearest_of, shown
+from raypipe.config.problems import Problem, Unfit, either, nearest_of, printable, shown
 from raypipe.config.tree import Node, Path, deepest
 
 _TAGGED = ("transform", "outputs")  # lists whose items are told apart by a key, which pydantic puts into its locations
@@ -44,6 +44,8 @@ def _problem(details: Details, root: Node) -> Problem:
         listed = f"{'Known' if meant else 'known'} keys: {', '.join(known)}"
         return Problem(path, f"unknown key;{meant} {listed}")
     unfit = details.get("ctx", {}).get("error")
+    if isinstance(unfit, Unfit) and details["loc"][-1] == "[key]":
+        return Problem(path, f'got the key "{printable(str(path[-1]))}", expected {unfit.expected}')
     if isinstance(unfit, Unfit):
         culprit = (*path, *unfit.below)
         is_section = isinstance(deepest(root, culprit)[0].value, dict)

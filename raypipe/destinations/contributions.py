@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,25 +27,20 @@ class Part:
     content: pa.Table | Path
     schema: pa.Schema
     attempt_id: str
-    starts: pa.Array | None
+    starts: pa.Array[Any] | None
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the wanted rows."""
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the wanted rows: all at once from memory, piecemeal from a file."""
         if isinstance(self.content, pa.Table):
-            yield from self.table().to_batches()
+            yield self._wanted(self.content)
             return
         with pq.ParquetFile(self.content) as file:
             for batch in file.iter_batches(_READ_ROWS):
-                yield self._wanted(batch.replace_schema_metadata(None))
-
-    def table(self) -> pa.Table:
-        """Return the wanted rows of a part that is in memory."""
-        return self._wanted(self.content.replace_schema_metadata(None))
+                yield self._wanted(pa.Table.from_batches([batch]))
 
     def _wanted(self, rows: pa.Table) -> pa.Table:
-        if self.starts is None:
-            return rows
-        return rows.filter(pc.is_in(rows.column(SHARD_COLUMN), self.starts))
+        rows = rows.replace_schema_metadata(None)
+        return rows if self.starts is None else rows.filter(pc.is_in(rows.column(SHARD_COLUMN), self.starts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +53,8 @@ class Contribution:
     def scannable(self) -> pa.Table | pa.RecordBatchReader:
         """Return one table where all parts are in memory, else a stream over memory and files."""
         if all(isinstance(part.content, pa.Table) for part in self.parts):
-            return pa.concat_tables([part.table() for part in self.parts])
-        batches = (batch for part in self.parts for batch in part.batches())
+            return pa.concat_tables([table for part in self.parts for table in part.tables()])
+        batches = (batch for part in self.parts for table in part.tables() for batch in table.to_batches())
         return pa.RecordBatchReader.from_batches(self.schema, batches)
 
 

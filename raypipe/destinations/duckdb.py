@@ -1,21 +1,27 @@
-"""DuckDBFile: a DuckDB file as a destination. Every method opens the file, acts and closes; nothing is held between."""
+"""DuckDBFile: a DuckDB file as a destination. Every method opens the file, acts and closes; nothing is held between.
+
+It is a Destination and an Inspector. The steps stand beside: `duckdb_file` (who may open it), `duckdb_runs` (epochs,
+tables, definitions), `duckdb_commit` (the transaction), `duckdb_snapshot`, `duckdb_inspect` and `duckdb_verify`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raypipe.core.commit import CommitRequest, Receipt
 from raypipe.core.shard import ShardFailure
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
-from raypipe.destinations import duckdb_runs
+from raypipe.core.window import Window
+from raypipe.destinations import duckdb_inspect, duckdb_runs, duckdb_verify
 from raypipe.destinations.duckdb_file import reading, transaction, writing
 from raypipe.destinations.duckdb_snapshot import read_snapshot
 from raypipe.destinations.duckdb_state import create_state, has_state
 from raypipe.failpoints import hit
-from raypipe.ports import Clock, Staged
+from raypipe.ports import Check, Clock, Staged
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,6 +34,8 @@ class DuckDBFile:
     path: str
     pipeline: str
     clock: Clock
+
+    # ---- Destination ---------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """Read state in one transaction; a missing file stays missing."""
@@ -84,6 +92,50 @@ class DuckDBFile:
             if not has_state(connection):
                 return ()
             return duckdb_runs.cancel(connection, self.pipeline, run_id, self.clock.now_us())
+
+    # ---- Inspector -----------------------------------------------------------------------------------------
+
+    def table_rows(self) -> Mapping[str, int]:
+        """Return the number of rows of each output table that exists."""
+        with self._inspecting() as connection:
+            return duckdb_inspect.table_rows(connection, self.pipeline) if connection else {}
+
+    def quarantine_counts(self, *, run_id: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Return rule, rows, first and last shard, and an example's error, most rows first; of one run or of all."""
+        with self._inspecting() as connection:
+            return duckdb_inspect.quarantine_counts(connection, self.pipeline, run_id) if connection else []
+
+    def quarantine_rows(self, *, rule: str | None, window: Window | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return quarantined rows: shard (its start), source, position, rule, error, raw, truncated, run."""
+        with self._inspecting() as connection:
+            if connection is None:
+                return []
+            return duckdb_inspect.quarantine_rows(connection, self.pipeline, rule=rule, window=window, limit=limit)
+
+    def ledger(self, *, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the newest ledger entries."""
+        with self._inspecting() as connection:
+            return duckdb_inspect.ledger(connection, self.pipeline, limit) if connection else []
+
+    def verify(self) -> Sequence[Check]:
+        """Prove the destination. All is read in one transaction, so writers wait meanwhile."""
+        with self._inspecting() as connection:
+            return duckdb_verify.verify(connection, self.pipeline) if connection else []
+
+    # ---- within --------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _inspecting(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
+        """Open the file in one read transaction; None where raypipe never was."""
+        if not Path(self.path).exists():
+            yield None
+            return
+        with reading(self.path, self.clock) as connection:
+            connection.begin()
+            try:
+                yield connection if has_state(connection) else None
+            finally:
+                connection.rollback()
 
     def _fence(self, connection: duckdb.DuckDBPyConnection, run_id: str, epoch: int) -> None:
         self._known_to(connection, run_id, epoch)

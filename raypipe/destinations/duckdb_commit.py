@@ -49,7 +49,7 @@ from raypipe.ports import QUARANTINE_TABLE, Staged
 _SQL = statements("commit")
 
 
-class NothingToCommit(Exception):  # noqa: N818 - carries an answer out of the transaction, it is no error
+class NothingToCommit(Exception):
     """Rolls the transaction back and carries the receipt out."""
 
     def __init__(self, receipt: Receipt) -> None:
@@ -211,8 +211,8 @@ class _Commit:
             deleted = delete_ranges(self.connection, output, replaced)
             if deleted != expected:
                 raise ShardError(
-                    f"table {output}: the ledger says that {_span(replaced)} holds {expected} rows, the table holds {deleted}: another "
-                    f"program changed it. `raypipe verify` names the ranges; drop the table to have all of it computed again"
+                    f"table {output}: the ledger says that {_span(replaced)} holds {expected} rows, the table holds {deleted}: "
+                    f"another program changed it. `raypipe verify` names the ranges; drop the table to have all of it computed again"
                 )
 
     def _insert(self, output: str, parts: Sequence[Typed], loaded: Sequence[ShardCommit]) -> None:
@@ -236,7 +236,9 @@ class _Commit:
                 inserted += changed(self.connection, _SQL["insert_quarantine"], values)
         expected = sum(shard.result.accounts.quarantined for shard in permit.loaded)
         if inserted != expected:
-            raise ShardError(f"the accounts say {expected} quarantined rows, {inserted} were left: nothing of the group was committed")
+            raise ShardError(
+                f"the accounts say {expected} quarantined rows, {inserted} were left: nothing of the group was committed"
+            )
 
     def _replace_live(self, replaced: Ranges, permit: CommitPermit, live: _Live, pieces: Mapping[str, Sequence[Typed]]) -> None:
         if replaced:
@@ -244,7 +246,9 @@ class _Commit:
             expected = sum(window in gone for counts in live.rows.values() for window in counts)
             deleted = changed(self.connection, _SQL["delete_live"], {**self._values(), **_bounds(replaced)})
             if deleted != expected:
-                raise ShardError(f"{_span(replaced)}: {deleted} live ranges went where {expected} were observed; this is a bug of raypipe")
+                raise ShardError(
+                    f"{_span(replaced)}: {deleted} live ranges went where {expected} were observed; this is a bug of raypipe"
+                )
         if permit.loaded:
             numbers = {output: self._schema_numbers(output, parts) for output, parts in pieces.items()}
             with _registered(self.connection, live_in=_live_table(permit.loaded, self.request.definitions, numbers)):

@@ -12,7 +12,7 @@ from raypipe.core.shard import ShardFailure
 from raypipe.core.state import Definition, OpenedRun, RunOpening, RunState
 from raypipe.core.watermark import low_watermark
 from raypipe.core.window import Window
-from raypipe.destinations.duckdb_state import query
+from raypipe.destinations.duckdb_state import existing_tables, query
 from raypipe.destinations.holder import is_dead
 from raypipe.destinations.limits import HEARTBEAT_LIMIT_S
 from raypipe.destinations.sql_statements import statements
@@ -59,9 +59,7 @@ def record_failures(
         query(connection, _SQL["add_failure"], values)
 
 
-def close_run(
-    connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str, epoch: int, state: RunState, now_us: int
-) -> None:
+def close_run(connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str, epoch: int, state: RunState, now_us: int) -> None:
     """End a run; asking again after an unknown outcome is harmless."""
     values = {"pipeline": pipeline, "run": run_id, "epoch": epoch, "state": state.value, "now": now_us}
     if query(connection, _SQL["end_run"], values):
@@ -95,7 +93,7 @@ def set_watermark(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs:
 
 def _claim_tables(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Collection[str]) -> None:
     owners = {output.lower(): (output, owner) for output, owner in query(connection, _SQL["owners"])}
-    existing = {name.lower() for (name,) in query(connection, _SQL["existing_tables"])}
+    existing = existing_tables(connection)
     for output in outputs:
         _, owner = owners.get(output.lower(), (output, None))
         _refuse_foreign(output, owner, pipeline, exists=output.lower() in existing)
@@ -138,9 +136,7 @@ def _number(connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any], de
         return int(newest[0][0])
     version = newest[0][0] + 1 if newest else 1
     parts = json.dumps(dict(definition.parts), sort_keys=True)
-    query(
-        connection, _SQL["add_definition"], {**values, "version": version, "fingerprint": definition.fingerprint, "parts": parts}
-    )
+    query(connection, _SQL["add_definition"], {**values, "version": version, "fingerprint": definition.fingerprint, "parts": parts})
     return int(version)
 
 
@@ -174,9 +170,7 @@ def _create_or_take_over(connection: duckdb.DuckDBPyConnection, values: Mapping[
     return int(query(connection, _SQL["take_over"], {**values, "epoch": epoch})[0][0])
 
 
-def _close_others(
-    connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any], versions: Mapping[str, int]
-) -> tuple[str, ...]:
+def _close_others(connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any], versions: Mapping[str, int]) -> tuple[str, ...]:
     """End open runs that nobody can finish: their holder is dead, or they would commit another set of outputs."""
     closed = []
     for run, holder, definitions in query(connection, _SQL["other_open_runs"], values):
@@ -187,6 +181,4 @@ def _close_others(
 
 
 def _end(connection: duckdb.DuckDBPyConnection, pipeline: str, run: str, state: RunState, now_us: int) -> None:
-    query(
-        connection, _SQL["end_run"], {"pipeline": pipeline, "run": run, "epoch": None, "state": state.value, "now": now_us}
-    )
+    query(connection, _SQL["end_run"], {"pipeline": pipeline, "run": run, "epoch": None, "state": state.value, "now": now_us})

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from raypipe.core.accounts import Accounts
+from raypipe.core.intervals import Ranges, normalise
 from raypipe.core.state import Definition, FailedShard, LiveRange, RunKind, RunRecord, RunState, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations.duckdb_state import has_state, query
@@ -42,6 +43,15 @@ def read_snapshot(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snaps
         accounts=_accounts(rows["accounts"][0]),
         outside=rows["runs"][0][-1] if rows["runs"] else 0,
     )
+
+
+def read_tables(connection: duckdb.DuckDBPyConnection, pipeline: str) -> tuple[Mapping[str, Ranges], Mapping[str, Ranges]]:
+    """Return the union of the live ranges and the recorded coverage, per output."""
+    sql, values = statements("snapshot"), {"pipeline": pipeline}
+    live: dict[str, list[Window]] = {}
+    for one in _live(query(connection, sql["live"], values)):
+        live.setdefault(one.output, []).append(one.window)
+    return {output: normalise(windows) for output, windows in live.items()}, _coverage(query(connection, sql["coverage"], values))
 
 
 def _live(rows: Rows) -> tuple[LiveRange, ...]:
@@ -78,6 +88,4 @@ def _run(row: tuple[Any, ...]) -> RunRecord:
 
 def _accounts(row: tuple[Any, ...]) -> Accounts:
     read, expanded, loaded, filtered, duplicate, quarantined = row
-    return Accounts(
-        read=read, expanded=expanded, loaded=loaded, filtered=filtered, duplicate=duplicate, quarantined=quarantined
-    )
+    return Accounts(read=read, expanded=expanded, loaded=loaded, filtered=filtered, duplicate=duplicate, quarantined=quarantined)

@@ -11,6 +11,7 @@ import duckdb
 
 from raypipe.destinations.sql_statements import statements
 from raypipe.errors import StateFormat
+from raypipe.ports import SHARD_COLUMN
 
 FORMAT_VERSION = 1
 
@@ -55,3 +56,21 @@ def create_state(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the schema `_raypipe`, inside the caller's transaction."""
     for sql in statements("schema").values():
         query(connection, sql, {"version": FORMAT_VERSION})
+
+
+def existing_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the names of the user's tables and views, in lower case, as DuckDB compares them."""
+    return {name.lower() for (name,) in query(connection, statements("runs")["existing_tables"])}
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str] | None:
+    """Return the user's columns of a table that exists."""
+    sql = (
+        "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
+        "AND schema_name = 'main' AND lower(table_name) = lower($table) ORDER BY column_index"
+    )
+    found = dict(query(connection, sql, {"table": table}))
+    if not found:
+        return None
+    found.pop(SHARD_COLUMN, None)
+    return found

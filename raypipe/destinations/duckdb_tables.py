@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from raypipe.core.digest import quote
 from raypipe.core.window import Window
-from raypipe.destinations.column_types import widened
 from raypipe.destinations.contributions import Contribution
-from raypipe.destinations.duckdb_state import changed, query
+from raypipe.destinations.duckdb_state import changed, columns_of, query
+from raypipe.destinations.duckdb_types import UNKNOWN, widened
 from raypipe.destinations.sql_statements import statements
 from raypipe.errors import ShardError
 from raypipe.ports import SHARD_COLUMN
-
-UNKNOWN = '"NULL"'  # DuckDB's name for the type of a column that only ever held nulls
 
 _SQL = statements("commit")
 Columns = Mapping[str, str]
@@ -49,7 +48,7 @@ def fit_table(connection: duckdb.DuckDBPyConnection, table: str, pieces: Sequenc
 
     A column whose type is not known yet (only nulls so far) waits until it is.
     """
-    have = _columns_of(connection, table)
+    have = columns_of(connection, table)
     want: dict[str, str] = dict(have or {})
     spelled = {name.lower(): name for name in want}
     for piece in pieces:
@@ -70,7 +69,7 @@ def fit_table(connection: duckdb.DuckDBPyConnection, table: str, pieces: Sequenc
 
 def delete_ranges(connection: duckdb.DuckDBPyConnection, table: str, ranges: Sequence[Window]) -> int:
     """Delete what the shards that start in these ranges contributed; return the number of rows."""
-    if not ranges or _columns_of(connection, table) is None:
+    if not ranges or columns_of(connection, table) is None:
         return 0
     sql = (
         f"DELETE FROM main.{quote(table)} AS target USING replaced_in "
@@ -109,30 +108,17 @@ def ranges_table(windows: Sequence[Window]) -> pa.Table:
     return pa.table({"lo": times(one.start_us for one in windows), "hi": times(one.end_us for one in windows)})
 
 
-def times(values: object) -> pa.Array:
+def times(values: Iterable[int | None]) -> pa.Array[Any]:
     """Return microseconds (or None) as an Arrow array of naive UTC timestamps."""
-    return pa.array(list(values), pa.int64()).cast(pa.timestamp("us"))  # type: ignore[call-overload]
-
-
-def _columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str] | None:
-    """Return the user's columns of a table that exists."""
-    sql = (
-        "SELECT column_name, data_type FROM duckdb_columns() "
-        "WHERE database_name = current_database() AND schema_name = 'main' AND lower(table_name) = lower($table) ORDER BY column_index"
-    )
-    found = dict(query(connection, sql, {"table": table}))
-    if not found:
-        return None
-    found.pop(SHARD_COLUMN, None)
-    return found
+    return pa.array(list(values), pa.int64()).cast(pa.timestamp("us"))
 
 
 def _fitting(table: str, column: str, have: str, came: str) -> str:
     wide = widened(have, came)
     if wide is None:
         raise ShardError(
-            f"table {table}, column {column}: the table has {have}, this contribution brings {came}, and no type holds both safely. "
-            f"Cast the column in the pipeline (a `cast` step, or CAST in the output's SQL), or rename the output, "
+            f"table {table}, column {column}: the table has {have}, this contribution brings {came}, and no type holds "
+            f"both safely. Cast the column in the pipeline (a `cast` step, or CAST in the output's SQL), or rename the output, "
             f"or drop the table and run again"
         )
     return wide

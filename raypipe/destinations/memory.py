@@ -206,13 +206,13 @@ class MemoryDestination:
             (output, shard.window): _rows_of(output, shard, staged) for output in request.definitions for shard in permit.loaded
         }
         aside = {shard.window: _rows_of(QUARANTINE_TABLE, shard, staged) for shard in permit.loaded}
-        for (output, window), rows in added.items():
-            expected = next(shard for shard in permit.loaded if shard.window == window).result.outputs[output].rows
-            if len(rows) != expected:
-                raise ShardError(f"table {output}, shard {window}: the manifest says {expected} rows, {len(rows)} were left")
         for shard in permit.loaded:
-            if len(aside[shard.window]) != shard.result.accounts.quarantined:
-                raise ShardError(f"shard {shard.window}: {len(aside[shard.window])} quarantined rows were left")
+            left = {output: len(added[output, shard.window]) for output in request.definitions}
+            said = {output: shard.result.outputs[output].rows for output in request.definitions}
+            if left != said or len(aside[shard.window]) != shard.result.accounts.quarantined:
+                raise ShardError(
+                    f"shard {shard.window}: the manifest says {said} rows, {left} and {len(aside[shard.window])} aside were left"
+                )
         state.commit_seq = permit.commit_seq
         for window in permit.replaced:
             state.quarantine.pop(window, None)
@@ -304,7 +304,8 @@ def _rows_of(table: str, shard: ShardCommit, staged: Sequence[Staged]) -> list[R
 
 
 def _as_rows(table: Any) -> Iterable[Row]:
-    return table.to_pylist() if hasattr(table, "to_pylist") else table
+    rows: Iterable[Row] = table.to_pylist() if hasattr(table, "to_pylist") else table
+    return rows
 
 
 def _start_us(value: int | datetime) -> int:
@@ -325,7 +326,7 @@ def _snapshot(state: PipelineState) -> Snapshot:
         live=tuple(sorted(state.live.values(), key=lambda one: (one.window, one.output))),
         coverage=coverage,
         failed=tuple(failed for _, failed in sorted(state.failed.items())),
-        definitions={output: known for output, known in sorted(state.definitions.items())},
+        definitions=dict(sorted(state.definitions.items())),
         runs=tuple(_counted(run, state) for place, run in enumerate(runs) if place < RUNS_MAX or run.state in _OPEN),
         accounts=total(entry.shard.result.accounts for entry in done),
         outside=state.outside,

@@ -60,7 +60,9 @@ def _gathered(batches: Iterable[SourceBatch], memory_bytes: int) -> Iterator[tup
     rejects: list[Reject] = []
     rows = size_bytes = 0
     for one in batches:
-        if held and (not held[0].schema.equals(one.rows.schema) or rows + one.rows.num_rows > BATCH_ROWS or size_bytes > limit_bytes):
+        if held and (
+            not held[0].schema.equals(one.rows.schema) or rows + one.rows.num_rows > BATCH_ROWS or size_bytes > limit_bytes
+        ):
             yield held, tuple(rejects)
             held, rejects, rows, size_bytes = [], [], 0, 0
         held.append(one.rows)

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from raypipe.engine.output_sql import ROWS, SqlRefused, parse_select
 from raypipe.engine.sandbox import Sandboxes, reason
-from raypipe.errors import ConfigurationError, RuleBroken
+from raypipe.errors import ConfigurationError, RuleBroken, TransformFailed
 from raypipe.pipeline import Check
 from raypipe.ports import SHARD_COLUMN
 
@@ -39,6 +39,10 @@ class Checks:
                 problems.append(f"quality.checks: {check.table}: {check.expect!r}: {refused}")
         if problems:
             raise ConfigurationError(problems)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._sandboxes.close()
 
     def problems(self, table: str, schema: pa.Schema) -> list[str]:
         """Return what is wrong with the checks of a table that has these columns."""
@@ -76,11 +80,15 @@ class Checks:
         with self._sandboxes.borrow() as connection:
             connection.register(ROWS, rows)
             try:
-                found = connection.execute(f"SELECT epoch_us({SHARD_COLUMN}), ({check.expect})::BOOLEAN FROM {ROWS} GROUP BY {SHARD_COLUMN}")
+                found = connection.execute(
+                    f"SELECT epoch_us({SHARD_COLUMN}), ({check.expect})::BOOLEAN FROM {ROWS} GROUP BY {SHARD_COLUMN}"
+                )
                 verdicts: dict[int | None, bool | None] = dict(found.fetchall())
                 nothing = connection.execute(f"SELECT ({check.expect})::BOOLEAN FROM {ROWS} WHERE false").fetchone()
-            except duckdb.Error as error:
+            except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
                 raise ConfigurationError(f"quality.checks: {check.table}: {check.expect!r}: {reason(error)}") from error
+            except duckdb.Error as error:
+                raise TransformFailed(f"quality.checks: {check.table}: {check.expect!r}: {reason(error)}") from error
             connection.unregister(ROWS)
         verdicts[None] = nothing[0] if nothing else None
         return verdicts

@@ -24,7 +24,8 @@ _COUNT_STAR = re.compile(r"\(\s*\*\s*\)")
 _STAR = re.compile(r"(\bselect|\bdistinct|\ball|,|\.|\()\s*\*", re.IGNORECASE)
 # Forms of DuckDB's SQL that mean all columns, or columns by other ways than their names.
 _OPAQUE = re.compile(
-    r"\b(columns|pivot|unpivot|summarize|describe|show|natural|table|positional|exclude|replace)\b|#\d|(^|\(|\bas)\s*from\b", re.IGNORECASE
+    r"\b(columns|pivot|unpivot|summarize|describe|show|natural|table|positional|exclude|replace)\b|#\d|(^|\(|\bas)\s*from\b",
+    re.IGNORECASE,
 )
 _ROWS_AS_VALUE = re.compile(r"(?<!from )(?<!join )\brows\b(?!\s*(\.|between|unbounded|current|\d))", re.IGNORECASE)
 _ALIAS = re.compile(r"\b(?:from|join)\s+rows\s+(?:as\s+)?([^\W\d]\w*)", re.IGNORECASE)
@@ -85,5 +86,3 @@ def _names(step: Step) -> Iterator[str]:
     else:
         columns: Mapping[str, object] | Sequence[str] = step.columns
         yield from columns
-
-

@@ -103,7 +103,7 @@ class SpilledRows:
         keys = self._connection()
         keys.register("notes", notes)
         exists = self._heights != []
-        keys.execute(("INSERT INTO seen FROM notes" if exists else "CREATE TABLE seen AS FROM notes"))
+        keys.execute("INSERT INTO seen FROM notes" if exists else "CREATE TABLE seen AS FROM notes")
         keys.unregister("notes")
         self._heights.append(frame.height)
         self._next += frame.height

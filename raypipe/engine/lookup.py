@@ -121,7 +121,9 @@ class Reference:
             return
         shown = ", ".join(f"{' / '.join(map(str, row[:-1]))} ({row[-1]} rows)" for row in twice.head(DUPLICATES_SHOWN).iter_rows())
         key = ", ".join(self.lookup.on.values())
-        raise ConfigurationError(f"lookup {self.lookup.path}: the key {key} must be unique, but {twice.height} occur again: {shown}")
+        raise ConfigurationError(
+            f"lookup {self.lookup.path}: the key {key} must be unique, but {twice.height} occur again: {shown}"
+        )
 
 
 _KINDS = {
@@ -157,7 +159,9 @@ class BoundLookup:
     def __call__(self, batch: Batch, books: Books) -> Batch:
         """Return the batch with the reference's columns behind the user's."""
         ours = list(self.lookup.on)
-        joined = batch.frame.lazy().join(self.table.lazy(), left_on=ours, right_on=list(self.keys), how="left", maintain_order="left")
+        joined = batch.frame.lazy().join(
+            self.table.lazy(), left_on=ours, right_on=list(self.keys), how="left", maintain_order="left"
+        )
         frame = joined.collect(engine="in-memory")
         missing = frame[_FOUND].is_null()
         frame = frame.drop(_FOUND)
@@ -169,6 +173,8 @@ class BoundLookup:
     def _errors(self, frame: pl.DataFrame) -> Callable[[pl.Series], list[str]]:
         def errors(places: pl.Series) -> list[str]:
             rows = frame[places].select(list(self.lookup.on)).iter_rows(named=True)
-            return [f"{', '.join(f'{name} = {value!r}' for name, value in row.items())} is not in {self.lookup.path}" for row in rows]
+            return [
+                f"{', '.join(f'{name} = {value!r}' for name, value in row.items())} is not in {self.lookup.path}" for row in rows
+            ]
 
         return errors

@@ -71,6 +71,11 @@ class Outputs:
             found = self.aggregator.contributions(RowStream(first.schema, batches), windows)
         return self.checks.judge(Contributions(windows, found))
 
+    def close(self) -> None:
+        """Close what was opened and remove the spill folders."""
+        self.aggregator.close()
+        self.checks.close()
+
     def _held(self, frames: Iterator[pl.DataFrame]) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame] | None]:
         """Take frames until they end, or are more than may be held: then the rest is to be streamed behind them."""
         held: list[pl.DataFrame] = []
@@ -99,5 +104,7 @@ def _same_columns(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         expected = expected or table.schema
         if not table.schema.equals(expected):
             differing = sorted({str(field) for field in table.schema}.symmetric_difference(str(field) for field in expected))
-            raise SchemaDrift(f"the files of this shard have different columns ({', '.join(differing)}): name them in source.columns")
+            raise SchemaDrift(
+                f"the files of this shard have different columns ({', '.join(differing)}): name them in source.columns"
+            )
         yield table

@@ -15,7 +15,7 @@ from types import CodeType, ModuleType
 
 import polars as pl
 
-from raypipe.engine.batches import HIDDEN, PLACEMENT, ROW_COLUMN, SHARD_INDEX, Batch
+from raypipe.engine.batches import HIDDEN, ROW_COLUMN, SHARD_INDEX, Batch
 from raypipe.engine.quality import Books
 from raypipe.errors import ConfigurationError, TransformFailed
 from raypipe.pipeline import PythonStep
@@ -85,10 +85,14 @@ def load_function(function: str, folder: Path) -> UserFunction:
         with _folder_in_front(folder):
             module = importlib.import_module(module_name)
     except Exception as error:
-        raise ConfigurationError(f"python: {function}: cannot import {module_name!r} from {folder}: {_told(error, folder)}") from error
+        raise ConfigurationError(
+            f"python: {function}: cannot import {module_name!r} from {folder}: {_told(error, folder)}"
+        ) from error
     found = getattr(module, name, None)
     if not callable(found):
-        have = ", ".join(sorted(one for one, value in vars(module).items() if callable(value) and not one.startswith("_"))) or "none"
+        have = (
+            ", ".join(sorted(one for one, value in vars(module).items() if callable(value) and not one.startswith("_"))) or "none"
+        )
         raise ConfigurationError(f"python: {function}: {module.__file__} has no function {name!r}; it has: {have}")
     checked: UserFunction = found
     return checked

@@ -16,6 +16,7 @@ MEMORY_BYTES_MIN = 64 * 1024**2  # below this DuckDB cannot even sort a batch
 _SETTINGS = """
     SET threads = 1;                                -- floating sums have the same bits in every run (protocol.md, section 10)
     SET preserve_insertion_order = true;
+    SET enable_caching_operators = false;
     SET TimeZone = 'UTC';
     SET python_enable_replacements = false;         -- no reading of Python variables by name
     SET python_scan_all_frames = false;

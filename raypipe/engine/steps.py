@@ -11,8 +11,8 @@ import polars as pl
 
 from raypipe.engine.batches import HIDDEN, Batch
 from raypipe.engine.casts import Fit, fit
-from raypipe.engine.contract import converted, type_errors
 from raypipe.engine.column_names import refuse_reserved, require_columns
+from raypipe.engine.contract import converted, type_errors
 from raypipe.engine.expressions import compile_conditions, compile_expressions
 from raypipe.engine.lookup import Reference, datatype_of
 from raypipe.engine.python_step import BoundPython, UserFunction
@@ -100,7 +100,8 @@ def bind_fill_null(step: FillNull, schema: pl.Schema, where: str, zone: str) -> 
     """Prepare the constants in the types of their columns."""
     require_columns(f"{where}.fill_null", step.columns, schema)
     fills = [
-        pl.col(name).fill_null(_constant(f"{where}.fill_null", name, value, schema[name], zone)).alias(name) for name, value in step.columns.items()
+        pl.col(name).fill_null(_constant(f"{where}.fill_null", name, value, schema[name], zone)).alias(name)
+        for name, value in step.columns.items()
     ]
     return lambda batch, _: batch.with_frame(batch.frame.with_columns(fills))
 

@@ -16,7 +16,7 @@ from raypipe.ports import TIME_COLUMN
 PerShard = Counter[int]
 
 
-class AllShardsFailed(Exception):  # noqa: N818 - control flow: nothing is left to do, and the tally says why
+class AllShardsFailed(Exception):
     """Every shard of the attempt has failed: reading on is of no use."""
 
 

@@ -71,23 +71,23 @@ def from_text(text: pl.Series, kind: DataType, zone: str) -> pl.Series:
 
 def _reader(kind: DataType, zone: str) -> Callable[[pl.Series], pl.Series]:
     target = polars_type(kind)
-    match kind.kind:
-        case "bool":
-            return lambda text: text.str.to_lowercase().replace_strict(_BOOL_WORDS, default=None, return_dtype=pl.Boolean)
-        case "float32" | "float64":
-            return lambda text: _floats(text, target)
-        case "decimal":
-            return lambda text: _decimals(text, kind)
-        case "date":
-            return lambda text: _kept(text, rf"^{_DATE}$").str.to_date("%Y-%m-%d", strict=False)
-        case "time":
-            return _times
-        case "timestamp" | "timestamptz":
-            return lambda text: _timestamps(text, zone, aware=kind.kind == "timestamptz")
-        case "list" | "struct":
-            return lambda text: _nested(text, kind, zone)
-        case _:
-            return lambda text: text.cast(target, strict=False)
+    readers: dict[str, Callable[[pl.Series], pl.Series]] = {
+        "bool": _bools,
+        "float32": lambda text: _floats(text, target),
+        "float64": lambda text: _floats(text, target),
+        "decimal": lambda text: _decimals(text, kind),
+        "date": lambda text: _kept(text, rf"^{_DATE}$").str.to_date("%Y-%m-%d", strict=False),
+        "time": _times,
+        "timestamp": lambda text: _timestamps(text, zone, aware=False),
+        "timestamptz": lambda text: _timestamps(text, zone, aware=True),
+        "list": lambda text: _nested(text, kind, zone),
+        "struct": lambda text: _nested(text, kind, zone),
+    }
+    return readers.get(kind.kind) or (lambda text: text.cast(target, strict=False))
+
+
+def _bools(text: pl.Series) -> pl.Series:
+    return text.str.to_lowercase().replace_strict(_BOOL_WORDS, default=None, return_dtype=pl.Boolean)
 
 
 def _kept(text: pl.Series, pattern: str) -> pl.Series:
@@ -171,7 +171,7 @@ def _parse_form(text: pl.Series, form: str, zone: str, *, aware: bool) -> pl.Ser
         parsed = text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
     else:
         parsed = text.str.to_datetime(form, strict=False, time_unit="us")
-    if form.endswith("z") or form.endswith("Z"):
+    if form.endswith(("z", "Z")):
         instants = parsed.dt.replace_time_zone("UTC")
         return instants if aware else wall_clock(instants, zone)
     return instants_of(parsed, zone) if aware else parsed

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -16,8 +17,8 @@ from raypipe.engine.lookup import Reference, read_reference
 from raypipe.engine.python_step import UserFunction, load_function
 from raypipe.engine.quality import Books
 from raypipe.engine.quarantine import raw_rows
-from raypipe.engine.steps import BoundStep, StepBinder, bind_rules, describe
-from raypipe.pipeline import Cast, Deduplicate, Lookup, Pipeline, PythonStep
+from raypipe.engine.steps import BoundStep, RowStep, StepBinder, bind_rules, describe
+from raypipe.pipeline import Cast, Deduplicate, FillNull, Filter, Lookup, Pipeline
 
 Binder = Callable[[pl.Schema], BoundStep]
 
@@ -38,6 +39,8 @@ class RowStage:
 
     title: str
     binder: Binder
+    keeps_columns: bool = False
+    """What comes out has the columns of what came in."""
     _bound: dict[tuple[tuple[str, pl.DataType], ...], BoundStep] = field(default_factory=dict, compare=False)
 
     def bound(self, frame: pl.DataFrame) -> BoundStep:
@@ -103,7 +106,7 @@ class Transform:
         contract = Contract(pipeline.source, zone)
         yield RowStage("contract", lambda _: contract.apply)
         if pipeline.quality.rules:
-            yield RowStage("rules", lambda schema: bind_rules(pipeline.quality.rules, schema))
+            yield RowStage("rules", lambda schema: bind_rules(pipeline.quality.rules, schema), keeps_columns=True)
         binder = StepBinder(zone, pipeline.folder, self._reference, self._function)
         for place, step in enumerate(pipeline.transform):
             where = f"transform[{place}]"
@@ -111,7 +114,9 @@ class Transform:
                 later = pipeline.transform[place + 1 :]
                 yield DeduplicateStage(describe(step), DeduplicateStep(step, where), any(map(_sets_aside, later)))
             else:
-                yield RowStage(describe(step), lambda schema, step=step, where=where: binder.bind(step, schema, where))  # type: ignore[misc]
+                yield RowStage(
+                    describe(step), partial(_bind, binder, step, where), keeps_columns=isinstance(step, (Filter, FillNull))
+                )
 
     def _reference(self, lookup: Lookup) -> Reference:
         with self._lock:
@@ -126,6 +131,10 @@ class Transform:
             return self._functions[function]
 
 
+def _bind(binder: StepBinder, step: RowStep, where: str, schema: pl.Schema) -> BoundStep:
+    return binder.bind(step, schema, where)
+
+
 def _sets_aside(step: object) -> bool:
     return isinstance(step, Cast) or (isinstance(step, Lookup) and step.missing != "keep")
 
@@ -133,8 +142,3 @@ def _sets_aside(step: object) -> bool:
 def _alive(batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:
     for batch in batches:
         yield batch.with_frame(resources.books.tally.alive(batch.frame))
-
-
-def titles(stages: Sequence[Stage]) -> list[str]:
-    """Return what each stage is called, in order."""
-    return [stage.title for stage in stages]

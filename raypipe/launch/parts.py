@@ -30,6 +30,8 @@ class Parts:
     clock: Clock
     scratch: str | None = None
     """A folder for the index instead of the state folder, for verbs that write nothing."""
+    slices_in_memory: bool = False
+    """Slices of small files stay in this process: for runs whose workers are threads of it."""
 
     @property
     def state_folder(self) -> str:
@@ -59,7 +61,7 @@ class Parts:
         from raypipe.sources.files import Files
 
         folder = self.scratch or str(Path(self.state_folder) / "index" / self.pipeline.name)
-        memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE
+        memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
         return Files(self.pipeline.source, self.pipeline.time, self.calendar, folder, memory_bytes)
 
     @cached_property
@@ -81,16 +83,17 @@ class Parts:
         """Today's fingerprint of each output."""
         return {output: one.fingerprint for output, one in self.definitions.items()}
 
-    def worker(self, memory_bytes: int, *, durable: bool) -> Worker:
-        """Return what does tasks within a share of the memory; `durable` leaves all contributions in files."""
+    def worker(self, memory_bytes: int) -> Worker:
+        """Return what does tasks, each within this share of the memory; what was dear to compute is staged in files."""
         from raypipe.engine.shard_run import ShardRunner
+        from raypipe.engine.stage import StageWhenDear
 
         return ShardRunner(
             self.pipeline,
             self.source,
             stage_folder=self.stage_folder,
             memory_bytes=memory_bytes,
-            stage="always" if durable else "never",
+            stage=StageWhenDear(),
         )
 
     @property

@@ -21,7 +21,7 @@ from raypipe.launch.parts import Parts, cores
 from raypipe.launch.plan_verb import planner
 from raypipe.launch.reports import Ask, RunReport
 from raypipe.pipeline import Pipeline, PythonStep
-from raypipe.ports import Clock, Observer, StopFlag
+from raypipe.ports import Clock, Executor, Observer, StopFlag
 from raypipe.runtime.driver import Driver, DriverSettings
 from raypipe.runtime.inline import InlineExecutor
 from raypipe.runtime.system_clock import SystemClock
@@ -32,7 +32,7 @@ ROW_BYTES = 25  # of a source file, to guess rows before anything is read; only 
 def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag) -> RunReport:
     """Run or backfill a pipeline to its end, or until it is stopped."""
     clock = SystemClock()
-    parts = Parts(pipeline, clock)
+    parts = Parts(pipeline, clock, slices_in_memory=True)
     _require_folder(parts)
     choice = _choice(parts, ask)
     tally = _Tally(observer)
@@ -40,16 +40,24 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag) -> 
     if choice.executor == "ray":
         from raypipe.launch.ray_run import run_on_ray
 
-        closed = run_on_ray(parts, ask, choice, run_id, tally, stop)
+        closed = run_on_ray(Parts(pipeline, clock), ask, choice, run_id, tally, stop)
     else:
         slots = choice.slots + 1  # one more than threads: while one task reads or hands over, the others compute
-        worker = parts.worker(pipeline.run.memory_bytes // slots, durable=False)
+        worker = parts.worker(pipeline.run.memory_bytes // slots)
         closed = make_driver(parts, ask, choice, run_id, InlineExecutor(worker, slots), tally, stop).run()
     return _report(parts, choice, run_id, closed, tally)
 
 
 def make_driver(
-    parts: Parts, ask: Ask, choice: Choice, run_id: str, executor: InlineExecutor, observer: Observer, stop: StopFlag
+    parts: Parts,
+    ask: Ask,
+    choice: Choice,
+    run_id: str,
+    executor: Executor,
+    observer: Observer,
+    stop: StopFlag,
+    *,
+    force: bool = False,
 ) -> Driver:
     """Build the driver of a run around an executor; the same for every executor."""
     pipeline = parts.pipeline
@@ -70,6 +78,7 @@ def make_driver(
         holder=holder(),
         definitions=parts.definitions,
         versions=versions(),
+        force=force,
     )
     return Driver(settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop)
 

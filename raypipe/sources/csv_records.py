@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from raypipe.ports import Reject
 from raypipe.sources.csv_syntax import CsvSyntax
-from raypipe.sources.lines import raw_text
+from raypipe.sources.lines import MALFORMED, bad_encoding, raw_text
 
 RECORD_CHARACTERS_MAX = 1024**2  # how far quotes may span lines with `multiline`: one that is open longer was never closed
 
@@ -39,7 +39,7 @@ class _Grouping:
     end: int
 
 
-def split_records(data: bytes, first_line: int, syntax: CsvSyntax, encoding: str, uri: str, *, last: bool) -> Records:
+def split_records(data: bytes, first_line: int, syntax: CsvSyntax, uri: str, *, last: bool) -> Records:
     """Split whole lines into records; `last` tells that no line follows.
 
     A malformed record is rejected up to its first line's end, and splitting goes on with the next line, so that a broken
@@ -47,18 +47,19 @@ def split_records(data: bytes, first_line: int, syntax: CsvSyntax, encoding: str
     """
     if not data.endswith(b"\n"):
         data += b"\n"
+    encoding, quote = syntax.dialect.encoding, syntax.dialect.quote
     text, unreadable = _decode(data, encoding)
     utf8 = data if encoding == "utf-8" and not unreadable else text.encode()
-    everything = range(first_line, first_line + utf8.count(b"\n"))
-    suspicious = syntax.dialect.quote.encode() in utf8 or utf8.count(b"\r") != utf8.count(b"\r\n")
+    everything = Records(utf8, range(first_line, first_line + utf8.count(b"\n")))
+    suspicious = quote in text or utf8.count(b"\r") != utf8.count(b"\r\n")
     if not suspicious and not unreadable:
-        return Records(utf8, everything)
+        return everything
     lines = text.split("\n")[:-1]
     broken = _broken_lines(lines, syntax) if suspicious else []
     if not broken and not unreadable:
-        return Records(utf8, everything)
+        return everything
     grouping = _group(lines, broken, syntax, last=last)
-    return _collect(data.split(b"\n"), lines, first_line, grouping, unreadable, syntax, encoding, uri)
+    return _collect(data.split(b"\n"), lines, first_line, grouping, unreadable, syntax, uri)
 
 
 def _decode(data: bytes, encoding: str) -> tuple[str, frozenset[int]]:
@@ -119,20 +120,24 @@ def _collect(
     grouping: _Grouping,
     unreadable: frozenset[int],
     syntax: CsvSyntax,
-    encoding: str,
     uri: str,
 ) -> Records:
+    encoding = syntax.dialect.encoding
     kept: list[str] = []
     numbers: list[int] = []
     rejects: list[Reject] = []
     for begin, end in _spans(grouping):
-        if begin in grouping.malformed or not unreadable.isdisjoint(range(begin, end)):
-            rejects.append(_reject(raw_lines[begin:end], lines[begin], first_line + begin, unreadable, syntax, encoding, uri))
+        number, raw = first_line + begin, raw_lines[begin:end]
+        if not unreadable.isdisjoint(range(begin, end)):
+            rejects.append(bad_encoding(uri, number, b"\n".join(raw), encoding))
+        elif begin in grouping.malformed:
+            complaint = syntax.complaint(lines[begin].removesuffix("\r"))
+            rejects.append(Reject(uri, number, MALFORMED, complaint, raw_text(raw[0], encoding)))
         else:
             kept += lines[begin:end]
-            numbers.append(first_line + begin)
-    data = "\n".join([*kept, ""]).encode()
-    return Records(data, numbers, tuple(rejects), b"\n".join(raw_lines[grouping.end :]), first_line + grouping.end)
+            numbers.append(number)
+    rest = b"\n".join(raw_lines[grouping.end :])
+    return Records("\n".join([*kept, ""]).encode(), numbers, tuple(rejects), rest, first_line + grouping.end)
 
 
 def _spans(grouping: _Grouping) -> Iterable[tuple[int, int]]:

@@ -48,10 +48,12 @@ def scaled(values: pl.Series, unit_us: int) -> pl.Series:
     if unit_us == 1 and values.dtype == pl.Int64:
         return values
     limit = 2**62 // unit_us
-    near = pl.lit(values).clip(-limit, limit)
     if values.dtype.is_decimal():
-        return pl.select((near * pl.lit(unit_us).cast(pl.Decimal(38, 0))).floor().cast(pl.Int64)).to_series()
-    return pl.select(near.cast(pl.Int64) * unit_us).to_series()
+        unit = pl.lit(unit_us).cast(pl.Decimal(38, 0))
+        return pl.select((pl.lit(values).clip(-limit, limit) * unit).floor().cast(pl.Int64)).to_series()
+    if values.dtype == pl.UInt64:
+        values = values.clip(0, limit)
+    return values.cast(pl.Int64).clip(-limit, limit) * unit_us
 
 
 def _read_iso(texts: pl.Series) -> ReadTimes:

@@ -18,6 +18,10 @@ BLOCK_BYTES = 4 * 1024**2  # large enough that the engines' cost per call vanish
 LINE_BYTES_MAX = 16 * 1024**2  # bounds the memory that one line can take; a line this long is a lost line end or an attack
 RAW_CHARACTERS_MAX = 4_000  # of a rejected line that is kept: enough to recognise it, and quarantine stays small
 
+MALFORMED = "malformed_line"
+BAD_ENCODING = "bad_encoding"
+TOO_LONG = "line_too_long"
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -83,12 +87,24 @@ def _skip_line(stream: ByteStream, held: bytes, block_bytes: int) -> tuple[int, 
 
 def _too_long(uri: str, line: int, held: bytes, size_bytes: int, line_bytes_max: int) -> Reject:
     error = f"line {line} has {size_bytes:,} bytes, expected at most {line_bytes_max:,}"
-    return Reject(uri, line, "line_too_long", error, raw_text(held[: RAW_CHARACTERS_MAX * 4 + 4]))
+    return Reject(uri, line, TOO_LONG, error, raw_text(held[: RAW_CHARACTERS_MAX * 4 + 4]))
 
 
 def raw_text(line: bytes, encoding: str = "utf-8") -> str:
     r"""Return a line for people to read: bytes that are no characters as `\xff`, cut at RAW_CHARACTERS_MAX with a mark."""
-    text = line[: RAW_CHARACTERS_MAX * 4 + 4].decode(encoding, errors="backslashreplace")
-    if len(text) <= RAW_CHARACTERS_MAX:
-        return text
-    return f"{text[:RAW_CHARACTERS_MAX]} [cut]"
+    return cut(line[: RAW_CHARACTERS_MAX * 4 + 4].removesuffix(b"\r").decode(encoding, errors="backslashreplace"))
+
+
+def cut(text: str) -> str:
+    """Cut a text at RAW_CHARACTERS_MAX, with a mark that says so."""
+    return text if len(text) <= RAW_CHARACTERS_MAX else f"{text[:RAW_CHARACTERS_MAX]} [cut]"
+
+
+def bad_encoding(uri: str, line: int, raw: bytes, encoding: str) -> Reject:
+    """Return the reject of a line whose bytes are not the text they should be."""
+    try:
+        raw.decode(encoding)
+        got = "bytes"
+    except UnicodeDecodeError as error:
+        got = f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line ({error.reason})"
+    return Reject(uri, line, BAD_ENCODING, f"got {got}, expected {encoding} text", raw_text(raw, encoding))

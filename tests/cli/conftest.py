@@ -67,7 +67,14 @@ class Launched:
             failed=(FailedShard(day(5), "r1", "transform_failed", "bad \x1b[31mstep"),), runs=(run,),
         )  # fmt: skip
         return StatusReport(
-            pipeline, snapshot, (day(0, 3), day(4)), (day(3),), (day(1),), ((day(2), "outputs.hourly.sql"),), {"hourly": 7}, self.quarantine
+            pipeline,
+            snapshot,
+            (day(0, 3), day(4)),
+            (day(3),),
+            (day(1),),
+            ((day(2), "outputs.hourly.sql"),),
+            {"hourly": 7},
+            self.quarantine,
         )
 
     def answers(self) -> dict[str, Callable[..., Any]]:

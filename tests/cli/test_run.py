@@ -269,7 +269,8 @@ def test_each_way_to_say_the_range_becomes_one_ask(launched, raypipe, options, e
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--failed", "--gaps"], ["--shards", "1:2", "--start", "2013-01-01", "--end", "2013-01-02"], ["--start", "2013-01-01"]]
+    "options",
+    [[], ["--failed", "--gaps"], ["--shards", "1:2", "--start", "2013-01-01", "--end", "2013-01-02"], ["--start", "2013-01-01"]],
 )
 def test_a_backfill_needs_exactly_one_whole_range(launched, raypipe, options):
     result = raypipe("backfill", "pipeline.yaml", *options)
@@ -307,4 +308,3 @@ def test_a_shrunk_source_is_told_how_to_be_accepted(launched, closing, failure, 
     launched.closed = closing("failed", failures=(dataclasses.replace(failure, code="source_shrunk"),))
 
     assert "--accept-shrunk" in raypipe("run", "pipeline.yaml").stdout
-

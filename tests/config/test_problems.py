@@ -49,7 +49,7 @@ CASES = [
     # keys
     (changed("  shard: 1d", "  shrad: 1d"), '5: time.shrad: unknown key; did you mean "shard"? Known keys: column, format, zone, start, end, shard, delay'),
     (changed("  shard: 1d\n", ""), "2: time.shard: missing, expected: Width of a shard; days and longer follow the zone's calendar"),
-    (changed("name: rides\n", ""), "daily.yaml: name: missing, expected: The pipeline's identity in the ledger"),
+    (changed("name: rides\n", ""), "1: name: missing, expected: The pipeline's identity in the ledger"),
     (added("schedule: '* * * * *'\n"), "16: schedule: unknown key; known keys: name, description, time, source, quality, transform, outputs, destination, run"),
     (changed("  shard: 1d", "  shard: 1d\n  lateness: 1d"), "6: time.lateness: unknown key; known keys: column, format, zone, start, end, shard, delay"),
     (changed("  shard: 1d", "  shard: 1d\n  lookback: 1d"), "6: time.lookback: unknown key; known keys: column, format, zone, start, end, shard, delay"),
@@ -88,8 +88,8 @@ CASES = [
     (added("transform: [{fill_null: {a: .nan}}]\n"), "16: transform.0.fill_null.a: got nan, expected a constant: text, a number, true or false"),
     (added("transform: [{rename: {a: [b]}}]\n"), "16: transform.0.rename.a: got a list, expected text"),
     (added("transform: [{rename: {a: c, b: c}}]\n"), '16: transform.0.rename.b: got "c", expected another name: a column has this one already, at transform.0.rename.a'),
-    (added("transform: [{derive: {_SHARD: a}}]\n"), '16: transform.0.derive._SHARD: got "a", expected another name: _shard is the column that raypipe adds to tables'),
-    (added("transform: [{derive: {'': a}}]\n"), "16: transform.0.derive: a key is empty"),
+    (added("transform: [{derive: {_SHARD: a}}]\n"), '16: transform.0.derive._SHARD: got the key "_SHARD", expected another name: _shard is the column that raypipe adds to tables'),
+    (added("transform: [{derive: {'': a, b: c}}]\n"), "16: transform.0.derive: a key is empty"),
     (added("transform: [{lookup: {path: a.csv, on: [a, a], columns: b}}]\n"), '16: transform.0.lookup.on.1: got "a", expected each once; this one stands twice'),
     # single values
     (changed("shard: 1d", "shard: 5 mins"), '5: time.shard: got "5 mins", expected a width such as 15m, 1h, 1d, 1w or 1mo; did you mean "5m"?'),
@@ -138,7 +138,7 @@ CASES = [
     # between keys
     (added("quality: {checks: [{table: ride_clean, expect: '1'}]}\n"), '16: quality.checks.0.table: got "ride_clean", expected a table of the outputs: rides_clean; did you mean "rides_clean"?'),
     (added("quality: {rules: [{name: a, expect: '1'}, {name: a, expect: '2'}]}\n"), '16: quality.rules.1.name: got "a", expected another name: a rule or filter has this one already, at quality.rules.0.name'),
-    (added("quality: {rules: [{name: filter_1, expect: '1'}]}\ntransform: [{filter: a}]\n"), '17: transform.0.filter: got "a", expected another name: a rule or filter has this one already, at quality.rules.0.name'),
+    (added("quality: {rules: [{name: filter_1, expect: '1'}]}\ntransform: [{filter: a}]\n"), '17: transform.0.filter: without a name it is called "filter_1", which is taken by quality.rules.0.name; expected a name'),
     (changed("- table: rides_clean", "- {table: rides_clean, rows: all}\n- table: rides_clean"), '12: outputs.1.table: got "rides_clean", expected another name: a table has this one already, at outputs.0.table'),
 ]  # fmt: skip
 

@@ -1,21 +1,23 @@
 -- Read-only questions of people: `status`, `quarantine`, `raypipe verify`. Times come as microseconds.
 
 -- name: quarantine_counts
--- What is in quarantine, most first.
-SELECT rule, count(*), epoch_us(min(shard)), epoch_us(max(shard)) FROM _raypipe.quarantine
-WHERE pipeline = $pipeline GROUP BY rule ORDER BY count(*) DESC, rule
+-- What is in quarantine, most first, with an example.
+SELECT rule, count(*) AS "rows", epoch_us(min(shard)) AS "first", epoch_us(max(shard)) AS "last", arg_min(error, (shard, source, position)) AS error
+FROM _raypipe.quarantine WHERE pipeline = $pipeline AND run = coalesce($run, run)
+GROUP BY rule ORDER BY count(*) DESC, rule
 
 -- name: quarantine_rows
 -- Rows in quarantine, in order.
-SELECT epoch_us(shard), source, position, rule, error, raw, truncated, run FROM _raypipe.quarantine
+SELECT epoch_us(shard) AS shard, source, "position", rule, error, raw, truncated, run FROM _raypipe.quarantine
 WHERE pipeline = $pipeline AND rule = coalesce($rule, rule)
-  AND shard >= coalesce(make_timestamp($lo), shard) AND (make_timestamp($hi) IS NULL OR shard < make_timestamp($hi))
-ORDER BY shard, source, position, rule LIMIT $limit
+  AND quarantine.shard >= coalesce(make_timestamp($lo), quarantine.shard)
+  AND ($hi::BIGINT IS NULL OR quarantine.shard < make_timestamp($hi))
+ORDER BY quarantine.shard, source, "position", rule LIMIT $limit
 
 -- name: ledger
 -- The newest entries of the ledger.
-SELECT seq, epoch_us(lo) AS start_us, epoch_us(hi) AS end_us, run, attempt, epoch, commit_id, outcome, input_fp, output_fp,
-       read, expanded, loaded, filtered, duplicate, quarantined, seconds, epoch_us(committed) AS committed_us
+SELECT seq, epoch_us(lo) AS "start", epoch_us(hi) AS "end", run, attempt, epoch, commit_id, outcome, input_fp, output_fp,
+       read, expanded, loaded, filtered, duplicate, quarantined, seconds, epoch_us(committed) AS committed
 FROM _raypipe.shards WHERE pipeline = $pipeline ORDER BY seq DESC, lo DESC LIMIT $limit
 
 -- name: outputs

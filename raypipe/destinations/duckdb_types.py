@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+UNKNOWN = '"NULL"'  # DuckDB's name for the type of a column that only ever held nulls
+
 _SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 _UNSIGNED = ("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")

@@ -1,0 +1,58 @@
+"""Read-only questions of people to a DuckDB file: table sizes, quarantine, ledger. Times are given as ISO 8601 text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from raypipe.core.digest import quote
+from raypipe.core.window import Window, iso
+from raypipe.destinations.duckdb_state import existing_tables, query
+from raypipe.destinations.sql_statements import statements
+
+_SQL = statements("inspect")
+_TIMES = frozenset({"first", "last", "shard", "start", "end", "committed"})
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def table_rows(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Mapping[str, int]:
+    """Return the number of rows of each output table that exists."""
+    there = existing_tables(connection)
+    outputs = [output for (output,) in query(connection, _SQL["outputs"], {"pipeline": pipeline}) if output.lower() in there]
+    return {one: int(query(connection, f"SELECT count(*) FROM main.{quote(one)}")[0][0]) for one in outputs}
+
+
+def quarantine_counts(connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str | None) -> Rows:
+    """Return rule, rows, first and last shard, and an example's error, most rows first; of one run or of all."""
+    return _rows(connection, "quarantine_counts", {"pipeline": pipeline, "run": run_id})
+
+
+def quarantine_rows(
+    connection: duckdb.DuckDBPyConnection, pipeline: str, *, rule: str | None, window: Window | None, limit: int
+) -> Rows:
+    """Return quarantined rows: shard (its start), source, position, rule, error, raw, truncated, run."""
+    values = {
+        "pipeline": pipeline,
+        "rule": rule,
+        "lo": window.start_us if window else None,
+        "hi": window.end_us if window else None,
+        "limit": limit,
+    }
+    return _rows(connection, "quarantine_rows", values)
+
+
+def ledger(connection: duckdb.DuckDBPyConnection, pipeline: str, limit: int) -> Rows:
+    """Return the newest ledger entries."""
+    return _rows(connection, "ledger", {"pipeline": pipeline, "limit": limit})
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, statement: str, values: Mapping[str, Any]) -> Rows:
+    found = query(connection, _SQL[statement], values)
+    columns = [name for name, *_ in connection.description or ()]
+    return [
+        {name: iso(value) if name in _TIMES and value is not None else value for name, value in zip(columns, row, strict=True)}
+        for row in found
+    ]

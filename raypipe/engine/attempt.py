@@ -1,0 +1,166 @@
+"""Attempt: one pass over the input of some shards, from the source to their contributions and accounts."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from raypipe import failpoints
+from raypipe.core.shard import OutputStat, Shard, ShardFailure, ShardResult
+from raypipe.engine.batches import Batch, ReadBatch, empty_batch, placed_batches
+from raypipe.engine.columns import needed_columns
+from raypipe.engine.outputs import Contributions, Outputs
+from raypipe.engine.quality import Books, check_quarantined
+from raypipe.engine.quarantine import Quarantine
+from raypipe.engine.tally import AllShardsFailed, Tally, named
+from raypipe.engine.text_types import polars_type, source_schema
+from raypipe.engine.transform import Resources, Transform
+from raypipe.errors import AccountsDontBalance
+from raypipe.pipeline import Pipeline
+from raypipe.ports import QUARANTINE_TABLE, Listing, Reject, Source, SourceBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of some shards of a task, before it is staged."""
+
+    results: tuple[ShardResult, ...]
+    failures: tuple[ShardFailure, ...]
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One pass over the input of some shards, with the books of what became of its rows."""
+
+    pipeline: Pipeline
+    source: Source
+    shards: Sequence[Shard]
+    memory_bytes: int
+    spill: Path
+    books: Books = field(init=False)
+    _starts: list[int] = field(init=False)
+    _untimed: dict[str, int] = field(init=False)
+    """The place of the shard that takes the rows of a file that have no event time."""
+
+    def __post_init__(self) -> None:
+        windows = [one.window for one in self.shards]
+        uris = sorted({one.file.uri for shard in self.shards for one in shard.slices})
+        self.books = Books(Tally(windows), Quarantine(windows, uris))
+        self._starts = [one.start_us for one in windows]
+        self._untimed = {one.file.uri: place for place, shard in enumerate(self.shards) for one in shard.slices if one.untimed}
+
+    def run(self, transform: Transform, outputs: Outputs) -> Done:
+        """Read, transform and aggregate the shards."""
+        with contextlib.suppress(AllShardsFailed):
+            return self._run(transform, outputs)
+        return self._done(Contributions(self.books.tally.windows, {}), ())
+
+    def _run(self, transform: Transform, outputs: Outputs) -> Done:
+        resources = Resources(self.books, self.memory_bytes, self.spill)
+        rows = self._counted(transform.stream(self.read(), resources))
+        tally = self.books.tally
+        contributions = outputs.contributions(rows, tally.windows)
+        check_quarantined(self.pipeline.quality.max_quarantined, tally)
+        for place, (code, error) in contributions.failed.items():
+            tally.fail(place, code, error)
+        for place, warnings in contributions.warnings.items():
+            tally.warnings[place].extend(warnings)
+        self._check_balance()
+        return self._done(contributions, outputs.names)
+
+    def read(self) -> Iterator[Batch]:
+        """Read the source, place the rows, and count what comes, rejects too, before anything is done with it."""
+        failpoints.hit("task.after_open")
+        windows = self.books.tally.windows
+        empty = True
+        for read in placed_batches(self._source_batches(), windows, self.memory_bytes):
+            failpoints.hit("task.mid_read")
+            self._count_read(read)
+            if not read.batch.frame.is_empty():  # rejects may come without rows, and then without columns
+                empty = False
+                yield read.batch
+        if empty and (schema := self._known_schema()):
+            yield empty_batch(schema)  # SQL may have something to say of no rows, and tables want their columns
+
+    def _known_schema(self) -> Mapping[str, pl.DataType]:
+        """Return the columns of the source without reading it: the contract's, else those of a sample of its files."""
+        contract = self.pipeline.source.columns
+        if contract:
+            return {name: polars_type(column.type) for name, column in contract.items()}
+        return source_schema(self.source.columns(self._listing()))
+
+    def _listing(self) -> Listing:
+        files = sorted({one.file for shard in self.shards for one in shard.slices}, key=lambda one: one.uri)
+        return Listing(tuple(files)) if files else self.source.list()
+
+    def _source_batches(self) -> Iterator[SourceBatch]:
+        slices = [one for shard in self.shards for one in shard.slices]
+        if not slices:
+            return iter(())
+        contract = self.pipeline.source.columns
+        have = contract or self.source.columns(self._listing())
+        return self.source.read(self.books.tally.windows, slices, needed_columns(self.pipeline, tuple(have)))
+
+    def _count_read(self, read: ReadBatch) -> None:
+        tally = self.books.tally
+        tally.add_read(read.batch.frame)
+        placed = [(place, one) for one in read.rejects if (place := self._shard_of(one)) is not None]
+        if not placed:
+            return
+        for place, one in placed:
+            tally.read[place] += 1
+            tally.quarantined[place] += 1
+            tally.broken[one.rule][place] += 1
+        self.books.quarantine.add_rejects(placed)
+
+    def _shard_of(self, reject: Reject) -> int | None:
+        """Return the place of the shard that a reject counts to; None when that shard is not of this attempt."""
+        if reject.time_us is None:
+            return self._untimed.get(reject.uri)
+        place = bisect.bisect_right(self._starts, reject.time_us) - 1
+        return place if place >= 0 and reject.time_us < self.shards[place].window.end_us else None
+
+    def _counted(self, batches: Iterator[Batch]) -> Iterator[pl.DataFrame]:
+        for batch in batches:
+            self.books.tally.loaded.update(self.books.tally.counts(batch.frame))
+            yield batch.frame
+
+    def _check_balance(self) -> None:
+        tally = self.books.tally
+        for place, shard in enumerate(self.shards):
+            accounts = tally.accounts(place)
+            if place not in tally.failed and not accounts.balanced:
+                tally.fail(place, AccountsDontBalance.code, f"{shard.window}: the rows do not add up: {accounts.as_json()}")
+
+    def _done(self, contributions: Contributions, outputs: Sequence[str]) -> Done:
+        tally = self.books.tally
+        good = [place for place in range(len(self.shards)) if place not in tally.failed]
+        tables = contributions.of_shards(good)
+        quarantined = self.books.quarantine.table(good)
+        if quarantined.num_rows:
+            tables[QUARANTINE_TABLE] = quarantined
+        results = tuple(self._result(place, contributions.stats(place, outputs)) for place in good)
+        failures = tuple(ShardFailure(self.shards[place].window, *tally.failed[place]) for place in sorted(tally.failed))
+        return Done(results, failures, tables)
+
+    def _result(self, place: int, outputs: dict[str, OutputStat]) -> ShardResult:
+        tally, shard = self.books.tally, self.shards[place]
+        return ShardResult(
+            window=shard.window,
+            observed=shard.observed,
+            slices=shard.slices,
+            accounts=tally.accounts(place),
+            outputs=outputs,
+            filtered=named(tally.filtered, place),
+            broken=named(tally.broken, place),
+            warnings=tuple(tally.warnings.get(place, ())),
+            event_start_us=tally.first_us.get(place),
+            event_end_us=tally.last_us.get(place),
+        )

@@ -1,0 +1,107 @@
+"""Check: all that can be known of a pipeline without its rows, by binding the very stages that a run binds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import polars as pl
+
+from raypipe.core.window import Window
+from raypipe.engine.batches import Batch, empty_batch, user_columns
+from raypipe.engine.contract import Contract
+from raypipe.engine.output_sql import SqlRefused, order_dependence
+from raypipe.engine.outputs import Outputs
+from raypipe.engine.quality import Books
+from raypipe.engine.quarantine import Quarantine
+from raypipe.engine.tally import Tally
+from raypipe.engine.text_types import polars_type, source_schema
+from raypipe.engine.transform import Resources, RowStage, Transform
+from raypipe.errors import ConfigurationError, ShardError
+from raypipe.pipeline import Pipeline, SqlOutput
+
+CHECK_MEMORY_BYTES = 64 * 1024 * 1024
+
+
+def check_pipeline(pipeline: Pipeline, source_columns: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the problems and warnings of a pipeline over a source with these columns (Source.columns; empty: not known).
+
+    A batch without rows goes through contract, rules, steps and outputs, so that what a run would refuse is refused
+    here with the same words. Python steps are imported and called with no rows.
+    """
+    problems, warnings = _contract_remarks(pipeline, source_columns)
+    with tempfile.TemporaryDirectory(prefix="raypipe-check-") as folder:
+        batch, found = _through_stages(pipeline, _start(pipeline, source_columns), Path(folder))
+        problems += found
+        problems += _output_problems(pipeline, batch, Path(folder))
+    return problems, warnings + list(_order_warnings(pipeline))
+
+
+def _contract_remarks(pipeline: Pipeline, source_columns: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    if not source_columns:
+        return [], []
+    plan = Contract(pipeline.source, pipeline.time.zone).plan(source_schema(source_columns))
+    remarks = [f"source.columns: {one}" for one in plan.drift]
+    return (remarks, []) if plan.fatal or pipeline.source.on_drift == "fail" else ([], remarks)
+
+
+def _start(pipeline: Pipeline, source_columns: Mapping[str, str]) -> Batch | None:
+    """Return a batch without rows of what a run would read: the contract's columns, and the others where they are kept."""
+    contract = {name: polars_type(one.type) for name, one in pipeline.source.columns.items()}
+    found = source_schema(source_columns)
+    if contract and pipeline.source.extra_columns != "keep":
+        return empty_batch(contract)
+    schema = {**contract, **{name: dtype for name, dtype in found.items() if name not in contract}}
+    return empty_batch(schema) if schema else None
+
+
+def _through_stages(pipeline: Pipeline, batch: Batch | None, folder: Path) -> tuple[Batch | None, list[str]]:
+    """Pass the batch through all stages; behind one that fails and would change the columns nothing can be said."""
+    try:
+        stages = Transform(pipeline).stages
+    except ConfigurationError as error:
+        return None, list(error.problems)
+    window = Window(0, 1)
+    resources = Resources(Books(Tally([window]), Quarantine([window], [])), CHECK_MEMORY_BYTES, folder)
+    problems: list[str] = []
+    for stage in stages:
+        if batch is None:
+            break
+        try:
+            batch = next(stage.stream(iter([batch]), resources), None)
+        except ConfigurationError as error:
+            problems += error.problems
+            batch = batch if isinstance(stage, RowStage) and stage.keeps_columns else None
+        except ShardError as error:
+            problems.append(str(error))
+            batch = None
+    return batch, problems
+
+
+def _output_problems(pipeline: Pipeline, batch: Batch | None, folder: Path) -> list[str]:
+    tables = {one.table for one in pipeline.outputs}
+    problems = [f"quality.checks: there is no output {one.table!r}" for one in pipeline.quality.checks if one.table not in tables]
+    try:
+        outputs = Outputs(pipeline, memory_bytes=CHECK_MEMORY_BYTES, spill_folder=folder)
+    except ConfigurationError as error:
+        return [*problems, *error.problems]
+    try:
+        if batch is not None:
+            schema = batch.frame.select(user_columns(batch.frame)).to_arrow(compat_level=pl.CompatLevel.newest()).schema
+            for table, columns in outputs.aggregator.describe_outputs(schema).items():
+                problems += outputs.checks.problems(table, columns)
+    except ConfigurationError as error:
+        problems += error.problems
+    finally:
+        outputs.close()
+    return problems
+
+
+def _order_warnings(pipeline: Pipeline) -> Iterator[str]:
+    for output in pipeline.outputs:
+        if isinstance(output, SqlOutput):
+            try:
+                yield from (f"outputs.{output.table}.sql: {one}" for one in order_dependence(output.sql))
+            except SqlRefused:
+                continue  # a problem already

@@ -1,0 +1,70 @@
+"""Sample: the rows of one shard after the source, after each stage and in each output; nothing that it writes stays."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from raypipe.core.shard import Shard
+from raypipe.engine.attempt import Attempt
+from raypipe.engine.batches import Batch, user_columns
+from raypipe.engine.outputs import Outputs
+from raypipe.engine.tally import AllShardsFailed
+from raypipe.engine.transform import Resources, Transform
+from raypipe.errors import ShardError
+from raypipe.pipeline import Pipeline
+from raypipe.ports import QUARANTINE_TABLE, Source
+
+SAMPLE_MEMORY_BYTES = 256 * 1024 * 1024
+SAMPLED_ROWS = 10_000  # of the shard's first: enough that filters leave something, few enough to answer at once
+
+
+def sample(pipeline: Pipeline, source: Source, shard: Shard, rows: int) -> list[tuple[str, pl.DataFrame]]:
+    """Return (title, rows) for the source, each stage, each output and the quarantine, at most `rows` rows of each.
+
+    Stages and outputs see the shard's first SAMPLED_ROWS rows. Raises ShardError when these cannot be loaded as the
+    pipeline says, ConfigurationError when the pipeline does not fit the source.
+    """
+    with tempfile.TemporaryDirectory(prefix="raypipe-sample-") as folder:
+        attempt = Attempt(pipeline, source, [shard], SAMPLE_MEMORY_BYTES, Path(folder))
+        outputs = Outputs(pipeline, memory_bytes=SAMPLE_MEMORY_BYTES, spill_folder=Path(folder))
+        try:
+            shown = list(_shown(pipeline, attempt, outputs))
+        except AllShardsFailed:
+            shown = []
+        finally:
+            outputs.close()
+    for _, error in attempt.books.tally.failed.values():
+        raise ShardError(error)
+    return [(title, frame.select(user_columns(frame)).head(rows)) for title, frame in shown]
+
+
+def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[tuple[str, pl.DataFrame]]:
+    resources = Resources(attempt.books, attempt.memory_bytes, attempt.spill)
+    batch = _first_rows(attempt)
+    if batch is not None:
+        assert batch.source is not None
+        yield "source", batch.source.head(batch.frame.height)
+        for stage in Transform(pipeline).stages:
+            batch = next(stage.stream(iter([batch]), resources))
+            yield stage.title, batch.frame
+        contributions = outputs.contributions(iter([batch.frame]), attempt.books.tally.windows)
+        for table, found in contributions.of_shards([0]).items():
+            yield f"output {table}", _frame(found)
+    quarantined = attempt.books.quarantine.table([0])
+    yield QUARANTINE_TABLE, _frame(quarantined)
+
+
+def _frame(table: object) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _first_rows(attempt: Attempt) -> Batch | None:
+    for batch in attempt.read():
+        return batch.with_frame(batch.frame.head(SAMPLED_ROWS))
+    return None
