@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from raypipe.core.window import iso, to_us
@@ -136,25 +137,22 @@ def _named(key: str, value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    match value:
-        case None | bool() | int() | float() | str():
-            return _number(value) if isinstance(value, float) else value
-        case datetime():
-            return iso(to_us(value.replace(tzinfo=UTC) if value.tzinfo is None else value))
-        case date():
-            return value.isoformat()
-        case bytes():
-            return value.hex()
-        case Mapping():
-            return {str(key): _plain(one) for key, one in value.items()}
-        case list() | tuple():
-            return [_plain(one) for one in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    for kind, form in _FORMS:
+        if isinstance(value, kind):
+            return form(value)
     return value.as_json() if hasattr(value, "as_json") else str(value)
 
 
-def _number(value: float) -> float | str:
-    """Return a float as JSON has it, which knows neither NaN nor infinities."""
-    return value if value - value == 0 else str(value)
+_FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (float, lambda number: number if isfinite(number) else str(number)),  # JSON knows neither NaN nor infinities
+    (datetime, lambda moment: iso(to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC)))),
+    (date, date.isoformat),
+    (bytes, bytes.hex),
+    (Mapping, lambda found: {str(key): _plain(one) for key, one in found.items()}),
+    ((list, tuple), lambda items: [_plain(one) for one in items]),
+)
 
 
 def _instant(us: int | None) -> str | None:

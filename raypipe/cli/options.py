@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from raypipe.pipeline import Pipeline
 
 Verb = Callable[..., int | None]
+ExecutorName = Literal["auto", "inline", "ray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class ShardRange(click.ParamType[tuple[int, int]]):
             )
         if int(first) >= int(last):
             self.fail(
-                f"got {value!r}, an empty or inverted range: the second number is excluded, so {first}:{int(first) + 1} is one shard"
+                f"got {value!r}, an empty or inverted range: the second number is excluded ({first}:{int(first) + 1} is one shard)"
             )
         return int(first), int(last)
 

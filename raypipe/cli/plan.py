@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from raypipe.cli.options import Shared, config_argument, executor_options, instant, instants, verb, window_options
+from raypipe.cli.options import ExecutorName, Shared, config_argument, executor_options, instant, instants, verb, window_options
 
 SAMPLE_ROWS_MAX = 10_000
 
@@ -57,7 +57,9 @@ def sample(shared: Shared, config: str, rows: int, at: str | None) -> None:
 @config_argument
 @window_options
 @executor_options
-def plan(shared: Shared, config: str, start: str | None, end: str | None, executor: str | None, address: str | None) -> None:
+def plan(
+    shared: Shared, config: str, start: str | None, end: str | None, executor: ExecutorName | None, address: str | None
+) -> None:
     """Show what a run would do, and write nothing.
 
     The shards, the reason of each, and what they are estimated to take.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -9,6 +11,7 @@ import click
 from raypipe.cli.exits import exit_code_of
 from raypipe.cli.options import (
     CONFIG_HELP,
+    ExecutorName,
     Shared,
     config_argument,
     executor_options,
@@ -32,12 +35,13 @@ ONE_RANGE = "say which range in exactly one way: --start and --end, --shards A:B
 @window_options
 @executor_options
 def run(
-    shared: Shared, configs: tuple[str, ...], start: str | None, end: str | None, executor: str | None, address: str | None
+    shared: Shared, configs: tuple[str, ...], start: str | None, end: str | None, executor: ExecutorName | None, address: str | None
 ) -> int:
     """Do all that is new, late or failed.
 
-    What an earlier run left is resumed. Several pipelines are run one after the other; the exit code is the worst. Ctrl-C once: no new shards, what is finished is
-    committed, and the next run resumes. Twice: at once.
+    What an earlier run left is resumed. Several pipelines are run one after the other; the exit code is the worst.
+
+    Ctrl-C once: no new shards, what is finished is committed, and the next run resumes. Twice: at once.
     """
     from raypipe import launch
 
@@ -55,10 +59,10 @@ def _run_all(shared: Shared, work: list[tuple[str, Pipeline, Ask]]) -> int:
     from raypipe.ports import StopFlag
 
     stop, worst, gathered = StopFlag(), 0, shared.out.gathering()
-    each = Shared(shared.profile, shared.overrides, gathered)
+    each = replace(shared, out=gathered)
     for config, pipeline, ask in work:
         if stop.signal is None:
-            worst = max(worst, exit_code_of(lambda one=(config, pipeline, ask): run_one(each, *one, stop), gathered))
+            worst = max(worst, exit_code_of(partial(run_one, each, config, pipeline, ask, stop), gathered))
     shared.out.document({"runs": gathered.gathered})
     return worst
 
@@ -87,7 +91,7 @@ def backfill(
     publish: Literal["atomic", "shard"],
     dry_run: bool,
     accept_shrunk: bool,
-    executor: Literal["auto", "inline", "ray"] | None,
+    executor: ExecutorName | None,
     address: str | None,
 ) -> int:
     """Do a range of history again.

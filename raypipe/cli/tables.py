@@ -110,10 +110,14 @@ def _runs(report: StatusReport) -> Table:
     for run in report.snapshot.runs[:RUNS_SHOWN]:
         window = str(run.window) if run.window else "all that is due"
         table.add_row(
-            Text(escape(run.run_id)), run.kind.value, run.state.value, iso(run.started_us).split(".")[0].removesuffix("Z") + "Z", window,
+            Text(escape(run.run_id)), run.kind.value, run.state.value, _whole_seconds(run.started_us), window,
             count(run.committed), count(run.failed),
         )  # fmt: skip
     return table
+
+
+def _whole_seconds(instant_us: int) -> str:
+    return iso(instant_us // 1_000_000 * 1_000_000)
 
 
 def verify_table(checks: Sequence[Check]) -> RenderableType:

@@ -156,11 +156,13 @@ def _split_profiles(document: Document) -> None:
         document.problems.append(_said(profiles.place, f"profiles: got {shown(profiles)}, expected names and what each changes"))
         return
     for name, overlay in profiles.value.items():
-        if isinstance(overlay.value, dict):
-            document.profiles[name] = noted(overlay, f" (profile {printable(name)})")
+        path = f"profiles.{printable(name)}"
+        if not isinstance(overlay.value, dict):
+            document.problems.append(_said(overlay.place, f"{path}: got {shown(overlay)}, expected the keys that it changes"))
+        elif inner := overlay.value.get("profiles"):
+            document.problems.append(_said(inner.place, f"{path}.profiles: a profile holds no profiles"))
         else:
-            message = f"profiles.{printable(name)}: got {shown(overlay)}, expected the keys that it changes"
-            document.problems.append(_said(overlay.place, message))
+            document.profiles[name] = noted(overlay, f" (profile {printable(name)})")
 
 
 def _with_profile(document: Document, profile: str | None) -> tuple[Node, list[Told]]:
@@ -177,6 +179,8 @@ def _with_override(root: Node, override: str) -> tuple[Node, list[Told]]:
     place = Place(f"--set {printable(override)}")
     key, equals, value = override.partition("=")
     path = tuple(key.strip().split("."))
+    if path[0] == "profiles":
+        return root, [_said(place, "profiles are laid over the rest before this; set the key itself")]
     if not equals or not all(path):
         return root, [_said(place, "expected key.path=value, such as time.shard=1h or outputs.0.table=flights")]
     try:

@@ -19,6 +19,7 @@ from raypipe.config.values import (
     FunctionName,
     Identifier,
     Instant,
+    LocalPath,
     NameMapping,
     NewColumnName,
     NewNameMapping,
@@ -29,6 +30,7 @@ from raypipe.config.values import (
     ShardWidth,
     Size,
     Sql,
+    TimeFormat,
     TypeWord,
     Whole,
     Zone,
@@ -57,10 +59,8 @@ class TimeSection(Section):
     """Where event time stands, where history begins, and how it is cut into shards."""
 
     column: ColumnName = Field(description="Event time: a column of the source, or a path into one (payload.ts)")
-    format: str = Field(
-        default="iso",
-        min_length=1,
-        description="iso, epoch_s, epoch_ms, epoch_us or a strptime pattern; Parquet timestamps need none",
+    format: TimeFormat = Field(
+        default="iso", description="iso, epoch_s, epoch_ms, epoch_us or a strptime pattern; Parquet timestamps need none"
     )
     zone: Zone = Field(default="UTC", description="Time zone of naive timestamps and of shard boundaries")
     start: Instant = Field(description="History begins here (inclusive); a date is its first instant in the zone")
@@ -335,7 +335,7 @@ class DuckDBSection(Section):
     """A DuckDB file; state and staging stand beside it in `<path>.raypipe/`."""
 
     kind: Literal["duckdb"] = Field(description="Where tables go")
-    path: FilePath = Field(description="The file; made when it does not exist")
+    path: LocalPath = Field(description="The file; made when it does not exist")
 
 
 class RetriesSection(Section):

@@ -29,7 +29,8 @@ def model_problems(error: ValidationError, root: Node) -> list[Problem]:
 def known_keys(loc: Path) -> dict[str, str]:
     """Return the keys of the section at a location of the model, and what each is for."""
     section = _section_at(loc)
-    return {name: field.description or "" for name, field in section.model_fields.items()} if section else {}
+    keys = {name: field.description or "" for name, field in section.model_fields.items()} if section else {}
+    return keys | ({"profiles": ""} if section is PipelineSection else {})
 
 
 def _problem(details: Details, root: Node) -> Problem:

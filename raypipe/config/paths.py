@@ -22,11 +22,20 @@ def check_path(text: str) -> str:
     """Return the text of a path if it can name local files. Raises Unfit."""
     if not text.strip() or "\0" in text:
         raise Unfit(PATH_EXPECTED)
+    if text.startswith("~"):
+        raise Unfit(f"{PATH_EXPECTED}; ~ is not read, ${{env:HOME}} is")
     if scheme := _SCHEME.match(text):
         raise Unfit(f"{PATH_EXPECTED}; {scheme[1]}:// is not read")
     if text.startswith(PACKAGE) and (".." in PurePosixPath(text).parts or "/" not in text):
         raise Unfit(f"{PACKAGE}<installed package>/<path in it>, without ..")
     return text
+
+
+def check_local_path(text: str) -> str:
+    """Return the text of a path if it can name a local file that is written. Raises Unfit."""
+    if text.startswith(PACKAGE):
+        raise Unfit("a local path: nothing is written into installed packages")
+    return check_path(text)
 
 
 def absolute(text: str, folder: Path) -> str:

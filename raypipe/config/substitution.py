@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from raypipe.config.problems import Problem, printable
-from raypipe.config.tree import Node, Path, mapped
+from raypipe.config.tree import Node, Path, key_paths, mapped
 
 FILE_BYTES_MAX = 65_536  # a secret or a setting; more than that is the wrong file
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -50,6 +50,11 @@ def substituted(root: Node, *, environ: Mapping[str, str], folder: FilePath) -> 
             return replace(node, reference=node.value)
 
     done.root = mapped(root, change)
+    done.problems += (
+        Problem(path, "a key cannot come from outside; expected ${...} in values only")
+        for path in key_paths(root)
+        if _REFERENCE.search(str(path[-1]))
+    )
     return done
 
 

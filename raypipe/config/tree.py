@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,6 +85,15 @@ def mapped(node: Node, change: Callable[[Node, Path], Node], path: Path = ()) ->
     if isinstance(node.value, list):
         return replace(node, value=[mapped(child, change, (*path, index)) for index, child in enumerate(node.value)])
     return change(node, path)
+
+
+def key_paths(node: Node, path: Path = ()) -> Iterator[Path]:
+    """Yield the path of every key of every mapping in the tree."""
+    children = node.value.items() if isinstance(node.value, dict) else enumerate(node.value) if isinstance(node.value, list) else ()
+    for part, child in children:
+        if isinstance(part, str):
+            yield (*path, part)
+        yield from key_paths(child, (*path, part))
 
 
 def noted(node: Node, note: str) -> Node:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from raypipe.config.instants import INSTANT_EXPECTED, parse_instant, zone_exists
-from raypipe.config.paths import check_path
+from raypipe.config.paths import check_local_path, check_path
 from raypipe.config.problems import Unfit, nearest_of
 from raypipe.config.quantities import parse_duration, parse_positive_duration, parse_rate, parse_shard_width, parse_size
 from raypipe.config.tree import FromReference
@@ -23,6 +23,7 @@ _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 COLUMN_CHARACTERS_MAX = 255
 EXPRESSION_CHARACTERS_MAX = 100_000  # far above what people write, far below what hurts an SQL parser
+TIME_FORMATS = ("iso", "epoch_s", "epoch_ms", "epoch_us")
 SHARD_COLUMN = "_shard"
 _WORDS_OF_OTHERS = {
     "int": "int64", "integer": "int64", "bigint": "int64", "long": "int64", "smallint": "int16", "float": "float64",
@@ -70,6 +71,13 @@ def _zone(text: str) -> str:
 
 def _instant(text: str) -> str:
     parse_instant(text, "UTC")
+    return text
+
+
+def _time_format(text: str) -> str:
+    if text not in TIME_FORMATS and "%" not in text:
+        expected = f"one of {', '.join(TIME_FORMATS)}, or a strptime pattern such as %d.%m.%Y %H:%M"
+        raise Unfit(expected, nearest=nearest_of(text, TIME_FORMATS))
     return text
 
 
@@ -134,9 +142,11 @@ def _mapped(value: Any) -> Any:
 def _constant(value: Any) -> Any:
     if isinstance(value, FromReference):
         return str(value)
-    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, str) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise Unfit("a constant: text, a number, true or false")
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return value
+    raise Unfit("a constant: text, a number of at most 64 bits, true or false")
 
 
 def _distinct(values: list[str]) -> list[str]:
@@ -161,6 +171,7 @@ ColumnNames = Annotated[
 ]
 Sql = Annotated[str, AfterValidator(_sql), _text_schema(minLength=1)]
 Zone = Annotated[str, AfterValidator(_zone), _text_schema(examples=["UTC", "Europe/Madrid"])]
+TimeFormat = Annotated[str, AfterValidator(_time_format), _text_schema(examples=[*TIME_FORMATS, "%d.%m.%Y %H:%M"])]
 Instant = Annotated[
     str, AfterValidator(_instant), _text_schema(description=INSTANT_EXPECTED, examples=["2013-01-01", "2013-01-01T06:00:00Z"])
 ]
@@ -168,6 +179,7 @@ FunctionName = Annotated[str, AfterValidator(_function), _text_schema(r"^[A-Za-z
 OneCharacter = Annotated[str, AfterValidator(_one_character), _text_schema(minLength=1, maxLength=1)]
 Encoding = Annotated[str, AfterValidator(_encoding), _text_schema(examples=["utf-8", "latin-1"])]
 FilePath = Annotated[str, AfterValidator(check_path), _text_schema(minLength=1)]
+LocalPath = Annotated[str, AfterValidator(check_local_path), _text_schema(minLength=1)]
 FilePaths = Annotated[list[FilePath], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 TypeWord = Annotated[
     DataType, PlainValidator(_datatype), _text_schema(examples=["int64", "timestamp", "decimal(10,2)", "list<string>"])

@@ -21,12 +21,16 @@ ALIASED_NODES_MAX = 1_000  # what all aliases together may add; a handful of rep
 LISTED_MAX = 50  # problems of form that are told at once
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_NULL = re.compile(r"|~|null|Null|NULL")
-_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
-_INT = re.compile(r"[-+]?[0-9]+")
-_INT_OTHER = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_INT_DIGITS_MAX = 30  # beyond 128 bits a number is text to us; int() of a megabyte of digits would take long
+_NUMBER_CHARACTERS_MAX = 64  # beyond any number of ours; int() of a megabyte of digits would take long
+_WORDS: tuple[tuple[re.Pattern[str], Callable[[str], Scalar]], ...] = (
+    (re.compile(r"|~|null|Null|NULL"), lambda _: None),
+    (re.compile(r"true|True|TRUE"), lambda _: True),
+    (re.compile(r"false|False|FALSE"), lambda _: False),
+    (re.compile(r"[-+]?[0-9]+"), int),
+    (re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+"), lambda text: int(text, 0)),
+    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
+    (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
+)
 _HINTS = {
     "mapping values": 'quote a value that holds ": "',
     "cannot start any token": "indent with spaces, not tabs; quote a value that starts with @ ` % & * ! | > or a tab",
@@ -55,16 +59,11 @@ def parse(text: str, place_of: Callable[[int], Place]) -> Parsed:
 
 def resolve(text: str) -> Scalar:
     """Return what an unquoted word means in YAML 1.2: `on`, `no` and dates are text."""
-    if _NULL.fullmatch(text):
-        return None
-    if _BOOL.fullmatch(text):
-        return text.lower() == "true"
-    if len(text) <= _INT_DIGITS_MAX and _INT.fullmatch(text):
-        return int(text)
-    if len(text) <= _INT_DIGITS_MAX and _INT_OTHER.fullmatch(text):
-        return int(text, 0)
-    if _FLOAT.fullmatch(text):
-        return float(text.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf").lower().replace(".nan", "nan"))
+    if len(text) > _NUMBER_CHARACTERS_MAX:
+        return text
+    for pattern, read in _WORDS:
+        if pattern.fullmatch(text):
+            return read(text)
     return text
 
 

@@ -28,6 +28,13 @@ def digest_sums_sql(columns: Sequence[str]) -> str:
     return f"sum(({row_hash} & 18446744073709551615)::HUGEINT) AS low, sum(({row_hash} >> 64)::HUGEINT) AS high"
 
 
+def digest_query(relation: str, columns: Sequence[str], *, by: str) -> str:
+    """Return a SELECT of the group, its rows, `low` and `high` for each group of a relation's rows; hashes are computed once."""
+    halves = "sum((hash & 18446744073709551615)::HUGEINT) AS low, sum((hash >> 64)::HUGEINT) AS high"
+    hashes = f"SELECT {by} AS part, {row_hash_sql(columns)} AS hash FROM {relation}"
+    return f"SELECT part, count(*) AS rows, {halves} FROM ({hashes}) GROUP BY part"
+
+
 def digest_of_sums(low: int | None, high: int | None) -> str:
     """Return the digest in hex from the two sums; no rows give all zeros."""
     return f"{((low or 0) + ((high or 0) << 64)) % 2**128:032x}"

@@ -212,7 +212,7 @@ class _Commit:
             if deleted != expected:
                 raise ShardError(
                     f"table {output}: the ledger says that {_span(replaced)} holds {expected} rows, the table holds {deleted}: "
-                    f"another program changed it. `raypipe verify` names the ranges; drop the table to have all of it computed again"
+                    f"another program changed it. `raypipe verify` names the ranges; drop the table to compute all of it again"
                 )
 
     def _insert(self, output: str, parts: Sequence[Typed], loaded: Sequence[ShardCommit]) -> None:

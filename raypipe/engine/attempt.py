@@ -25,6 +25,8 @@ from raypipe.errors import AccountsDontBalance
 from raypipe.pipeline import Pipeline
 from raypipe.ports import QUARANTINE_TABLE, Listing, Reject, Source, SourceBatch
 
+QUARANTINE_SHARE = 8  # of the task's memory: rows set aside are held until the end, with their raw text
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -52,7 +54,7 @@ class Attempt:
     def __post_init__(self) -> None:
         windows = [one.window for one in self.shards]
         uris = sorted({one.file.uri for shard in self.shards for one in shard.slices})
-        self.books = Books(Tally(windows), Quarantine(windows, uris))
+        self.books = Books(Tally(windows), Quarantine(windows, uris, self.memory_bytes // QUARANTINE_SHARE))
         self._starts = [one.start_us for one in windows]
         self._untimed = {one.file.uri: place for place, shard in enumerate(self.shards) for one in shard.slices if one.untimed}
 

@@ -1,57 +1,40 @@
 """One SQL over the rows of each of many shards: small shards share a query, so that 8760 hours do not cost 8760 queries.
 
 A group of shards runs as a correlated lateral join, which gives each shard the result that its own query would give.
-Where DuckDB refuses the correlation, and for large shards, every shard has a query of its own.
+SQL that would give other floating sums so (see groupable), or that DuckDB cannot correlate, runs once a shard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
 
-from raypipe.core.digest import quote
 from raypipe.core.window import Window
+from raypipe.engine.held_rows import HeldRows
 from raypipe.ports import SHARD_COLUMN
 
 GROUPED_ROWS_MAX = 50_000  # hash tables stay in memory whole: no partial aggregates are merged, so sums keep their bits
-GROUPED_SHARDS_MAX = 4_096  # bounds the width of one query's plan
+GROUPED_SHARDS_MAX = 4_096  # bounds the result of one query
 _SHARDS = "_raypipe_shards"
 _START = "_raypipe_start"
 
 
-@dataclass(frozen=True, slots=True)
-class ShardRows:
-    """Where the rows stand: a relation with the user's columns and `_shard`, and the rows of each shard by its start."""
+class ShardwiseSql:
+    """The SQL of one output over the rows of one task; `groupable` tells that shards may share a query."""
 
-    relation: str
-    columns: tuple[str, ...]
-    counts: Mapping[int, int]
-
-    @property
-    def selected(self) -> str:
-        """The user's columns, quoted."""
-        return ", ".join(map(quote, self.columns))
-
-
-class GroupedSql:
-    """The SQL of one output over the rows of one task."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, select: str, rows: ShardRows) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, select: str, rows: HeldRows, *, groupable: bool) -> None:
         self._connection = connection
-        self._select = select
+        self._query = f"SELECT * FROM (\n{select}\n)"
         self._rows = rows
+        self._groupable = groupable
 
     def run(self, shards: Sequence[Window]) -> pa.Table:
         """Return the results of all shards in order of time, with `_shard`."""
         tables = []
         for group in self._groups(sorted(shards)):
-            if len(group) == 1:
-                tables.append(self._alone(group[0]))
-                continue
-            together = self._together(group)
+            together = self._together(group) if self._groupable else None
             tables.extend([self._alone(shard) for shard in group] if together is None else [together])
         return pa.concat_tables(tables)
 
@@ -69,20 +52,27 @@ class GroupedSql:
             yield group
 
     def _alone(self, shard: Window) -> pa.Table:
-        rows = f"SELECT {self._rows.selected} FROM {self._rows.relation} WHERE {SHARD_COLUMN} = make_timestamp({shard.start_us})"
-        found = self._connection.sql(f"WITH rows AS ({rows}) SELECT * FROM (\n{self._select}\n)").to_arrow_table()
-        starts = pa.repeat(pa.scalar(shard.start_us, pa.timestamp("us")), found.num_rows)
-        return found.append_column(SHARD_COLUMN, starts)
+        with self._rows.alone(shard):
+            found = self._connection.sql(self._query).to_arrow_table()
+        return _with_shard(found, shard)
 
     def _together(self, group: Sequence[Window]) -> pa.Table | None:
         """Run the group as one query; None where DuckDB cannot correlate it."""
+        if len(group) == 1:
+            found = self._connection.sql(f"WITH rows AS ({self._rows.where(group[0])}) {self._query}").to_arrow_table()
+            return _with_shard(found, group[0])
         starts = pa.array([shard.start_us for shard in group], pa.timestamp("us"))
         self._connection.register(_SHARDS, pa.table({_START: starts}))
         rows = f"SELECT {self._rows.selected} FROM {self._rows.relation} WHERE {SHARD_COLUMN} = {_SHARDS}.{_START}"
-        lateral = f"WITH rows AS ({rows}) SELECT * FROM (\n{self._select}\n)"
+        lateral = f"LATERAL (WITH rows AS ({rows}) {self._query}) AS _raypipe_result"
+        sql = f"SELECT _raypipe_result.*, {_SHARDS}.{_START} AS {SHARD_COLUMN} FROM {_SHARDS}, {lateral}"
         try:
-            return self._connection.sql(f"SELECT q.*, {_SHARDS}.{_START} AS {SHARD_COLUMN} FROM {_SHARDS}, LATERAL ({lateral}) q").to_arrow_table()
-        except (duckdb.BinderException, duckdb.NotImplementedException, duckdb.InternalException):
+            return self._connection.sql(sql).to_arrow_table()
+        except (duckdb.BinderException, duckdb.NotImplementedException):
             return None
         finally:
             self._connection.unregister(_SHARDS)
+
+
+def _with_shard(found: pa.Table, shard: Window) -> pa.Table:
+    return found.append_column(SHARD_COLUMN, pa.repeat(pa.scalar(shard.start_us, pa.timestamp("us")), found.num_rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 
@@ -48,7 +49,16 @@ def _widens(found: pl.DataType, target: pl.DataType, zone: str) -> bool:
     return False
 
 
-_BITS = {pl.Int8: 7, pl.Int16: 15, pl.Int32: 31, pl.Int64: 63, pl.UInt8: 8, pl.UInt16: 16, pl.UInt32: 32, pl.UInt64: 64}
+_BITS: dict[type[pl.DataType], int] = {
+    pl.Int8: 7,
+    pl.Int16: 15,
+    pl.Int32: 31,
+    pl.Int64: 63,
+    pl.UInt8: 8,
+    pl.UInt16: 16,
+    pl.UInt32: 32,
+    pl.UInt64: 64,
+}
 
 
 def _integer_widens(found: pl.DataType, target: pl.DataType) -> bool:
@@ -75,8 +85,10 @@ def _nested_fit(found: pl.DataType, wanted: DataType, zone: str) -> Fit:
     return Fit.NEVER
 
 
-def _instantiated(dtype: pl.DataType | type[pl.DataType]) -> pl.DataType:
-    return dtype() if isinstance(dtype, type) else dtype
+def _instantiated(dtype: Any) -> pl.DataType:
+    """Return an inner type as an instance: Polars lets it be a class."""
+    found: pl.DataType = dtype() if isinstance(dtype, type) else dtype
+    return found
 
 
 def _castable(found: pl.DataType, target: pl.DataType) -> bool:

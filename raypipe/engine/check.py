@@ -63,7 +63,7 @@ def _through_stages(pipeline: Pipeline, batch: Batch | None, folder: Path) -> tu
     except ConfigurationError as error:
         return None, list(error.problems)
     window = Window(0, 1)
-    resources = Resources(Books(Tally([window]), Quarantine([window], [])), CHECK_MEMORY_BYTES, folder)
+    resources = Resources(Books(Tally([window]), Quarantine([window], [], CHECK_MEMORY_BYTES)), CHECK_MEMORY_BYTES, folder)
     problems: list[str] = []
     for stage in stages:
         if batch is None:

@@ -46,7 +46,7 @@ class Checks:
 
     def problems(self, table: str, schema: pa.Schema) -> list[str]:
         """Return what is wrong with the checks of a table that has these columns."""
-        found = []
+        found: list[str] = []
         for check in self.checks:
             if check.table == table:
                 try:
@@ -84,13 +84,13 @@ class Checks:
                     f"SELECT epoch_us({SHARD_COLUMN}), ({check.expect})::BOOLEAN FROM {ROWS} GROUP BY {SHARD_COLUMN}"
                 )
                 verdicts: dict[int | None, bool | None] = dict(found.fetchall())
-                nothing = connection.execute(f"SELECT ({check.expect})::BOOLEAN FROM {ROWS} WHERE false").fetchone()
+                nothing = connection.execute(f"SELECT ({check.expect})::BOOLEAN FROM {ROWS} WHERE false").fetchall()
             except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
                 raise ConfigurationError(f"quality.checks: {check.table}: {check.expect!r}: {reason(error)}") from error
             except duckdb.Error as error:
                 raise TransformFailed(f"quality.checks: {check.table}: {check.expect!r}: {reason(error)}") from error
             connection.unregister(ROWS)
-        verdicts[None] = nothing[0] if nothing else None
+        verdicts[None] = nothing[0][0] if nothing else None
         return verdicts
 
 

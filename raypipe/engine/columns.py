@@ -29,8 +29,35 @@ _OPAQUE = re.compile(
 )
 _ROWS_AS_VALUE = re.compile(r"(?<!from )(?<!join )\brows\b(?!\s*(\.|between|unbounded|current|\d))", re.IGNORECASE)
 _ALIAS = re.compile(r"\b(?:from|join)\s+rows\s+(?:as\s+)?([^\W\d]\w*)", re.IGNORECASE)
-_CLAUSES = {"where", "group", "order", "limit", "join", "left", "right", "inner", "full", "cross", "qualify", "window", "having",
-            "union", "except", "intersect", "using", "on", "sample", "tablesample", "asof", "semi", "anti", "offset", "as"}  # fmt: skip
+_CLAUSES = frozenset(
+    [
+        "where",
+        "group",
+        "order",
+        "limit",
+        "join",
+        "left",
+        "right",
+        "inner",
+        "full",
+        "cross",
+        "qualify",
+        "window",
+        "having",
+        "union",
+        "except",
+        "intersect",
+        "using",
+        "on",
+        "sample",
+        "tablesample",
+        "asof",
+        "semi",
+        "anti",
+        "offset",
+        "as",
+    ]
+)
 
 
 def needed_columns(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] | None:

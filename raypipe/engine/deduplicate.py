@@ -125,7 +125,7 @@ class SpilledRows:
         for place, height in enumerate(self._heights):
             query = f"SELECT sequence FROM lost WHERE sequence >= {first} AND sequence < {first + height}"
             lost = [row[0] - first for row in keys.execute(query).fetchall()]
-            frame = pl.read_ipc(self._path(place), memory_map=False)
+            frame = pl.read_ipc(self._path(place))
             keep = pl.repeat(True, height, dtype=pl.Boolean, eager=True)
             if lost:
                 keep = keep.scatter(pl.Series(sorted(lost), dtype=pl.UInt32), False)

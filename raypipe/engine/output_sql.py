@@ -57,7 +57,7 @@ def order_dependence(sql: str) -> list[str]:
     """
     _, tree = parse_select(sql)
     warnings: dict[str, None] = {}
-    for node in _walk(tree):
+    for node in walk(tree):
         if (found := _depends_on_order(node)) is not None:
             warnings[found] = None
     return list(warnings)
@@ -78,11 +78,11 @@ def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[str, dict[
     tree = json.loads(found[0]) if found else {"error": True, "error_message": "no answer"}
     if tree.get("error"):
         raise SqlRefused(tree["error_message"])
-    _check_tree(tree, _kinds_of_functions(connection))
+    _check_tree(tree)
     return text, tree
 
 
-def _walk(tree: object) -> Iterator[dict[str, Any]]:
+def walk(tree: object) -> Iterator[dict[str, Any]]:
     """Yield all objects of a syntax tree."""
     stack = [tree]
     while stack:
@@ -94,8 +94,8 @@ def _walk(tree: object) -> Iterator[dict[str, Any]]:
             stack.extend(node)
 
 
-def _check_tree(tree: dict[str, Any], kinds: dict[str, str]) -> None:
-    nodes = list(_walk(tree))
+def _check_tree(tree: dict[str, Any]) -> None:
+    nodes = list(walk(tree))
     tables = {ROWS, *(_cte_names(nodes))}
     for node in nodes:
         kind = node.get("type")
@@ -108,7 +108,7 @@ def _check_tree(tree: dict[str, Any], kinds: dict[str, str]) -> None:
         elif kind == "TABLE_FUNCTION":
             _check_table_function(node)
         elif kind == "FUNCTION":
-            _check_function(str(node["function_name"]).lower(), kinds)
+            _check_function(str(node["function_name"]).lower())
         elif kind == "COLUMN_REF" and _is_clock(node):
             raise SqlRefused(f"{node['column_names'][0]} is a clock: a result must be a pure function of the rows")
 
@@ -131,11 +131,10 @@ def _check_table_function(node: dict[str, Any]) -> None:
         raise SqlRefused(f'the table function "{name}" is not allowed: the SQL of an output sees only "{ROWS}"')
 
 
-def _check_function(name: str, kinds: dict[str, str]) -> None:
+def _check_function(name: str) -> None:
     if name in _REFUSED_AGGREGATES:
         raise SqlRefused(f"{name} {_REFUSED_AGGREGATES[name]}: a result must be a pure function of the rows")
-    kind = kinds.get(name)
-    if kind == "impure":
+    if name in _impure_names():
         raise SqlRefused(f"{name} is a clock, random or a setting: a result must be a pure function of the rows")
 
 
@@ -144,22 +143,34 @@ def _is_clock(node: dict[str, Any]) -> bool:
     return len(names) == 1 and str(names[0]).lower() in _CLOCK_WORDS
 
 
-def _kinds_of_functions(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    return _function_kinds(duckdb.__version__)
+@lru_cache(maxsize=1)
+def _functions() -> tuple[tuple[str, str, str], ...]:
+    """Return name, kind and stability of the functions of this DuckDB, from its own catalogue."""
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        found = connection.execute("SELECT DISTINCT function_name, function_type, stability FROM duckdb_functions()").fetchall()
+    return tuple((str(name), str(kind), str(stability)) for name, kind, stability in found)
 
 
 @lru_cache(maxsize=1)
-def _function_kinds(version: str) -> dict[str, str]:
-    """Return `pure` or `impure` for each function of this DuckDB, from its own catalogue."""
-    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
-        found = connection.execute("SELECT DISTINCT function_name, function_type, stability FROM duckdb_functions()").fetchall()
-    kinds: dict[str, str] = {}
-    for name, function_type, stability in found:
-        pure = function_type in ("aggregate", "window") or (function_type == "scalar" and stability == "CONSISTENT")
-        pure = pure or (function_type == "macro" and _MACROS.fullmatch(name) is not None and name not in _REFUSED_MACROS)
-        pure = pure or name in _TABLE_FUNCTIONS
-        kinds[name] = "pure" if pure and kinds.get(name) != "impure" else "impure"
-    return kinds
+def aggregate_names() -> frozenset[str]:
+    """Return the names of all aggregate functions."""
+    return frozenset(name for name, kind, _ in _functions() if kind == "aggregate")
+
+
+@lru_cache(maxsize=1)
+def _impure_names() -> frozenset[str]:
+    """Return the functions that are clocks, random, settings or anything but a function of their arguments."""
+    pure = {name for name, kind, stability in _functions() if _pure(name, kind, stability)}
+    volatile = {name for name, kind, stability in _functions() if kind == "scalar" and stability != "CONSISTENT"}
+    return frozenset({name for name, _, _ in _functions()} - pure | volatile)
+
+
+def _pure(name: str, kind: str, stability: str) -> bool:
+    if kind in ("aggregate", "window") or name in _TABLE_FUNCTIONS:
+        return True
+    if kind == "macro":
+        return _MACROS.fullmatch(name) is not None and name not in _REFUSED_MACROS
+    return kind == "scalar" and stability == "CONSISTENT"
 
 
 def _depends_on_order(node: dict[str, Any]) -> str | None:

@@ -61,11 +61,11 @@ def _folder_in_front(folder: Path) -> Iterator[None]:
     with _IMPORTING:
         hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if _stands_in(folder, name)}
         before = set(sys.modules)
-        sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, finder)
         try:
             yield
         finally:
-            sys.meta_path.remove(finder)  # type: ignore[arg-type]
+            sys.meta_path.remove(finder)
             for name in set(sys.modules) - before:
                 if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(folder):
                     del sys.modules[name]
@@ -145,11 +145,11 @@ class BoundPython:
 
     def _collected(self, rows: pl.DataFrame) -> pl.DataFrame:
         try:
-            made = self.function(rows.lazy())
-            if isinstance(made, pl.DataFrame):
-                return made
+            made: object = self.function(rows.lazy())
             if isinstance(made, pl.LazyFrame):
                 return made.collect(engine="in-memory")
+            if isinstance(made, pl.DataFrame):
+                return made
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # a panic of an engine is no Exception
@@ -164,7 +164,8 @@ class BoundPython:
             raise self._broken(f"returned a column {hidden[0]!r}, a name that raypipe keeps for itself")
         origins = made[ROW_COLUMN] if ROW_COLUMN in made.columns and made.schema[ROW_COLUMN] == pl.UInt32 else None
         if promise == "same":
-            return self._same(made, height, origins)
+            self._check_same(made, height, origins)
+            return None
         if origins is None or origins.has_nulls() or (len(origins) and (origins.max() or 0) >= height):  # type: ignore[operator]
             raise self._broken(f"lost the column `{ROW_COLUMN}`, which tells where a row came from: keep it (rows: {promise})")
         if promise == "fewer" and (made.height > height or origins.is_duplicated().any()):
@@ -173,7 +174,7 @@ class BoundPython:
             raise self._broken(f"made {made.height} rows of {height}, but promised rows: more")
         return origins
 
-    def _same(self, made: pl.DataFrame, height: int, origins: pl.Series | None) -> None:
+    def _check_same(self, made: pl.DataFrame, height: int, origins: pl.Series | None) -> None:
         if made.height != height:
             raise self._broken(f"made {made.height} rows of {height}, but promised rows: same")
         if origins is not None and not origins.equals(pl.int_range(height, dtype=pl.UInt32, eager=True)):

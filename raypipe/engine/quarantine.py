@@ -13,22 +13,22 @@ import pyarrow as pa
 
 from raypipe.core.window import Window
 from raypipe.engine.batches import RAW_COLUMN, ROW_COLUMN, SHARD_INDEX, Batch
+from raypipe.errors import TooManyQuarantined
 from raypipe.ports import POSITION_COLUMN, SHARD_COLUMN, SOURCE_COLUMN, Reject
 
 RAW_CHARS_MAX = 16_384  # one row may not blow up the quarantine table; `truncated` tells
 ERROR_CHARS_MAX = 2_000
 
-SCHEMA = pa.schema(
-    [
-        (SHARD_COLUMN, pa.timestamp("us")),
-        ("source", pa.string()),
-        ("position", pa.int64()),
-        ("rule", pa.string()),
-        ("error", pa.string()),
-        ("raw", pa.string()),
-        ("truncated", pa.bool_()),
-    ]
-)
+_FIELDS: dict[str, pa.DataType] = {
+    SHARD_COLUMN: pa.timestamp("us"),
+    "source": pa.string(),
+    "position": pa.int64(),
+    "rule": pa.string(),
+    "error": pa.string(),
+    "raw": pa.string(),
+    "truncated": pa.bool_(),
+}
+SCHEMA = pa.schema(_FIELDS)
 
 
 @dataclass(slots=True)
@@ -37,7 +37,10 @@ class Quarantine:
 
     windows: Sequence[Window]
     uris: Sequence[str]
+    limit_bytes: int
+    """What may be held in memory; a shard that sets aside more than that has no business being loaded."""
     frames: list[pl.DataFrame] = field(default_factory=list)
+    size_bytes: int = 0
 
     def add(self, batch: Batch, places: pl.Series, rule: str, errors: Sequence[str]) -> None:
         """Set rows of a batch aside, given by their places in its frame."""
@@ -83,6 +86,15 @@ class Quarantine:
             }
         )
         self.frames.append(frame)
+        self.size_bytes += int(frame.estimated_size())
+        if self.size_bytes > self.limit_bytes:
+            counts = ", ".join(
+                f"{rule}: {rows}" for rule, rows in sorted(pl.concat(self.frames)["rule"].value_counts().iter_rows())
+            )
+            raise TooManyQuarantined(
+                f"the rows set aside so far ({counts}) take more than {self.limit_bytes:,} bytes, their part of run.memory: "
+                "mend the source or the rules, or set quality.max_quarantined"
+            )
 
     def table(self, shards: Sequence[int]) -> pa.Table:
         """Return the rows of these shards in the order of source and position, as `_quarantine` wants them."""

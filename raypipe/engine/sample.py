@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from raypipe.core.shard import Shard
 from raypipe.engine.attempt import Attempt
@@ -58,7 +59,7 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
     yield QUARANTINE_TABLE, _frame(quarantined)
 
 
-def _frame(table: object) -> pl.DataFrame:
+def _frame(table: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame

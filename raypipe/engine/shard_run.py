@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -94,6 +95,12 @@ class ShardRunner:
             staged = write_staged(staged, folder)
         failpoints.hit("task.before_return")
         return staged
+
+    def close(self) -> None:
+        """Close what was opened; a runner that was closed opens it again when it is used."""
+        self._outputs.close()
+        with contextlib.suppress(OSError):  # another process may still use it, or it never was there
+            self._spill.rmdir()
 
     def fingerprints(self) -> dict[str, str]:
         """Return the fingerprint of each output's definition as this worker has it: its code and its reference files."""

@@ -154,10 +154,9 @@ class StepBinder:
                 return bind_filter(step, schema, where)
             case Derive():
                 return bind_derive(step, schema, where)
-            case Cast():
-                return bind_cast(step, schema, where, self.zone)
-            case FillNull():
-                return bind_fill_null(step, schema, where, self.zone)
+            case Cast() | FillNull():
+                bind = bind_cast if isinstance(step, Cast) else bind_fill_null
+                return bind(step, schema, where, self.zone)  # type: ignore[arg-type]
             case Lookup():
                 return self.reference(step).bind(schema, where)
             case PythonStep():

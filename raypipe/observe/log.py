@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -71,25 +71,6 @@ def _fields(value: Any) -> dict[str, Any]:
     return found
 
 
-def _json(value: Any) -> Any:
-    match value:
-        case Window():
-            return value.as_json()
-        case Shard():
-            return {"index": value.index, **value.window.as_json(), "reason": value.reason, "rows": value.rows}
-        case ShardResult():
-            return _result(value)
-        case Slice():
-            return value.file.uri
-        case Enum():
-            return value.value
-        case Mapping():
-            return {str(key): _json(one) for key, one in value.items()}
-        case tuple() | list() | frozenset():
-            return [_json(one) for one in value]
-    return _fields(value) if is_dataclass(value) else value
-
-
 def _result(result: ShardResult) -> dict[str, Any]:
     return {
         **result.window.as_json(),
@@ -99,3 +80,25 @@ def _result(result: ShardResult) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "seconds": result.seconds,
     }
+
+
+def _shard(shard: Shard) -> dict[str, Any]:
+    return {"index": shard.index, **shard.window.as_json(), "reason": shard.reason.value, "rows": shard.rows}
+
+
+_FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (Window, Window.as_json),
+    (Shard, _shard),
+    (ShardResult, _result),
+    (Slice, lambda piece: piece.file.uri),
+    (Enum, lambda member: member.value),
+    (Mapping, lambda found: {str(key): _json(one) for key, one in found.items()}),
+    ((tuple, list, frozenset), lambda items: [_json(one) for one in items]),
+)
+
+
+def _json(value: Any) -> Any:
+    for kind, form in _FORMS:
+        if isinstance(value, kind):
+            return form(value)
+    return _fields(value) if is_dataclass(value) else value

@@ -8,7 +8,7 @@ from datetime import date
 # C0 and C1 controls, line and paragraph separators, marks that turn the direction of text, lone surrogates: data may
 # hold any of them, and a terminal (or a person) would take them for ours.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_SIZES = ("kB", "MB", "GB", "TB", "PB")
+_SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 CELL_CHARACTERS_MAX = 200  # a cell longer than this is cut, so that one wide value does not push the others off the screen
 
 
@@ -47,11 +47,10 @@ def size(size_bytes: float) -> str:
     """Return a size in the largest decimal unit that leaves a digit before the point."""
     if size_bytes < 1000:
         return f"{size_bytes:.0f} B"
-    unit = ""
-    for unit in _SIZES:
-        size_bytes /= 1000
-        if size_bytes < 999.5:
-            break
+    power = 0
+    while size_bytes >= 999.5 and power < len(_SIZES) - 1:
+        size_bytes, power = size_bytes / 1000, power + 1
+    unit = _SIZES[power]
     return f"{size_bytes:.1f} {unit}" if size_bytes < 9.95 else f"{size_bytes:.0f} {unit}"
 
 

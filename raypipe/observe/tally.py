@@ -46,12 +46,8 @@ class Tally:
         match event:
             case RunOpened():
                 self.pipeline, self.executor = event.pipeline, event.executor
-            case ScanStarted():
-                self.phase, self.files, self.size_bytes = "reading files", event.files, event.size_bytes
-                self.files_scanned = self.scanned_bytes = 0
-            case FileScanned():
-                self.files_scanned += 1
-                self.scanned_bytes += event.file.size_bytes
+            case ScanStarted() | FileScanned():
+                self._scan(event)
             case Planned():
                 self._plan(event)
             case TaskStarted():
@@ -67,7 +63,7 @@ class Tally:
             case RunClosed():
                 self.planned, self.finished, self.failed = event.planned, event.committed, event.failed
             case _:
-                pass
+                pass  # warnings and waits move nothing
 
     def rows_per_s(self, now_s: float) -> float:
         """Return the mean speed since work on shards began."""
@@ -79,6 +75,14 @@ class Tally:
         if self.started_s is None or done <= 0:
             return None
         return (now_s - self.started_s) * self.weight_left / done
+
+    def _scan(self, event: ScanStarted | FileScanned) -> None:
+        if isinstance(event, ScanStarted):
+            self.phase, self.files, self.size_bytes = "reading files", event.files, event.size_bytes
+            self.files_scanned = self.scanned_bytes = 0
+        else:
+            self.files_scanned += 1
+            self.scanned_bytes += event.file.size_bytes
 
     def _phase(self, phase: str) -> None:
         if self.phase != "stopping":

@@ -116,13 +116,15 @@ def run_in_actor(make_driver: MakeDriver, observer: Observer, stop: StopFlag) ->
     for number in range(1, DRIVERS_MAX + 1):
         try:
             return _Watch(observer, stop).run(make_driver, takeover=number > 1)
-        except ray_errors.ActorDiedError as error:
+        except ray_errors.RayActorError as error:  # died, or out of reach and killed: the next epoch fences it
             reason = str(error).strip().partition("\n")[0]
         if stop.signal is not None:
             raise Interrupted("the driver died while it was stopping; what is committed and staged is kept: run again to resume")
         if number < DRIVERS_MAX:
             observer.on(Warned(f"the driver's process died ({reason}); another one takes the run over"))
-    raise StopError(f"the driver's process died {DRIVERS_MAX} times ({reason}); what is committed and staged is kept: run again to resume")
+    raise StopError(
+        f"the driver's process died {DRIVERS_MAX} times ({reason}); what is committed and staged is kept: run again to resume"
+    )
 
 
 class _Watch:
@@ -149,15 +151,24 @@ class _Watch:
         while True:
             self._pass_signals_on()
             ready, _ = ray.wait([ended, page], num_returns=1, timeout=SIGNAL_WAIT_S)
+            if ended in ready:
+                return self._finished(ended)
             if page in ready:
                 self._show(page)
                 page = self._ask(EVENTS_WAIT_S)
-            elif ended in ready:
-                self._show(self._ask(0.0))
-                return _outcome(ended)
+
+    def _finished(self, ended: ray.ObjectRef[Any]) -> RunClosed:
+        outcome = _received(ended)
+        with contextlib.suppress(ray_errors.RayError):  # an actor that dies now has done its work: only events are missed
+            self._show(self._ask(0.0))
+        if isinstance(outcome, Raised):
+            raise outcome.error
+        assert isinstance(outcome, RunClosed)
+        return outcome
 
     def _ask(self, wait_s: float) -> ray.ObjectRef[Any]:
-        return self._actor.events.remote(self._following, wait_s)
+        asked: ray.ObjectRef[Any] = self._actor.events.remote(self._following, wait_s)
+        return asked
 
     def _show(self, ref: ray.ObjectRef[Any]) -> None:
         page: EventPage = ray.get(ref, timeout=DEATH_WAIT_S)
@@ -180,16 +191,14 @@ class _Watch:
 def _start_actor() -> Any:
     """Start it where this process is, for the destination's file is here, and never twice by Ray's own will."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0, concurrency_groups={"control": 4})(DriverActor)
+    remote: Any = ray.remote
+    actor = remote(num_cpus=0, max_restarts=0, max_task_retries=0, concurrency_groups={"control": 4})(DriverActor)
     return actor.options(scheduling_strategy=here).remote()
 
 
-def _outcome(ended: ray.ObjectRef[Any]) -> RunClosed:
+def _received(ended: ray.ObjectRef[Any]) -> object:
+    """Return what `run` returned; raises ActorDiedError, or why the recipe could not be read in the actor's process."""
     try:
-        value = ray.get(ended)
+        return ray.get(ended)
     except ray_errors.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, BaseException) else error) from None
-    if isinstance(value, Raised):
-        raise value.error
-    assert isinstance(value, RunClosed)
-    return value

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import socket
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import psutil
 import ray
@@ -107,13 +108,13 @@ class LocalCluster:
         os.environ[MARK] = str(folder.path)  # for Ray's processes alone: what is started later must not carry it
         try:
             with ray_settings.own_signal_handlers_kept():
-                context = ray.init(
+                context: Any = ray.init(
                     address="local",
                     num_cpus=self._cpus,
                     object_store_memory=self._object_store_bytes,
                     include_dashboard=False,
                     log_to_driver=False,
-                    logging_level="ERROR",
+                    logging_level=logging.ERROR,
                     _memory=self._memory_bytes,
                     _node_ip_address="127.0.0.1",
                     _temp_dir=str(folder.path),
@@ -132,10 +133,11 @@ class LocalCluster:
         if folder is None:
             return
         atexit.unregister(self.stop)
+        processes = folder.processes()
         try:
             ray.shutdown()
         finally:
-            folder.remove()
+            folder.remove(processes)
             self._environment.restore()
             ray_settings.show_raylet_messages(True)
 
@@ -186,7 +188,7 @@ class JoinedCluster:
     def _connect(self) -> None:
         try:
             with ray_settings.own_signal_handlers_kept(), ray_settings.few_connect_attempts():
-                ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
+                ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
         except ray.exceptions.AuthenticationError as error:
             raise _not_let_in(self.address) from error
         except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
@@ -215,7 +217,9 @@ def checked_address(address: str) -> str:
             "expected host:port of the head (usually port 6379), given on a machine of the cluster"
         )
     if address.startswith(("http://", "https://")):
-        raise UsageError(f"--address: got {address!r}, the address of Ray's job server; expected host:port of the head (usually 6379)")
+        raise UsageError(
+            f"--address: got {address!r}, the address of Ray's job server; expected host:port of the head (usually 6379)"
+        )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise UsageError(f"--address: got {address!r}, expected host:port of the cluster's head, such as 10.0.0.5:6379")
@@ -252,7 +256,9 @@ def _require_answer(address: str) -> None:
             connection.sendall(HTTP2_PREFACE)
             answer = connection.recv(9)
     except OSError as error:
-        raise StopError(f"nobody answers at {address} ({error}): is the head of the Ray cluster running, and is this its port?") from error
+        raise StopError(
+            f"nobody answers at {address} ({error}): is the head of the Ray cluster running, and is this its port?"
+        ) from error
     if len(answer) < 9 or answer[3] != HTTP2_SETTINGS:
         raise StopError(f"what answers at {address} is no Ray head: expected its port for nodes and drivers, usually 6379")
 

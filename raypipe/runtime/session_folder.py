@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import secrets
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,23 +35,36 @@ class SessionFolder:
 
     def processes(self) -> list[psutil.Process]:
         """Return the running processes of the cluster: those that carry its mark, and their children."""
-        marked = [one for one in psutil.process_iter() if one.pid != os.getpid() and _mark_of(one) == str(self.path)]
-        found = {one.pid: one for one in marked}
-        for one in marked:
-            found.update((child.pid, child) for child in _children(one))
+        found: dict[int, psutil.Process] = {}
+        for one in psutil.process_iter():
+            if one.pid != os.getpid() and self._holds(one):
+                found[one.pid] = one
+                found.update((child.pid, child) for child in _children(one))
         return list(found.values())
+
+    def _holds(self, process: psutil.Process) -> bool:
+        """Tell whether a process is of this cluster. Ray's agents overwrite their environment: their logs tell."""
+        try:
+            if process.environ().get(MARK) == str(self.path):
+                return True
+            logs = process.open_files() if process.name().startswith("ray::") else []
+        except (psutil.Error, OSError):
+            return False  # gone, or another user's
+        return any(Path(file.path).is_relative_to(self.path) for file in logs)
 
     def owner_is_alive(self) -> bool:
         """Tell whether the process that made the folder still runs."""
         try:
-            pid, started = (self.path / "owner").read_text().split()
+            host, pid, started = (self.path / "owner").read_text().split()
+            if host != platform.node():
+                return True  # a container that shares this folder; its processes cannot be seen from here
             return f"{psutil.Process(int(pid)).create_time():.2f}" == started
         except (OSError, ValueError, psutil.Error):
             return False
 
-    def remove(self) -> None:
-        """End what still runs of the cluster, and delete the folder."""
-        _end(self.processes())
+    def remove(self, processes: Sequence[psutil.Process] = ()) -> None:
+        """Wait for the given and all other processes of the cluster to end, kill those that do not, delete the folder."""
+        _end([*processes, *self.processes()])
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -56,7 +72,8 @@ def new_session_folder() -> SessionFolder:
     """Make a folder with a fresh token. Raises ConfigurationError where no folder with a short enough path can be made."""
     path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_root()))
     folder = SessionFolder(path)
-    (path / "owner").write_text(f"{os.getpid()} {psutil.Process().create_time():.2f}")
+    (path / "owner.new").write_text(f"{platform.node()} {os.getpid()} {psutil.Process().create_time():.2f}")
+    (path / "owner.new").rename(path / "owner")  # whoever tidies up meanwhile sees a whole one or none
     descriptor = os.open(folder.token_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
@@ -71,7 +88,10 @@ def remove_leftovers() -> None:
         except OSError:
             continue  # another process removed it meanwhile
         if ours and not SessionFolder(path).owner_is_alive():
-            SessionFolder(path).remove()
+            left = SessionFolder(path)
+            for process in left.processes():
+                _kill(process)  # orphans: nobody is left to end them in order
+            left.remove()
 
 
 def _root() -> Path:
@@ -85,13 +105,6 @@ def _root() -> Path:
     )
 
 
-def _mark_of(process: psutil.Process) -> str | None:
-    try:
-        return process.environ().get(MARK)
-    except (psutil.Error, OSError):
-        return None  # gone, or another user's
-
-
 def _children(process: psutil.Process) -> list[psutil.Process]:
     try:
         return process.children(recursive=True)
@@ -102,8 +115,10 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 def _end(processes: list[psutil.Process]) -> None:
     _, left = psutil.wait_procs(processes, timeout=END_WAIT_S)
     for process in left:
-        try:
-            process.kill()
-        except psutil.Error:
-            continue
+        _kill(process)
     psutil.wait_procs(left, timeout=END_WAIT_S)
+
+
+def _kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.Error):
+        process.kill()

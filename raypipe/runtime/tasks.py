@@ -53,7 +53,8 @@ class Share:
 
 def cluster_share(cpus_per_task: float, machine_memory_bytes: int) -> Share:
     """Share out the cluster that this process is connected to."""
-    nodes = [Node(one["Resources"].get("CPU", 0.0), one["Resources"].get("memory", 0.0)) for one in ray.nodes() if one["Alive"]]
+    offered = [one["Resources"] for one in ray.nodes() if one["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = [Node(one.get("CPU", 0.0), one.get("memory", 0.0)) for one in offered]
     return share_out(nodes, cpus_per_task, machine_memory_bytes)
 
 
@@ -137,8 +138,8 @@ def _require_same_versions(expected: Mapping[str, str]) -> None:
     differing = [f"{name} {found[name]} instead of {version}" for name, version in expected.items() if found[name] != version]
     if differing:
         raise ConfigurationError(
-            f"the worker on {platform.node()} has {', '.join(differing)}: every machine of the cluster needs the driver's versions, "
-            "or results would depend on where a shard ran"
+            f"the worker on {platform.node()} has {', '.join(differing)}: every machine of the cluster needs the versions "
+            "of the driver, or results would depend on where a shard ran"
         )
 
 
@@ -176,8 +177,9 @@ class RayExecutor:
         self._shard_timeout_s = shard_timeout_s
         self._recipe = ray.put(WorkerRecipe(ray.put(worker), worker_environment(share.cpus), versions()))
         options = {"num_cpus": share.cpus, "memory": share.memory_bytes, "max_retries": 0, "retry_exceptions": False}
-        self._run_task = ray.remote(**options)(run_task)
-        self._run_scan = ray.remote(**options)(run_scan)
+        remote: Any = ray.remote
+        self._run_task = remote(**options)(run_task)
+        self._run_scan = remote(**options)(run_scan)
         self._flights: dict[ray.ObjectRef[Any], _Flight] = {}
 
     @property
@@ -242,26 +244,31 @@ def _cancelled(refs: list[ray.ObjectRef[Any]], *, force: bool) -> list[ray.Objec
 
 def explained(error: BaseException, what: str, memory_bytes: int) -> BaseException:
     """Return Ray's errors as raypipe's own; all others as they are."""
-    reason = str(error).strip().partition("\n")[0]
+    if isinstance(error, ray_errors.RayTaskError):
+        return _cause(error, what)
+    if not isinstance(error, ray_errors.RayError):
+        return error
+    reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     match error:
         case ray_errors.OutOfMemoryError():
             return OutOfMemory(
-                f"{what}: its worker was killed because its machine ran out of memory (a task's share is {memory_bytes // 1024**2} MiB): "
-                "use narrower shards or fewer at once (run.cpus_per_shard), or lower run.memory below what the machine has"
+                f"{what}: its machine ran out of memory, so that its worker was killed (a task's share is "
+                f"{memory_bytes // 1024**2} MiB): use narrower shards, fewer at once (run.cpus_per_shard), or a lower run.memory"
             )
         case ray_errors.WorkerCrashedError():
             return RetryableError(
-                f"{what}: its worker process died (killed, out of memory, or a crash inside an engine; its last words are in Ray's log)"
+                f"{what}: its worker process died (killed, out of memory, or a crash inside an engine; "
+                "its last words are in Ray's log)"
             )
-        case ray_errors.RuntimeEnvSetupError():
-            return ConfigurationError(f"{what}: the cluster cannot set up a worker: {reason}")
-        case ray_errors.RayTaskError() if isinstance(error.cause, ModuleNotFoundError):
-            return ConfigurationError(f"{what}: a worker of the cluster lacks a module ({error.cause}): install it on every machine")
-        case ray_errors.RayTaskError():
-            return error.cause if isinstance(error.cause, BaseException) else error
-        case ray_errors.TaskUnschedulableError():
-            return ConfigurationError(f"{what}: no machine of the cluster can run it: {reason}")
-        case ray_errors.RayError():  # a node died, an object was lost, the raylet is gone: all may work elsewhere or later
-            return RetryableError(f"{what}: its result was lost with its machine or process ({type(error).__name__}: {reason})")
-        case _:
-            return error
+        case ray_errors.RuntimeEnvSetupError() | ray_errors.TaskUnschedulableError():
+            return ConfigurationError(f"{what}: the cluster cannot run it ({reason})")
+        case _:  # a machine died, an object was lost, a raylet is gone: it may work elsewhere or later
+            return RetryableError(f"{what}: its result was lost with its machine or process ({reason})")
+
+
+def _cause(error: ray_errors.RayTaskError, what: str) -> BaseException:
+    """Return what went wrong before the work began: an error of the work itself comes as a value."""
+    cause = error.cause
+    if isinstance(cause, ModuleNotFoundError):
+        return ConfigurationError(f"{what}: a worker of the cluster lacks a module ({cause}): install it on every machine")
+    return cause if isinstance(cause, BaseException) else error

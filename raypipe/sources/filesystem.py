@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, cast
@@ -137,7 +137,7 @@ def _find_remote(pattern: str, now_ns: int) -> Iterator[FoundFile]:
         return
     folder = pattern[: magic.start()].rpartition("/")[0]
     filesystem, path = _filesystem(folder)
-    wanted = re.compile(_translate(path.rstrip("/") + pattern[len(folder) :]))
+    wanted = re.compile(_translate((path.rstrip("/") + pattern[len(folder) :]).lstrip("/")))
     for info in filesystem.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True)):
         if info.is_file and wanted.fullmatch(info.path):
             yield _remote_file(scheme + info.path, info, now_ns)
@@ -158,15 +158,13 @@ def _translate(pattern: str) -> str:
 
 def _translate_name(name: str) -> str:
     pieces = re.split(r"(\*|\?|\[!?\]?[^\]]*\])", name)
-    text = "".join(
-        _MEANING.get(piece) or (_character_class(piece) if piece.startswith("[") else re.escape(piece)) for piece in pieces
-    )
+    text = "".join(_MEANING.get(piece[:1], re.escape)(piece) for piece in pieces)
     return (r"(?!\.)" if name[:1] in "*?[" else "") + text
-
-
-_MEANING = {"*": "[^/]*", "?": "[^/]"}
 
 
 def _character_class(piece: str) -> str:
     body = piece[1:-1].replace("\\", "\\\\")
     return f"[^{body[1:]}]" if body.startswith("!") else f"[{body}]"
+
+
+_MEANING: dict[str, Callable[[str], str]] = {"*": lambda _: "[^/]*", "?": lambda _: "[^/]", "[": _character_class}

@@ -84,7 +84,7 @@ def place(column: pa.Array, time: EventTime, uri: str) -> Placed:
     if isinstance(column.type, pa.DictionaryType):
         column = column.dictionary_decode()
     if len(column) == 0 or pa.types.is_null(column.type):
-        return _placed(pl.repeat(None, len(column), dtype=pl.Int64, eager=True), None)
+        return Placed(pa.nulls(len(column), pa.int64()), pa.repeat(NO_EVENT_TIME, len(column)))
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
         return _place_texts(column, time)
     instants, walls = _native(column, time, uri)

@@ -51,8 +51,7 @@ def decode(stream: TextStream, config: FilesSource, uri: str) -> Iterator[Decode
     if config.format == "csv":
         from raypipe.sources import csv_lines
 
-        extra = "keep" if config.extra_columns == "ignore" else config.extra_columns
-        return csv_lines.decode(stream, config.csv, uri, config.columns, extra)
+        return csv_lines.decode(stream, config.csv, uri, None if config.csv.header else tuple(config.columns))
     from raypipe.sources import json_lines
 
     return json_lines.decode(stream, uri, config.columns, config.extra_columns)
@@ -60,7 +59,7 @@ def decode(stream: TextStream, config: FilesSource, uri: str) -> Iterator[Decode
 
 def _stored(config: FilesSource, time: EventTime) -> tuple[str, ...] | None:
     """Return the columns that slices keep; None for all."""
-    if not config.columns or config.extra_columns == "keep":
+    if not config.columns or config.extra_columns != "ignore":
         return None
     return (*config.columns, time.column, time.column.partition(".")[0])
 

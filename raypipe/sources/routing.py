@@ -39,7 +39,6 @@ class Router:
         stored: Sequence[str] | None = None,
         columns_vary: bool = False,
         time_required: bool = False,
-        flush_bytes: int = FLUSH_BYTES,
     ) -> None:
         self._uri = uri
         self._time = time
@@ -48,7 +47,6 @@ class Router:
         self._columns_vary = columns_vary
         self._time_required = time_required
         self._writer = writer
-        self._flush_bytes = flush_bytes
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_bytes = 0
         self._waiting_rejects: list[Reject] = []
@@ -64,7 +62,7 @@ class Router:
         self._waiting_rejects.extend(block.rejects)
         self._waiting.append(block.rows)
         self._waiting_bytes += block.rows.nbytes
-        if self._waiting_bytes >= self._flush_bytes or len(self._waiting_rejects) >= FLUSH_REJECTS:
+        if self._waiting_bytes >= FLUSH_BYTES or len(self._waiting_rejects) >= FLUSH_REJECTS:
             self._flush()
 
     def finish(self) -> dict[str, Any]:
@@ -95,6 +93,8 @@ class Router:
         placed = self._place(batch)
         untimed = rejects_of(batch, placed, self._uri, self._time) if placed.untimed else iter(())
         self._set_aside(heapq.merge(malformed, untimed, key=lambda one: one.position))
+        if not batch.num_rows:
+            return
         if not self._columns_vary:
             self._cells.name_columns(batch.schema.names)
         rows, texts = self._inside(batch, placed)
@@ -249,7 +249,7 @@ def row_texts(batch: pa.RecordBatch, *, named: bool) -> pa.BinaryArray:
         pc.binary_join_element_wise(pa.scalar(name.encode(), pa.binary()), column, _LABEL)
         for name, column in sorted(columns, key=lambda one: one[0])
     ]
-    return pc.binary_join_element_wise(start, *labelled, _VALUE, null_handling="skip")
+    return pc.binary_join_element_wise(start, start, *labelled, _VALUE, null_handling="skip")
 
 
 _EMPTY, _VALUE, _LABEL = (pa.scalar(mark, pa.binary()) for mark in (b"", b"\xff", b"\xfd"))

@@ -15,6 +15,7 @@ from raypipe.sources.slices import RoutedFile
 
 JOINED_ROWS = 65_536  # batches are joined up to here: a batch costs the engines about as much as some thousand rows
 JOINED_BYTES = 16 * 1024**2
+REJECTS_HELD = 4_096  # bounds what goes beside one batch
 _NO_ROWS = pa.RecordBatch.from_pylist(
     [], pa.schema([(SOURCE_COLUMN, pa.uint32()), (POSITION_COLUMN, pa.int64()), (TIME_COLUMN, pa.int64())])
 )
@@ -32,12 +33,9 @@ def stream_rows(
 
     def batches() -> Iterator[SourceBatch]:
         for source, slices in enumerate(files):
-            of_file = (
-                _routed_rows(routed(slices[0].file), slices, ranges)
-                if slices[0].digest
-                else _parquet_rows(slices, ranges, columns, time)
-            )
-            for one in of_file:
+            is_routed = bool(slices[0].digest)
+            rows = _routed_rows(routed(slices[0].file), slices, ranges) if is_routed else _parquet_rows(slices, ranges, columns, time)
+            for one in rows:
                 yield SourceBatch(_finished(one.rows, source, wanted), one.rejects)
 
     yield from _joined(batches())
@@ -72,23 +70,20 @@ def _joined(batches: Iterable[SourceBatch]) -> Iterator[SourceBatch]:
     rows = size_bytes = 0
     for one in batches:
         rejects.extend(one.rejects)
-        if one.rows.num_rows == 0 and len(rejects) < _REJECTS_HELD:
-            continue
-        if held and (
-            not one.rows.schema.equals(held[0].schema)
-            or rows + one.rows.num_rows > JOINED_ROWS
-            or size_bytes + one.rows.nbytes > JOINED_BYTES
-            or len(rejects) >= _REJECTS_HELD
-        ):
-            yield from _cut(held, rejects)
+        if len(rejects) >= REJECTS_HELD or (held and one.rows.num_rows and not _fits(held[0], one.rows, rows, size_bytes)):
+            yield from _cut(held or [_NO_ROWS], rejects)
             held, rejects, rows, size_bytes = [], [], 0, 0
+        if one.rows.num_rows == 0:
+            continue
         held.append(one.rows)
         rows, size_bytes = rows + one.rows.num_rows, size_bytes + one.rows.nbytes
     if held or rejects:
         yield from _cut(held or [_NO_ROWS], rejects)
 
 
-_REJECTS_HELD = 4_096
+def _fits(held: pa.RecordBatch, one: pa.RecordBatch, rows: int, size_bytes: int) -> bool:
+    small = rows + one.num_rows <= JOINED_ROWS and size_bytes + one.nbytes <= JOINED_BYTES
+    return small and bool(one.schema.equals(held.schema))
 
 
 def _cut(held: Sequence[pa.RecordBatch], rejects: Sequence[Reject]) -> Iterator[SourceBatch]:

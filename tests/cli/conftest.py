@@ -96,7 +96,8 @@ class Launched:
 
 def closed(status: str = "done", **changes: Any) -> RunClosed:
     values: dict[str, Any] = {
-        "planned": 3, "committed": 3, "failed": 0, "skipped": 0, "seconds": 2.0, "watermark_us": day(3).start_us, "window": day(0, 3),
+        "planned": 3, "committed": 3, "failed": 0, "skipped": 0, "seconds": 2.0,
+        "watermark_us": day(3).start_us, "window": day(0, 3),
         "rows": Accounts(read=1000, loaded=900, filtered=60, duplicate=10, quarantined=30),
     }  # fmt: skip
     return RunClosed(status, **{**values, **changes})

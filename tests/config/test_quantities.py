@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,7 +137,5 @@ def test_every_duration_survives_being_written(duration_us):
 
 @given(st.sampled_from([parse_size, parse_duration, parse_shard_width, parse_rate]), ANYTHING)
 def test_anything_is_a_quantity_or_unfit(parse, value):
-    try:
-        parse(value)
-    except Unfit as unfit:
-        assert unfit.expected
+    with contextlib.suppress(Unfit):
+        assert parse(value) is not None

@@ -39,8 +39,10 @@ def test_there_is_at_most_one_line_of_progress_each_two_seconds(story, clock):
 
 def test_warnings_and_failures_are_told_at_once_and_escaped(story, clock):
     shown = lines(
-        clock, story.planned(), Warned("the destination is busy"), story.ended(1, failures=(story.failure(0),), warnings=("odd rows",)),
-        TaskFailed(story.task(2, 3), "worker_died", "the worker died"), TaskFailed(story.task(2), "input_changed", "changed", relist=True),
+        clock, story.planned(), Warned("the destination is busy"),
+        story.ended(1, failures=(story.failure(0),), warnings=("odd rows",)),
+        TaskFailed(story.task(2, 3), "worker_died", "the worker died"),
+        TaskFailed(story.task(2), "input_changed", "changed", relist=True),
         StopAsked("SIGINT"),
     )  # fmt: skip
 

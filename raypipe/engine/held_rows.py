@@ -1,0 +1,118 @@
+"""The transformed rows of a task, held where DuckDB can read them: an Arrow table as it is, or a temporary table that spills."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raypipe.core.digest import quote
+from raypipe.core.window import Window
+from raypipe.engine.output_sql import ROWS
+from raypipe.ports import RESERVED_COLUMNS, SHARD_COLUMN
+
+_ALL = "_raypipe_all_rows"
+_INPUT = "_raypipe_input"
+
+
+@dataclass(frozen=True, slots=True)
+class RowStream:
+    """Transformed rows too many for memory: a schema and batches of it, read once."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+RowsInput = pa.Table | RowStream
+"""The user's columns and `_shard`: timestamp[us], the start of the shard that a row belongs to."""
+
+
+def user_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the columns that the SQL of an output sees: all but raypipe's own."""
+    hidden = (*RESERVED_COLUMNS, SHARD_COLUMN)
+    return pa.schema([field for field in schema if field.name not in hidden])
+
+
+class HeldRows:
+    """The rows of some shards in one sandbox, in the order in which they came."""
+
+    relation = _ALL
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, columns: list[str], table: pa.Table | None) -> None:
+        self._connection = connection
+        self._table = table
+        self._sorted: tuple[pa.Table, Mapping[int, int]] | None = None
+        self.selected = ", ".join(map(quote, columns))
+        """The user's columns, quoted."""
+        self._columns = columns
+        counted = connection.execute(f"SELECT epoch_us({SHARD_COLUMN}), count(*) FROM {_ALL} GROUP BY ALL").fetchall()
+        self.counts: Mapping[int, int] = dict(counted)
+        """The rows of each shard that has any, by its start."""
+
+    def table(self) -> pa.Table:
+        """Return all rows with `_shard`, in order."""
+        if self._table is not None:
+            return self._table.select([*self._columns, SHARD_COLUMN])
+        return self._connection.sql(f"SELECT {self.selected}, {SHARD_COLUMN} FROM {_ALL}").to_arrow_table()
+
+    def where(self, shard: Window) -> str:
+        """Return a SELECT of the rows of one shard, in order."""
+        return f"SELECT {self.selected} FROM {_ALL} WHERE {SHARD_COLUMN} = make_timestamp({shard.start_us})"
+
+    @contextmanager
+    def alone(self, shard: Window) -> Iterator[None]:
+        """Make `rows` a table of the rows of one shard.
+
+        It is the same table, block by block, whatever the batches were and whichever shards share the task, so that
+        every plan that DuckDB makes over it, and every floating sum, is the same too.
+        """
+        if self._table is None:
+            self._connection.execute(f"CREATE TEMP TABLE {ROWS} AS {self.where(shard)}")
+        else:
+            table, offsets = self._by_shard()
+            part = table.slice(offsets.get(shard.start_us, 0), self.counts.get(shard.start_us, 0))
+            self._connection.register(_INPUT, part)
+            self._connection.execute(f"CREATE TEMP TABLE {ROWS} AS SELECT {self.selected} FROM {_INPUT}")
+            self._connection.unregister(_INPUT)
+        try:
+            yield
+        finally:
+            self._connection.execute(f"DROP TABLE {ROWS}")
+
+    def _by_shard(self) -> tuple[pa.Table, Mapping[int, int]]:
+        """Return the table sorted by shard, rows of a shard in their order, and where each shard begins."""
+        if self._sorted is None:
+            assert self._table is not None
+            shards = self._table[SHARD_COLUMN].cast(pa.int64())
+            ascending = len(shards) < 2 or pc.all(pc.greater_equal(shards[1:], shards[:-1])).as_py()
+            table = self._table if ascending else self._table.take(pc.sort_indices(shards))
+            offsets, offset = {}, 0
+            for start_us in sorted(self.counts):
+                offsets[start_us] = offset
+                offset += self.counts[start_us]
+            self._sorted = (table, offsets)
+        return self._sorted
+
+
+@contextmanager
+def hold(connection: duckdb.DuckDBPyConnection, rows: RowsInput) -> Iterator[HeldRows]:
+    """Bring the rows into a sandbox for the duration of the block; a stream is written to a table that spills."""
+    columns = user_schema(rows.schema).names
+    if isinstance(rows, pa.Table):
+        connection.register(_ALL, rows)
+        try:
+            yield HeldRows(connection, columns, rows)
+        finally:
+            connection.unregister(_ALL)
+        return
+    connection.register(_INPUT, pa.RecordBatchReader.from_batches(rows.schema, rows.batches))
+    connection.execute(f"CREATE TEMP TABLE {_ALL} AS SELECT {', '.join(map(quote, [*columns, SHARD_COLUMN]))} FROM {_INPUT}")
+    connection.unregister(_INPUT)
+    try:
+        yield HeldRows(connection, columns, None)
+    finally:
+        connection.execute(f"DROP TABLE {_ALL}")
