@@ -72,8 +72,8 @@ class ConfigurationError(FixableError):
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__("\n".join(self.problems))
 
-    def __reduce__(self) -> tuple[type[ConfigurationError], tuple[tuple[str, ...]]]:
-        return (type(self), (self.problems,))
+    def __reduce__(self) -> tuple[type[ConfigurationError], tuple[tuple[str, ...]], dict[str, object]]:
+        return (type(self), (self.problems,), self.__dict__)
 
 
 class UsageError(FixableError):

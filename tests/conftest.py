@@ -95,7 +95,8 @@ class MadeUpWork:
                 event_start_us=window.start_us, event_end_us=window.end_us - 1, seconds=0.5,
             )  # fmt: skip
         commits = tuple(
-            ShardCommit(results[window], _outcome(rows, results[window]), task.attempt_id, input_fp) for window, rows in shards.items()
+            ShardCommit(results[window], _outcome(rows, results[window]), task.attempt_id, input_fp)
+            for window, rows in shards.items()
         )
         named = [(one.window, one.outcome.value, output_fingerprint(one.result.outputs), one.result.observed) for one in commits]
         request = CommitRequest(
@@ -116,7 +117,9 @@ def _outcome(rows: Mapping[str, Rows] | None, result: ShardResult) -> Outcome:
     return Outcome.LOADED if any(stat.rows for stat in result.outputs.values()) else Outcome.EMPTY
 
 
-def _tables(opened: OpenedRun, shards: Mapping[Window, Any], quarantined: Mapping[Window, int], types: Mapping[str, Any]) -> dict[str, Any]:
+def _tables(
+    opened: OpenedRun, shards: Mapping[Window, Any], quarantined: Mapping[Window, int], types: Mapping[str, Any]
+) -> dict[str, Any]:
     import pyarrow as pa
 
     tables = {}

@@ -75,7 +75,7 @@ class Output:
         console = console_for(stream)
         with console.capture() as captured:
             for one in renderables:
-                console.print(one)
+                console.print(one, crop=False)
         self._write(stream, "".join(line.rstrip(" ") + "\n" for line in captured.get().splitlines()))
 
     def _write(self, stream: TextIO, text: str) -> None:

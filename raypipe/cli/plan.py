@@ -50,7 +50,7 @@ def sample(shared: Shared, config: str, rows: int, at: str | None) -> None:
     if not shared.out.as_json:
         from raypipe.cli.tables import sample_tables
 
-        shared.out.show(sample_tables(stages))
+        shared.out.show(sample_tables(stages, rows))
 
 
 @verb("plan", example="raypipe plan pipeline.yaml --start 2013-07-01 --end 2013-08-01")

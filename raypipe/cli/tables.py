@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ENDS_SHOWN = 12  # of a long list of shards the first and the last are shown; `--json` has them all
 LISTED_MAX = 10
 RUNS_SHOWN = 5
+COLUMNS_ACROSS_MAX = 6  # more would leave a few characters to each on a usual terminal
+TURNED_ROWS_MAX = 4
+Stage = tuple[str, Sequence[str], Sequence[Sequence[Any]], int]
 
 
 def plan_table(report: PlanReport) -> RenderableType:
@@ -128,32 +131,38 @@ def verify_table(checks: Sequence[Check]) -> RenderableType:
     return table
 
 
-def sample_tables(stages: Iterable[tuple[str, Sequence[str], Sequence[Sequence[Any]], int]]) -> RenderableType:
-    """Return the rows of one shard at each stage. Wide ones are turned: a column a line."""
+def sample_tables(stages: Iterable[Stage], rows_max: int) -> RenderableType:
+    """Return the rows of one shard at each stage, `rows_max` at most. Wide ones are turned: a column a line."""
     parts: list[RenderableType] = []
     for name, columns, rows, total in stages:
-        title = Text(f"\n{escape(name)}", "bold").append(f"  {count(total, 'row')}", "dim not bold")
-        parts += [title, _stage_table(columns, rows)]
+        cut = "the first " if len(rows) == rows_max else ""
+        title = Text(f"\n{escape(name)}", "bold").append(f"  {cut}{count(max(total, len(rows)), 'row')}", "dim not bold")
+        parts += [title, _stage_table(columns, rows)] if rows else [title]
     return Group(*parts)
 
 
-COLUMNS_ACROSS_MAX = 6  # more would leave a few characters to each on a usual terminal
-TURNED_ROWS_MAX = 4
-
-
 def _stage_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    headings = [_heading(name) for name in columns]
     if len(columns) <= COLUMNS_ACROSS_MAX:
-        table = _table(*(escape(name) for name in columns))
+        table = _table()
+        for heading in headings:
+            table.add_column(Text("\n").join(heading), overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell(value)) for value in row))
         return table
     shown = rows[:TURNED_ROWS_MAX]
     table = _table("column", *(f"row {number + 1}" for number in range(len(shown))))
-    for position, name in enumerate(columns):
-        table.add_row(Text(escape(name)), *(Text(cell(row[position])) for row in shown))
+    for position, heading in enumerate(headings):
+        table.add_row(Text("  ").join(heading), *(Text(cell(row[position])) for row in shown))
     if len(rows) > len(shown):
         table.add_row("…", f"{count(len(rows) - len(shown))} more: --json has them")
     return table
+
+
+def _heading(column: str) -> tuple[Text, Text]:
+    """Return name and type of a heading such as `fare (float64)`."""
+    name, _, kind = column.removesuffix(")").rpartition(" (")
+    return (Text(escape(name)), Text(escape(kind), "dim not bold")) if name else (Text(escape(column)), Text())
 
 
 def counts_table(name: str, number: str, counts: Mapping[str, int]) -> RenderableType:

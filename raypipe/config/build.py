@@ -9,6 +9,7 @@ from typing import cast
 
 from raypipe import pipeline as p
 from raypipe.config import model as m
+from raypipe.config import step_sections as s
 from raypipe.config.cross_checks import filter_name
 from raypipe.config.instants import parse_instant
 from raypipe.config.paths import absolute, absolute_glob, format_of
@@ -75,40 +76,40 @@ def _quality(quality: m.QualitySection) -> p.Quality:
     )
 
 
-def _steps(steps: Sequence[m.AnyStep], folder: Path) -> tuple[p.Step, ...]:
+def _steps(steps: Sequence[s.AnyStep], folder: Path) -> tuple[p.Step, ...]:
     names = (filter_name(position) for position in itertools.count(1))
-    return tuple(_filter(step, next(names)) if isinstance(step, m.FilterStep) else _step(step, folder) for step in steps)
+    return tuple(_filter(step, next(names)) if isinstance(step, s.FilterStep) else _step(step, folder) for step in steps)
 
 
-def _filter(step: m.FilterStep, its_name: str) -> p.Filter:
+def _filter(step: s.FilterStep, its_name: str) -> p.Filter:
     return p.Filter(condition=step.filter, name=step.name or its_name)
 
 
-def _step(step: m.StepButFilter, folder: Path) -> p.Step:
+def _step(step: s.StepButFilter, folder: Path) -> p.Step:
     match step:
-        case m.DeduplicateStep(deduplicate=one):
+        case s.DeduplicateStep(deduplicate=one):
             return p.Deduplicate(key=tuple(one.key), latest_by=tuple(one.latest_by or ()))
-        case m.LookupStep(lookup=one):
+        case s.LookupStep(lookup=one):
             return p.Lookup(path=absolute(one.path, folder), on=one.on, columns=one.columns, missing=one.missing)
-        case m.PythonStep():
+        case s.PythonStep():
             return p.PythonStep(function=step.python, rows=step.rows)
-        case m.DropStep():
+        case s.DropStep():
             return p.Drop(columns=tuple(step.drop))
-        case m.SelectStep():
+        case s.SelectStep():
             return p.Select(columns=tuple(step.select))
         case _:
             return _step_of_columns(step)
 
 
-def _step_of_columns(step: m.DeriveStep | m.CastStep | m.RenameStep | m.FillNullStep) -> p.Step:
+def _step_of_columns(step: s.DeriveStep | s.CastStep | s.RenameStep | s.FillNullStep) -> p.Step:
     match step:
-        case m.DeriveStep():
+        case s.DeriveStep():
             return p.Derive(columns=step.derive)
-        case m.CastStep():
+        case s.CastStep():
             return p.Cast(columns=step.cast)
-        case m.RenameStep():
+        case s.RenameStep():
             return p.Rename(columns=step.rename)
-        case m.FillNullStep():
+        case s.FillNullStep():
             return p.FillNull(columns=step.fill_null)
 
 

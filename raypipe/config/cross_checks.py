@@ -129,11 +129,7 @@ def _renamed_twice(data: Any) -> Iterator[Problem]:
 
 
 def _packages(data: Any) -> Iterator[Problem]:
-    for path, text in [
-        *_source_paths(data),
-        *_texts(data, "transform", "*", "lookup", "path"),
-        *_texts(data, "destination", "path"),
-    ]:
+    for path, text in [*_source_paths(data), *_texts(data, "transform", "*", "lookup", "path")]:
         if text.startswith(PACKAGE) and _is_path(text):
             try:
                 absolute(text, FilePath())

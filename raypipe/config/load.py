@@ -36,6 +36,9 @@ from raypipe.config.tree import Node, Place, grown, merged, noted, plain, with_n
 from raypipe.errors import ConfigurationError
 from raypipe.pipeline import Pipeline
 
+PROFILES_MAX = 100  # each is judged with every load
+TOLD_MAX = 200  # problems in one error; who has more has one cause
+
 
 @dataclass(slots=True)
 class Document:
@@ -90,8 +93,14 @@ def load_pipeline(
             problems += said
             secrets += more
     if problems or examined.model is None:
-        raise ConfigurationError(redacted(in_order(problems), secrets))
+        raise _refused(document.label, redacted(in_order(problems), secrets))
     return build_pipeline(examined.model, document.folder)
+
+
+def _refused(label: str, texts: list[str]) -> ConfigurationError:
+    if len(texts) > TOLD_MAX:
+        texts = [*texts[:TOLD_MAX], f"{label}: and {len(texts) - TOLD_MAX} problems more"]
+    return ConfigurationError(texts)
 
 
 def load_document(target: str | FilePath) -> Document:
@@ -154,6 +163,9 @@ def _split_profiles(document: Document) -> None:
         return
     if not isinstance(profiles.value, dict):
         document.problems.append(_said(profiles.place, f"profiles: got {shown(profiles)}, expected names and what each changes"))
+        return
+    if len(profiles.value) > PROFILES_MAX:
+        document.problems.append(_said(profiles.place, f"profiles: got {len(profiles.value)}, expected at most {PROFILES_MAX}"))
         return
     for name, overlay in profiles.value.items():
         path = f"profiles.{printable(name)}"

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Field, Tag
 
-from raypipe.config.problems import Unfit, nearest_of
+from raypipe.config.section import Section, known_kind, told_apart_by
+from raypipe.config.step_sections import StepValue
 from raypipe.config.values import (
     ColumnName,
-    ColumnNames,
-    Constant,
     Duration,
     Encoding,
-    FilePath,
     FilePaths,
     Flag,
-    FunctionName,
     Identifier,
     Instant,
     LocalPath,
-    NameMapping,
     NewColumnName,
-    NewNameMapping,
     Number,
     OneCharacter,
     PositiveDuration,
@@ -35,24 +30,6 @@ from raypipe.config.values import (
     Whole,
     Zone,
 )
-
-
-class Section(BaseModel):
-    """A mapping with known keys; all others are refused."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-def _kind(*known: str) -> BeforeValidator:
-    """Refuse an unknown kind by itself: what else stands in its section cannot be judged."""
-
-    def check(value: Any) -> Any:
-        kind = value.get("kind") if isinstance(value, dict) else None
-        if kind is not None and kind not in known:
-            raise Unfit(f"a known kind: {', '.join(known)}", nearest=nearest_of(str(kind), known), below=("kind",))
-        return value
-
-    return BeforeValidator(check)
 
 
 class TimeSection(Section):
@@ -165,102 +142,6 @@ class QualitySection(Section):
     checks: list[CheckSection] = Field(default=[], description="Conditions on each shard's contribution, before it is visible")
 
 
-# ---- steps: the first key names the step ------------------------------------------------------------------
-
-
-class FilterStep(Section):
-    """Keep the rows for which the condition is true."""
-
-    filter: Sql = Field(description="A row expression")
-    name: Identifier | None = Field(default=None, description="The ledger counts under this name what the filter drops")
-
-
-class DeduplicateSection(Section):
-    """Keep one row a key within the shard."""
-
-    key: ColumnNames = Field(description="Columns that make two rows the same")
-    latest_by: ColumnNames | None = Field(
-        default=None, description="The row with the greatest values is kept; then by event time, source, position"
-    )
-
-
-class DeduplicateStep(Section):
-    """Keep one row a key, exactly, within the shard."""
-
-    deduplicate: DeduplicateSection = Field(description="The key, and which row of equal ones is kept")
-
-
-class DeriveStep(Section):
-    """Add or replace columns by row expressions."""
-
-    derive: dict[NewColumnName, Sql] = Field(min_length=1, description="Column -> row expression over the rows before the step")
-
-
-class CastStep(Section):
-    """Change the types of columns."""
-
-    cast: dict[ColumnName, TypeWord] = Field(
-        min_length=1, description="Column -> type; a value that cannot be cast breaks cast_<column>"
-    )
-
-
-class RenameStep(Section):
-    """Rename columns."""
-
-    rename: dict[ColumnName, NewColumnName] = Field(min_length=1, description="Old name -> new name")
-
-
-class FillNullStep(Section):
-    """Put a constant where a column is null."""
-
-    fill_null: dict[ColumnName, Constant] = Field(min_length=1, description="Column -> constant")
-
-
-class LookupSection(Section):
-    """A reference file whose key is unique, and what is taken from it."""
-
-    path: FilePath = Field(
-        description="Parquet, CSV or JSON Lines; relative to this file's folder, or package:<package>/<path in it>"
-    )
-    on: NameMapping = Field(description="The key: a name, a list of names, or {ours: theirs}")
-    columns: NewNameMapping = Field(description="What is added: names, or {new column: column of the file}")
-    missing: Literal["keep", "quarantine", "fail"] = Field(
-        default="keep", description="What becomes of a row whose key the file lacks"
-    )
-
-
-class LookupStep(Section):
-    """Join columns of a reference file."""
-
-    lookup: LookupSection = Field(description="The reference file, its key and columns")
-
-
-class PythonStep(Section):
-    """Call a function of a module beside the configuration: LazyFrame -> LazyFrame, row-wise."""
-
-    python: FunctionName = Field(description="module:function")
-    rows: Literal["same", "fewer", "more"] = Field(default="same", description="What the function may do to the number of rows")
-
-
-class DropStep(Section):
-    """Remove columns."""
-
-    drop: ColumnNames = Field(description="Columns to remove")
-
-
-class SelectStep(Section):
-    """Keep these columns, in this order."""
-
-    select: ColumnNames = Field(description="Columns to keep")
-
-
-StepButFilter = (
-    DeduplicateStep | DeriveStep | CastStep | RenameStep | FillNullStep | LookupStep | PythonStep | DropStep | SelectStep
-)
-AnyStep = FilterStep | StepButFilter
-STEP_WORDS = ("filter", "deduplicate", "derive", "cast", "rename", "fill_null", "lookup", "python", "drop", "select")
-
-
 # ---- outputs: `sql` or `rows` names the kind --------------------------------------------------------------
 
 
@@ -280,51 +161,7 @@ class RowsSection(Section):
 
 AnyOutput = SqlSection | RowsSection
 OUTPUT_WORDS = ("sql", "rows")
-
-
-def _words_in(value: Any, words: tuple[str, ...]) -> list[str]:
-    return [word for word in words if word in value]
-
-
-def _tagged(words: tuple[str, ...], noun: str) -> tuple[Discriminator, BeforeValidator]:
-    """Tell the members of a union apart by the one key that names them."""
-
-    def word(value: Any) -> str:
-        return next(iter(_words_in(value, words)), "")
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, dict):
-            near = nearest_of(value, words) if isinstance(value, str) else None
-            raise Unfit(f"keys and values with one of the keys {', '.join(words)}", nearest=near)
-        found = _words_in(value, words)
-        if len(found) == 1:
-            return value
-        if found:
-            raise Unfit(f"one {noun} an item; this one has {' and '.join(found)}")
-        near = next(filter(None, (nearest_of(str(key), words) for key in value)), None)
-        keys = ", ".join(str(key) for key in value) or "none"
-        raise Unfit(f"one of the keys {', '.join(words)}; the keys here are: {keys}", nearest=near)
-
-    return Discriminator(word), BeforeValidator(check)
-
-
-_STEP_TAG, _STEP_CHECK = _tagged(STEP_WORDS, "step")
-_OUTPUT_TAG, _OUTPUT_CHECK = _tagged(OUTPUT_WORDS, "kind of output")
-
-StepValue = Annotated[
-    Annotated[FilterStep, Tag("filter")]
-    | Annotated[DeduplicateStep, Tag("deduplicate")]
-    | Annotated[DeriveStep, Tag("derive")]
-    | Annotated[CastStep, Tag("cast")]
-    | Annotated[RenameStep, Tag("rename")]
-    | Annotated[FillNullStep, Tag("fill_null")]
-    | Annotated[LookupStep, Tag("lookup")]
-    | Annotated[PythonStep, Tag("python")]
-    | Annotated[DropStep, Tag("drop")]
-    | Annotated[SelectStep, Tag("select")],
-    _STEP_TAG,
-    _STEP_CHECK,
-]
+_OUTPUT_TAG, _OUTPUT_CHECK = told_apart_by(OUTPUT_WORDS, "kind of output")
 OutputValue = Annotated[Annotated[SqlSection, Tag("sql")] | Annotated[RowsSection, Tag("rows")], _OUTPUT_TAG, _OUTPUT_CHECK]
 
 
@@ -375,9 +212,9 @@ class PipelineSection(Section):
     name: Identifier = Field(description="The pipeline's identity in the ledger")
     description: str = Field(default="", description="What the pipeline is for")
     time: TimeSection = Field(description="Event time and shards")
-    source: Annotated[FilesSection, _kind("files")] = Field(description="Where events come from")
+    source: Annotated[FilesSection, known_kind("files")] = Field(description="Where events come from")
     quality: QualitySection = Field(default_factory=QualitySection, description="Rules on rows and checks on contributions")
     transform: list[StepValue] = Field(default=[], description="Steps, in order")
     outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out")
-    destination: Annotated[DuckDBSection, _kind("duckdb")] = Field(description="Where tables go")
+    destination: Annotated[DuckDBSection, known_kind("duckdb")] = Field(description="Where tables go")
     run: RunSection = Field(default_factory=RunSection, description="How the work is done")

@@ -8,8 +8,9 @@ from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
-from raypipe.config.model import PipelineSection, Section
+from raypipe.config.model import PipelineSection
 from raypipe.config.problems import Problem, Unfit, either, nearest_of, printable, shown
+from raypipe.config.section import Section
 from raypipe.config.tree import Node, Path, deepest
 
 _TAGGED = ("transform", "outputs")  # lists whose items are told apart by a key, which pydantic puts into its locations

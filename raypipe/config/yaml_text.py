@@ -18,6 +18,7 @@ from raypipe.config.tree import Node, Path, Place, Scalar
 TEXT_BYTES_MAX = 1_000_000  # a configuration is written by people; a larger text is a mistake or an attack
 DEPTH_MAX = 32  # twice what any key of ours needs; the builder recurses
 ALIASED_NODES_MAX = 1_000  # what all aliases together may add; a handful of repeated contracts fits
+VALUES_MAX = 50_000  # a contract of ten thousand columns fits; more would take seconds to judge
 LISTED_MAX = 50  # problems of form that are told at once
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -122,6 +123,8 @@ class _Builder:
     def _node(self, event: Any, path: Path, *, in_flow: bool) -> Node:
         if len(path) > DEPTH_MAX:
             raise TextRefused(f"{self._at(event)}: nested deeper than {DEPTH_MAX} levels; no key needs that")
+        if self._nodes > VALUES_MAX:
+            raise TextRefused(f"{self._at(event)}: more than {VALUES_MAX} values; no configuration needs that")
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         if event.tag is not None:

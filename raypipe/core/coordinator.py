@@ -262,9 +262,10 @@ class Coordinator:
 
     @property
     def _status(self) -> str:
-        if self._stopping is not None:
+        planned, committed, failed, _ = self.counts
+        if self._stopping is not None and planned > committed + failed + self._left_to_others:
             return "terminated" if self._stopping == "SIGTERM" else "interrupted"
-        return "failed" if self._failures else "done"
+        return "failed" if failed else "done"
 
     @property
     def next_s(self) -> float | None:
@@ -296,6 +297,11 @@ class Coordinator:
     def rows(self) -> Accounts:
         """Accounts of what this run committed."""
         return total(self._accounts)
+
+    @property
+    def _left_to_others(self) -> int:
+        """Shards that other runs have done, from the same input or by a newer definition."""
+        return sum(outcome in (Outcome.SATISFIED, Outcome.SUPERSEDED) for outcome in self._outcomes.values())
 
     def story(self, window: Window) -> str:
         """Tell in one line what became of a shard so far, for a person who looks into a run."""

@@ -128,11 +128,10 @@ class _Commit:
             output: [typed(self.connection, one) for one in contributions(output, staged, starts)]
             for output in self.request.definitions
         }
-        for output, parts in pieces.items():
-            if parts:
-                fit_table(self.connection, output, parts)
+        created = self._fit_tables(pieces)
         with _registered(self.connection, replaced_in=ranges_table(replaced)):
-            self._delete(replaced, permit, live)
+            if replaced:
+                self._delete(replaced, permit, live, created)
             hit("commit.after_delete")
             for output, parts in pieces.items():
                 self._insert(output, parts, permit.loaded)
@@ -204,11 +203,22 @@ class _Commit:
             rows.setdefault(output, {})[Window(lo, hi)] = count
         return _Live(tuple(LiveFact(observed, made_by) for observed, made_by in definitions.items()), rows)
 
-    def _delete(self, replaced: Ranges, permit: CommitPermit, live: _Live) -> None:
+    def _fit_tables(self, pieces: Mapping[str, Sequence[Typed]]) -> frozenset[str]:
+        """Make every table fit what comes; return the output tables that exist."""
+        created = {output for (output,) in query(self.connection, _SQL["created_tables"], self._values())}
+        for output, parts in pieces.items():
+            if parts:
+                fit_table(self.connection, output, parts, exists=output in created)
+                if output not in created:
+                    query(self.connection, _SQL["table_created"], {**self._values(), "output": output})
+                    created.add(output)
+        return frozenset(created)
+
+    def _delete(self, replaced: Ranges, permit: CommitPermit, live: _Live, created: frozenset[str]) -> None:
         gone = set(permit.replaced)
         for output, counts in live.rows.items():
             expected = sum(count for window, count in counts.items() if window in gone)
-            deleted = delete_ranges(self.connection, output, replaced)
+            deleted = delete_ranges(self.connection, output, replaced) if output in created else 0
             if deleted != expected:
                 raise ShardError(
                     f"table {output}: the ledger says that {_span(replaced)} holds {expected} rows, the table holds {deleted}: "

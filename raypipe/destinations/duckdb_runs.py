@@ -92,22 +92,28 @@ def set_watermark(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs:
 
 
 def _claim_tables(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Collection[str]) -> None:
-    owners = {output.lower(): (output, owner) for output, owner in query(connection, _SQL["owners"])}
+    owners = {output.lower(): (output, owner, created) for output, owner, created in query(connection, _SQL["owners"])}
     existing = existing_tables(connection)
     for output in outputs:
-        _, owner = owners.get(output.lower(), (output, None))
-        _refuse_foreign(output, owner, pipeline, exists=output.lower() in existing)
+        spelled, owner, _ = owners.get(output.lower(), (output, None, False))
+        _refuse_foreign(output, spelled, owner, pipeline, exists=output.lower() in existing)
         if owner is None:
             query(connection, _SQL["claim_table"], {"pipeline": pipeline, "output": output})
-    for output in [output for output, owner in owners.values() if owner == pipeline and output not in outputs]:
-        query(connection, _SQL["release_table"], {"pipeline": pipeline, "output": output})
-        _forget(connection, pipeline, output)
-    for (output,) in query(connection, _SQL["filled_outputs"], {"pipeline": pipeline}):
-        if output.lower() not in existing:  # dropped by a person: all of it is to be done again
-            _forget(connection, pipeline, output)
+    for output, owner, created in owners.values():
+        values = {"pipeline": pipeline, "output": output}
+        if owner == pipeline and output not in outputs:
+            query(connection, _SQL["release_table"], values)
+            _forget(connection, values)
+        elif owner == pipeline and created and output.lower() not in existing:  # dropped by a person: all of it is to be done again
+            query(connection, _SQL["unmake_table"], values)
+            _forget(connection, values)
 
 
-def _refuse_foreign(output: str, owner: str | None, pipeline: str, *, exists: bool) -> None:
+def _refuse_foreign(output: str, spelled: str, owner: str | None, pipeline: str, *, exists: bool) -> None:
+    if owner == pipeline and spelled != output:
+        raise UsageError(
+            f"output {output} differs from the earlier output {spelled} in case only, which DuckDB takes for the same table"
+        )
     if owner not in (None, pipeline):
         raise UsageError(
             f"table {output} is written by pipeline {owner}, and pipeline {pipeline} wants it too: "
@@ -121,9 +127,9 @@ def _refuse_foreign(output: str, owner: str | None, pipeline: str, *, exists: bo
         )
 
 
-def _forget(connection: duckdb.DuckDBPyConnection, pipeline: str, output: str) -> None:
+def _forget(connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
     for name in ("forget_live", "forget_coverage"):
-        query(connection, _SQL[name], {"pipeline": pipeline, "output": output})
+        query(connection, _SQL[name], values)
 
 
 # ---- runs -------------------------------------------------------------------------------------------------

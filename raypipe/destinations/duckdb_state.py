@@ -9,8 +9,9 @@ from typing import Any
 
 import duckdb
 
+from raypipe.core.digest import quote
 from raypipe.destinations.sql_statements import statements
-from raypipe.errors import StateFormat
+from raypipe.errors import ShardError, StateFormat
 from raypipe.ports import SHARD_COLUMN
 
 FORMAT_VERSION = 1
@@ -63,14 +64,11 @@ def existing_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {name.lower() for (name,) in query(connection, statements("runs")["existing_tables"])}
 
 
-def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str] | None:
-    """Return the user's columns of a table that exists."""
-    sql = (
-        "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
-        "AND schema_name = 'main' AND lower(table_name) = lower($table) ORDER BY column_index"
-    )
-    found = dict(query(connection, sql, {"table": table}))
-    if not found:
-        return None
+def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+    """Return the user's columns of a table and their types."""
+    try:
+        found = {name: kind for name, kind, *_ in query(connection, f"DESCRIBE main.{quote(table)}")}
+    except duckdb.CatalogException as error:
+        raise ShardError(f"table {table} was dropped by another program: run again, and all of it is computed again") from error
     found.pop(SHARD_COLUMN, None)
     return found

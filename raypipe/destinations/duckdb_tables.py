@@ -43,20 +43,20 @@ def typed(connection: duckdb.DuckDBPyConnection, contribution: Contribution) -> 
     return Typed(contribution, columns)
 
 
-def fit_table(connection: duckdb.DuckDBPyConnection, table: str, pieces: Sequence[Typed]) -> None:
+def fit_table(connection: duckdb.DuckDBPyConnection, table: str, pieces: Sequence[Typed], *, exists: bool) -> None:
     """Create the table, or add and widen columns, so that all contributions fit. Raises ShardError where they cannot.
 
     A column whose type is not known yet (only nulls so far) waits until it is.
     """
-    have = columns_of(connection, table)
-    want: dict[str, str] = dict(have or {})
+    have = columns_of(connection, table) if exists else {}
+    want = dict(have)
     spelled = {name.lower(): name for name in want}
     for piece in pieces:
         for name, kind in piece.columns.items():
             if kind != UNKNOWN:
                 known = spelled.setdefault(name.lower(), name)
                 want[known] = _fitting(table, known, want.get(known, kind), kind)
-    if have is None:
+    if not exists:
         body = ", ".join(f"{quote(name)} {kind}" for name, kind in [*want.items(), (SHARD_COLUMN, "TIMESTAMP NOT NULL")])
         query(connection, f"CREATE TABLE main.{quote(table)} ({body})")
         return
@@ -69,8 +69,6 @@ def fit_table(connection: duckdb.DuckDBPyConnection, table: str, pieces: Sequenc
 
 def delete_ranges(connection: duckdb.DuckDBPyConnection, table: str, ranges: Sequence[Window]) -> int:
     """Delete what the shards that start in these ranges contributed; return the number of rows."""
-    if not ranges or columns_of(connection, table) is None:
-        return 0
     sql = (
         f"DELETE FROM main.{quote(table)} AS target USING replaced_in "
         f"WHERE target._shard >= make_timestamp($lo) AND target._shard < make_timestamp($hi) "

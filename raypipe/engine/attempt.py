@@ -25,6 +25,7 @@ from raypipe.errors import AccountsDontBalance
 from raypipe.pipeline import Pipeline
 from raypipe.ports import QUARANTINE_TABLE, Listing, Reject, Source, SourceBatch
 
+QUARANTINE_BYTES_MIN = 1024 * 1024  # a task with hardly any memory can still set some rows aside
 QUARANTINE_SHARE = 8  # of the task's memory: rows set aside are held until the end, with their raw text
 
 
@@ -54,7 +55,7 @@ class Attempt:
     def __post_init__(self) -> None:
         windows = [one.window for one in self.shards]
         uris = sorted({one.file.uri for shard in self.shards for one in shard.slices})
-        self.books = Books(Tally(windows), Quarantine(windows, uris, self.memory_bytes // QUARANTINE_SHARE))
+        self.books = Books(Tally(windows), Quarantine(windows, uris, max(self.memory_bytes // QUARANTINE_SHARE, QUARANTINE_BYTES_MIN)))
         self._starts = [one.start_us for one in windows]
         self._untimed = {one.file.uri: place for place, shard in enumerate(self.shards) for one in shard.slices if one.untimed}
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
+from raypipe.engine.output_sql import parse_select
 from raypipe.pipeline import (
     Deduplicate,
     Derive,
@@ -19,45 +22,6 @@ from raypipe.pipeline import (
 )
 
 _WORD = re.compile(r"[^\W\d]\w*")
-_COUNT_STAR = re.compile(r"\(\s*\*\s*\)")
-# A star that stands where a list of columns may stand; between two operands it multiplies.
-_STAR = re.compile(r"(\bselect|\bdistinct|\ball|,|\.|\()\s*\*", re.IGNORECASE)
-# Forms of DuckDB's SQL that mean all columns, or columns by other ways than their names.
-_OPAQUE = re.compile(
-    r"\b(columns|pivot|unpivot|summarize|describe|show|natural|table|positional|exclude|replace)\b|#\d|(^|\(|\bas)\s*from\b",
-    re.IGNORECASE,
-)
-_ROWS_AS_VALUE = re.compile(r"(?<!from )(?<!join )\brows\b(?!\s*(\.|between|unbounded|current|\d))", re.IGNORECASE)
-_ALIAS = re.compile(r"\b(?:from|join)\s+rows\s+(?:as\s+)?([^\W\d]\w*)", re.IGNORECASE)
-_CLAUSES = frozenset(
-    [
-        "where",
-        "group",
-        "order",
-        "limit",
-        "join",
-        "left",
-        "right",
-        "inner",
-        "full",
-        "cross",
-        "qualify",
-        "window",
-        "having",
-        "union",
-        "except",
-        "intersect",
-        "using",
-        "on",
-        "sample",
-        "tablesample",
-        "asof",
-        "semi",
-        "anti",
-        "offset",
-        "as",
-    ]
-)
 
 
 def needed_columns(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] | None:
@@ -84,13 +48,33 @@ def _sees_all(pipeline: Pipeline) -> bool:
     return not narrowed and any(isinstance(one, RowsOutput) or sql_sees_all(one.sql) for one in pipeline.outputs)
 
 
+@lru_cache(maxsize=64)
 def sql_sees_all(sql: str) -> bool:
-    """Tell whether SQL may mean columns of `rows` that it does not name; in doubt it may."""
-    text = " ".join(_COUNT_STAR.sub("()", sql).split())
-    if _STAR.search(text) or _OPAQUE.search(text) or _ROWS_AS_VALUE.search(text):
-        return True
-    aliases = {one.lower() for one in _ALIAS.findall(text)} - _CLAUSES
-    return any(re.search(rf"(?<!rows )(?<!rows as )\b{alias}\b(?!\s*\.)", text, re.IGNORECASE) for alias in aliases)
+    """Tell whether SQL means columns of `rows` that it does not name: a star, a whole row as a value, a natural join."""
+    nodes = list(_nodes(parse_select(sql)[1]))
+    tables = {str(node.get("alias") or node.get("table_name")).lower() for node in nodes if node.get("type") == "BASE_TABLE"}
+    return any(_means_all(node, tables) for node in nodes)
+
+
+def _means_all(node: Mapping[str, Any], tables: set[str]) -> bool:
+    match node.get("type"):
+        case "STAR" | "POSITIONAL_REFERENCE":
+            return True
+        case "JOIN":
+            return node.get("ref_type") in ("NATURAL", "POSITIONAL")
+        case "COLUMN_REF":
+            names = node["column_names"]
+            return len(names) == 1 and str(names[0]).lower() in tables
+    return False
+
+
+def _nodes(tree: object) -> Iterator[Mapping[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for one in tree:
+            yield from _nodes(one)
 
 
 def _texts(pipeline: Pipeline) -> Iterator[str]:

@@ -115,7 +115,7 @@ def converted(values: pl.Series, kind: DataType, zone: str) -> tuple[pl.Series, 
     if fit(values.dtype, kind, zone) is Fit.NEVER:
         typed = pl.Series(values.name, [None] * len(values), dtype=polars_type(kind))
     else:
-        typed = checked_cast(values, kind, zone)
+        typed = checked_cast(values, kind, zone).rename(values.name)
     if typed.null_count() == values.null_count():
         return typed, None
     return typed, typed.is_null() & values.is_not_null()

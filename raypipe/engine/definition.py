@@ -5,16 +5,14 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from raypipe.core.fingerprint import fingerprint
 from raypipe.core.state import Definition
 from raypipe.errors import ConfigurationError
-from raypipe.pipeline import Lookup, Output, Pipeline, PythonStep
-
-HASH_BLOCK_BYTES = 1024 * 1024
+from raypipe.pipeline import Lookup, Output, Pipeline, PythonStep, Step
 
 
 def definitions(pipeline: Pipeline) -> Mapping[str, Definition]:
@@ -35,13 +33,13 @@ def _definition(parts: Mapping[str, str]) -> Definition:
 
 def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     time = pipeline.time
-    quality = asdict(pipeline.quality)
-    del quality["checks"]  # a check belongs to the output that it checks
+    source = replace(pipeline.source, paths=tuple(_place(path, pipeline.folder) for path in pipeline.source.paths))
+    quality = replace(pipeline.quality, checks=())  # a check belongs to the output that it checks
     parts = {
-        "source": fingerprint(_source(pipeline)),
+        "source": fingerprint(_plain(source)),
         "time": fingerprint([time.column, time.format, time.zone, time.start_us]),
         "quality": fingerprint(_plain(quality)),
-        "transform": fingerprint([[type(step).__name__, _step(step)] for step in pipeline.transform]),
+        "transform": fingerprint([_plain(_without_folder(step)) for step in pipeline.transform]),
     }
     for step in pipeline.transform:
         if isinstance(step, PythonStep):
@@ -51,40 +49,42 @@ def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     return parts
 
 
-def _source(pipeline: Pipeline) -> Any:
-    plain = asdict(pipeline.source)
-    plain["paths"] = [_place(path, pipeline.folder) for path in pipeline.source.paths]
-    return _plain(plain)
-
-
 def _place(path: str, folder: Path) -> str:
     """Return a path relative to the pipeline's folder where it is inside: a moved project stays the same pipeline."""
     return str(Path(path).relative_to(folder)) if Path(path).is_relative_to(folder) else path
 
 
-def _step(step: Any) -> Any:
-    """Return a step as plain values; the place of a reference file does not count, its content does, in a part of its own."""
-    plain = _plain(asdict(step))
-    if isinstance(step, Lookup):
-        plain["path"] = Path(step.path).name
-    return plain
+def _without_folder(step: Step) -> Step:
+    """Return a step without the place of its reference file: the content counts, in a part of its own."""
+    return replace(step, path=Path(step.path).name) if isinstance(step, Lookup) else step
 
 
 def _output_parts(pipeline: Pipeline, output: Output) -> dict[str, str]:
-    checks = [_plain(asdict(check)) for check in pipeline.quality.checks if check.table == output.table]
-    return {"output": fingerprint([type(output).__name__, _plain(asdict(output)), checks])}
+    checks = [_plain(check) for check in pipeline.quality.checks if check.table == output.table]
+    return {"output": fingerprint([_plain(output), checks])}
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON knows it; mappings keep their order where it means something (columns of a table)."""
+    """Return a value as JSON knows it. Mappings keep their order, which is that of a table's columns.
+
+    Fields that have their default are left out: an option that a later version adds makes nothing stale.
+    """
     match value:
         case Mapping():
-            return {"keys": list(value), "values": [_plain(one) for one in value.values()]} if value else {}
+            return [[key, _plain(one)] for key, one in value.items()]
         case list() | tuple():
             return [_plain(one) for one in value]
         case None | bool() | int() | float() | str():
             return value
+    if is_dataclass(value):
+        given = {one.name: getattr(value, one.name) for one in fields(value)}
+        return [type(value).__name__, {name: _plain(one) for name, one in given.items() if one != _default(value, name)}]
     return str(value)
+
+
+def _default(value: Any, name: str) -> Any:
+    field = next(one for one in fields(value) if one.name == name)
+    return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
 def _file_sha256(path: str) -> str:

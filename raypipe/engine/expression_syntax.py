@@ -10,7 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from raypipe.engine.expression_words import FUNCTIONS, RESERVED, SPECIAL_FORMS, STATEMENTS, TYPES, Refused, Token, nearest, refuse_word, tokenize
+from raypipe.engine.expression_words import (
+    CLOCKS,
+    FUNCTIONS,
+    RESERVED,
+    SPECIAL_FORMS,
+    STATEMENTS,
+    TYPES,
+    Refused,
+    Token,
+    nearest,
+    refuse_word,
+    tokenize,
+    words,
+)
 
 Kind = Literal[
     "column", "integer", "number", "string", "bytes", "null", "boolean", "interval", "moment",
@@ -77,10 +90,22 @@ def _called(kind: Kind, token: Token, function: str, arguments: Sequence[Node]) 
     return Node(kind, token.position, pieces, tuple(arguments), function)
 
 
-_COMPARISONS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "<=>": "IS NOT DISTINCT FROM"}
+_COMPARISONS = {
+    "=": "=",
+    "==": "=",
+    "<>": "<>",
+    "!=": "<>",
+    "<": "<",
+    ">": ">",
+    "<=": "<=",
+    ">=": ">=",
+    "<=>": "IS NOT DISTINCT FROM",
+}
 _MATCHES = ("~", "~*", "!~", "!~*", "^@")
-_PARTS = frozenset("century day dayofweek dayofyear decade dow doy epoch hour isodow isoyear microsecond microseconds millennium millisecond "
-                   "milliseconds minute month nanosecond nanoseconds quarter second time week year".split())  # fmt: skip
+_PARTS = words(
+    "century day dayofweek dayofyear decade dow doy epoch hour isodow isoyear microsecond microseconds millennium "
+    "millisecond milliseconds minute month nanosecond nanoseconds quarter second time week year"
+)
 
 
 class _Parser:
@@ -191,7 +216,9 @@ class _Parser:
             low = self._bits()
             self._expect("and")
             high = self._bits()
-            found = _infix("logic", token, _infix("comparison", token, node, low, ">="), _infix("comparison", token, node, high, "<="), "AND")
+            found = _infix(
+                "logic", token, _infix("comparison", token, node, low, ">="), _infix("comparison", token, node, high, "<="), "AND"
+            )
         elif token.word in ("like", "ilike", "rlike", "regexp"):
             found = _match(token, node, self._bits(), token.word.upper())
         else:
@@ -289,7 +316,13 @@ class _Parser:
             return _leaf(kind, token, f"{word.upper()} {value.text}", word)
         if word == "array" and self._sign("["):
             members = self._list("]")
-            return Node("call", token.position, ("ARRAY[", *[", "] * (len(members) - 1), "]") if members else ("ARRAY[]",), tuple(members), "array")
+            return Node(
+                "call",
+                token.position,
+                ("ARRAY[", *[", "] * (len(members) - 1), "]") if members else ("ARRAY[]",),
+                tuple(members),
+                "array",
+            )
         if word == "null":
             return _leaf("null", token, "NULL")
         if word in ("true", "false"):
@@ -298,6 +331,8 @@ class _Parser:
             return self._case(token)
         if self._sign("("):
             return self._function(token)
+        if word in ("select", "from", "exists", "with", "values") or word in CLOCKS:
+            raise refuse_word(token.text, token.position)
         if word in STATEMENTS or word in RESERVED:
             raise Refused(token.position, f'"{token.text}" is a word of SQL; a column of this name stands in double quotes')
         return self._column(token)
@@ -455,7 +490,9 @@ def _call(token: Token, arguments: list[Node]) -> Node:
         case "if":
             return _case(token, arguments)
         case "nullif":
-            return _case(token, [_infix("comparison", token, arguments[0], arguments[1], "="), _leaf("null", token, "NULL"), arguments[0]])
+            return _case(
+                token, [_infix("comparison", token, arguments[0], arguments[1], "="), _leaf("null", token, "NULL"), arguments[0]]
+            )
         case "coalesce" | "ifnull" | "greatest" | "least":
             return _called("choice", token, "COALESCE" if word == "ifnull" else word.upper(), arguments)
     return _called("call", token, word.upper(), arguments)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from raypipe.engine.batches import HIDDEN
 from raypipe.engine.expression_syntax import Node
 from raypipe.engine.expression_words import Refused, nearest
-from raypipe.ports import RESERVED_COLUMNS, SHARD_COLUMN
+from raypipe.ports import SHARD_COLUMN
 
 TABLE = "_raypipe_rows"
 """The name of the rows in the SQL that Polars sees; no expression can write it."""
@@ -16,6 +17,7 @@ TABLE = "_raypipe_rows"
 _TEXT = "text"
 _NUMBER = "number"
 _MOMENT = "time"
+_SPAN = "duration"
 _NAMES: Mapping[type[pl.DataType] | pl.DataType, str] = {
     pl.String: "string",
     pl.Boolean: "bool",
@@ -43,13 +45,24 @@ def family(dtype: pl.DataType) -> str:
         return _TEXT
     if isinstance(dtype, (pl.Date, pl.Datetime, pl.Time)):
         return _MOMENT
-    return {pl.Boolean: "bool", pl.Duration: "duration", pl.Binary: "binary", pl.Null: "null"}.get(type(dtype), "nested")  # type: ignore[call-overload, no-any-return]
+    return {pl.Boolean: "bool", pl.Duration: _SPAN, pl.Binary: "binary", pl.Null: "null"}.get(type(dtype), "nested")  # type: ignore[call-overload, no-any-return]
 
 
 def engine_reason(error: BaseException) -> str:
     """Return the first sentence of an engine's error, without its plan."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+_TIME_ARITHMETIC = {
+    ("+", _MOMENT, _SPAN),
+    ("+", _SPAN, _MOMENT),
+    ("+", _SPAN, _SPAN),
+    ("-", _MOMENT, _SPAN),
+    ("-", _MOMENT, _MOMENT),
+    ("-", _SPAN, _SPAN),
+    ("negate", _SPAN),
+}
 
 
 class Typing:
@@ -99,17 +112,15 @@ class Typing:
         self.dtype(node)
 
     def _column(self, node: Node) -> None:
-        if node.name in (*RESERVED_COLUMNS, SHARD_COLUMN):
+        if node.name in HIDDEN or node.name == SHARD_COLUMN:
             raise Refused(node.position, f'"{node.name}" is raypipe\'s own column: use the columns of the source')
         if node.name not in self.schema:
-            names = [name for name in self.schema if name not in RESERVED_COLUMNS]
+            names = [name for name in self.schema if name not in HIDDEN]
             raise Refused(node.position, f'no column "{node.name}"{nearest(node.name, names)}; columns: {", ".join(names)}')
 
     def _arithmetic(self, node: Node) -> None:
         kinds = [self.family(child) for child in node.children]
-        if "null" in kinds or set(kinds) == {_NUMBER}:
-            return
-        if node.name in ("+", "-", "negate") and set(kinds) <= {_MOMENT, "duration"} and (len(kinds) == 1 or kinds[-1:] != [_MOMENT] or kinds[0] == _MOMENT or node.name == "+"):
+        if "null" in kinds or set(kinds) == {_NUMBER} or (node.name, *kinds) in _TIME_ARITHMETIC:
             return
         types = " and ".join(type_name(self.dtype(child)) for child in node.children)
         raise Refused(node.position, f"{_sign(node)} of {types}: {_advice(kinds)}")
@@ -163,6 +174,6 @@ def _sign(node: Node) -> str:
 def _advice(kinds: Sequence[str]) -> str:
     if _TEXT in kinds:
         return "CAST the text to a number, or join texts with ||"
-    if _MOMENT in kinds or "duration" in kinds:
+    if _MOMENT in kinds or _SPAN in kinds:
         return "add or subtract an INTERVAL '1 day', or subtract two timestamps"
     return "arithmetic needs numbers; CAST first"

@@ -8,31 +8,37 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-FUNCTIONS = frozenset(
-    "abs acos asin atan atan2 cbrt ceil ceiling cos cot degrees exp floor ln log log10 log1p log2 pi pow power radians round sign sin "
-    "sqrt tan trunc "
-    "bit_length char_length character_length concat concat_ws ends_with initcap left length lower lpad ltrim octet_length regexp_like "
-    "regexp_replace replace reverse right rpad rtrim split_part starts_with strpos substr substring trim upper "
-    "date date_part date_trunc day dayofmonth dayofweek dayofyear hour minute month quarter second strftime strptime timestamp week year "
-    "array_contains array_get array_length array_lower array_reverse array_to_string array_upper bit_count greatest least".split()
+
+def words(text: str) -> frozenset[str]:
+    """Return the set of the words of a text."""
+    return frozenset(text.split())
+
+
+FUNCTIONS = words(
+    "abs acos asin atan atan2 cbrt ceil ceiling cos cot degrees exp floor ln log log10 log1p log2 pi pow power radians "
+    "round sign sin sqrt tan trunc bit_length char_length character_length concat concat_ws ends_with initcap left length "
+    "lower lpad ltrim octet_length regexp_like regexp_replace replace reverse right rpad rtrim split_part starts_with "
+    "strpos substr substring trim upper date date_part date_trunc day dayofmonth dayofweek dayofyear hour minute month "
+    "quarter second strftime strptime timestamp week year array_contains array_get array_length array_lower array_reverse "
+    "array_to_string array_upper bit_count greatest least"
 )
 """Functions of Polars SQL whose result depends on their own row alone."""
 
 SPECIAL_FORMS = frozenset({"case", "cast", "coalesce", "div", "extract", "if", "ifnull", "mod", "nullif", "position", "try_cast"})
 """Functions with a syntax or a translation of their own (expression_syntax)."""
 
-AGGREGATES = frozenset(
-    "any_value approx_count_distinct approx_quantile arg_max arg_min array_agg avg bit_and bit_or bit_xor bool_and bool_or corr count "
-    "covar_pop covar_samp cume_dist dense_rank every first first_value group_concat lag last last_value lead list listagg max mean median "
-    "min mode nth_value ntile percent_rank product quantile quantile_cont quantile_disc rank row_number std stddev stddev_pop stddev_samp "
-    "stdev string_agg sum var var_pop var_samp variance".split()
+AGGREGATES = words(
+    "any_value approx_count_distinct approx_quantile arg_max arg_min array_agg avg bit_and bit_or bit_xor bool_and bool_or "
+    "corr count covar_pop covar_samp cume_dist dense_rank every first first_value group_concat lag last last_value lead "
+    "list listagg max mean median min mode nth_value ntile percent_rank product quantile quantile_cont quantile_disc rank "
+    "row_number std stddev stddev_pop stddev_samp stdev string_agg sum var var_pop var_samp variance"
 )
-CLOCKS = frozenset("current_date current_time current_timestamp getdate localtime localtimestamp now sysdate today".split())
-CHANCE = frozenset("gen_random_uuid newid rand random uuid uuidv4 uuidv7".split())
-STATEMENTS = frozenset(
-    "alter attach copy create delete drop except execute exists explain fetch filter from group having insert intersect into join lateral "
-    "limit offset order over partition pragma qualify returning select set table truncate union update values where window with "
-    "within".split()
+CLOCKS = words("current_date current_time current_timestamp getdate localtime localtimestamp now sysdate today")
+CHANCE = words("gen_random_uuid newid rand random uuid uuidv4 uuidv7")
+STATEMENTS = words(
+    "alter attach copy create delete drop except execute exists explain fetch filter from group having insert intersect "
+    "into join lateral limit offset order over partition pragma qualify returning select set table truncate union update "
+    "values where window with within"
 )
 
 TYPES = {
@@ -74,7 +80,7 @@ TYPES = {
 }
 """Type words of CAST; `int8` and `uint8` are left out because they are one byte to raypipe and eight to SQL."""
 
-RESERVED = frozenset("and between case else end false ilike in is like not null or regexp rlike then true when".split())
+RESERVED = words("and between case else end false ilike in is like not null or regexp rlike then true when")
 """Words that cannot be a column without quotes."""
 
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from raypipe.errors import ConfigurationError, TransformFailed
 from raypipe.engine.expression_syntax import Node, column_sql, parse
 from raypipe.engine.expression_types import TABLE, Typing, engine_reason, family, type_name
 from raypipe.engine.expression_words import Refused
 from raypipe.engine.integer_bounds import exact_sql, fold
+from raypipe.errors import ConfigurationError, TransformFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,9 @@ class Compiled:
         for name, dtype in self.reads.items():
             if given.get(name) != dtype:
                 got = given.get(name)
-                raise TransformFailed(f'{self.where}: column "{name}" was checked as {type_name(dtype)}, got {got and type_name(got)}')
+                raise TransformFailed(
+                    f'{self.where}: column "{name}" was checked as {type_name(dtype)}, got {got and type_name(got)}'
+                )
         try:
             return _select(frame, self._sql)
         except pl.exceptions.PolarsError as error:
@@ -103,7 +105,9 @@ def _checked(node: Node, typing: Typing, *, conditions: bool) -> tuple[str, pl.D
     if family(dtype) == "null":
         raise Refused(node.position, "NULL has no type: write e.g. CAST(NULL AS BIGINT)")
     if isinstance(dtype, pl.Int128):
-        raise Refused(node.position, "a mix of signed and unsigned 64-bit integers has no type of its own: CAST the result AS BIGINT")
+        raise Refused(
+            node.position, "a mix of signed and unsigned 64-bit integers has no type of its own: CAST the result AS BIGINT"
+        )
     sql = exact_sql(node, typing)
     _dry_run(node, sql, dtype, typing.schema)
     return sql, dtype
@@ -118,7 +122,10 @@ def _dry_run(node: Node, sql: str, dtype: pl.DataType, schema: pl.Schema) -> Non
         except pl.exceptions.PolarsError as error:
             raise Refused(node.position, _explain(error)) from error
         if found.schema["x"] != dtype or found.height != height:
-            raise Refused(node.position, f"the engine is not sure of its type ({type_name(dtype)} or {type_name(found.schema['x'])}): CAST the result")
+            raise Refused(
+                node.position,
+                f"the engine is not sure of its type ({type_name(dtype)} or {type_name(found.schema['x'])}): CAST the result",
+            )
 
 
 def _columns(node: Node, typing: Typing, into: dict[str, pl.DataType]) -> None:
@@ -135,6 +142,7 @@ def _select(frame: pl.DataFrame, sql: Mapping[str, str]) -> pl.DataFrame:
 
 
 _CONVERSION = re.compile(r"conversion from `(.+?)` to `(.+?)` failed in column '.*' for (\d+) out of (\d+) values: (.*)")
+_INTEGER = re.compile(r"([iu])(\d+)")
 
 
 def _explain(error: BaseException) -> str:
@@ -144,6 +152,11 @@ def _explain(error: BaseException) -> str:
     if match is None:
         return reason
     source, target, failed, rows, values = match.groups()
-    if source.startswith(("i", "u")) and target.startswith(("i", "u")):
-        return f"integer overflow: {values} does not fit {target} ({failed} of {rows} rows); CAST the operands to DOUBLE or DECIMAL if that is meant"
-    return f"cannot convert {values} from {source} to {target} ({failed} of {rows} rows); TRY_CAST gives null instead"
+    where = f"({failed} of {rows} rows)"
+    whole = _INTEGER.fullmatch(target)
+    if whole and _INTEGER.fullmatch(source):
+        kind = f"{'u' if whole[1] == 'u' else ''}int{whole[2]}"
+        return f"integer overflow: {values} does not fit {kind} {where}; where larger values are meant, CAST the operands to a wider type"
+    if target.startswith(("date", "time")):
+        return f"cannot read {values} as {target} {where}; a column that is declared as timestamp sets such rows aside"
+    return f"cannot convert {values} from {source} to {target} {where}; TRY_CAST gives null instead"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from raypipe.engine.expression_words import words
 from raypipe.engine.output_sql import ROWS, aggregate_names, walk
 
 Node = Mapping[str, Any]
@@ -25,6 +26,15 @@ class Shape:
 
 
 _ALONE = Shape(shared=False, ordered=False)
+
+_ADDED_IN_ORDER = words(
+    "any_value approx_count_distinct approx_quantile arbitrary arg_max arg_min argmax argmin array_agg avg bit_and bit_or "
+    "bit_xor bool_and bool_or corr count count_if count_star countif covar_pop covar_samp favg first fsum group_concat "
+    "histogram kahan_sum kurtosis kurtosis_pop last list listagg mad max max_by mean median min min_by mode product "
+    "quantile quantile_cont quantile_disc regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx "
+    "regr_sxy regr_syy sem skewness stddev stddev_pop stddev_samp string_agg sum sumkahan var_pop var_samp variance"
+)
+"""Aggregates that look at the rows of a group in order and at nothing else; `entropy`, for one, does not."""
 
 
 def groupable(tree: Node) -> bool:
@@ -83,6 +93,8 @@ def _select(node: Node, source: Shape) -> Shape:
         or not names.isdisjoint(aggregate_names())
         or any(one["type"] == "DISTINCT_MODIFIER" for one in node["modifiers"])
     )
+    if aggregates and not (names & aggregate_names()) <= _ADDED_IN_ORDER:
+        return _ALONE
     if aggregates:
         return Shape(shared=source.shared and source.ordered, ordered=False)
     return Shape(source.shared, source.ordered and not node["modifiers"])

@@ -27,7 +27,17 @@ _SQL_TYPES = {
     pl.UInt32: "UINTEGER",
     pl.UInt64: "UBIGINT",
 }
-_BITS = {pl.Int8: 7, pl.Int16: 15, pl.Int32: 31, pl.Int64: 63, pl.Int128: 127, pl.UInt8: 8, pl.UInt16: 16, pl.UInt32: 32, pl.UInt64: 64}
+_BITS = {
+    pl.Int8: 7,
+    pl.Int16: 15,
+    pl.Int32: 31,
+    pl.Int64: 63,
+    pl.Int128: 127,
+    pl.UInt8: 8,
+    pl.UInt16: 16,
+    pl.UInt32: 32,
+    pl.UInt64: 64,
+}
 
 BIGINT_BITS = 63
 HUGEINT_BITS = 127
@@ -99,5 +109,7 @@ def _wide(node: Node, typing: Typing, wide: str) -> str:
     if not _widens(node, typing):
         return f"CAST({exact_sql(node, typing)} AS {wide})"
     values = {index for index, _ in _values(node)}
-    texts = [_wide(child, typing, wide) if index in values else exact_sql(child, typing) for index, child in enumerate(node.children)]
+    texts = [
+        _wide(child, typing, wide) if index in values else exact_sql(child, typing) for index, child in enumerate(node.children)
+    ]
     return node.printed(texts)

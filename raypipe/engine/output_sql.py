@@ -10,17 +10,23 @@ from typing import Any
 
 import duckdb
 
+from raypipe.engine.expression_words import words
+
 ROWS = "rows"
 """The one table that the SQL of an output sees."""
 
-_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "generate_subscripts", "json_each", "json_tree", "regexp_split_to_table"})
+_TABLE_FUNCTIONS = frozenset(
+    {"unnest", "range", "generate_series", "generate_subscripts", "json_each", "json_tree", "regexp_split_to_table"}
+)
 _MACROS = re.compile(
     r"(array|list|map|json)_.*|md5_number_(lower|upper)|json|if|nullif|split_part|fmod|fdiv|days_in_month|date_add"
     r"|wavg|weighted_avg|geomean|geometric_mean|generate_subscripts|regexp_split_to_table"
 )
-_REFUSED_AGGREGATES = {"reservoir_quantile": "is random"}
 _REFUSED_MACROS = frozenset({"json_execute_serialized_sql", "array_to_string_comma_default"})
 _CLOCK_WORDS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
+_IMPURE_TOO = frozenset(
+    {"reservoir_quantile", "current_localtime", "current_localtimestamp", "version"}
+)  # DuckDB calls them consistent
 _NODES_REFUSED = {
     "SHOW_REF": "DESCRIBE, SHOW and SUMMARIZE are no SELECT over rows",
     "VALUE_PARAMETER": "a placeholder has no value here",
@@ -29,13 +35,14 @@ _NODES_REFUSED = {
     "DELETE_QUERY_NODE": "DELETE has no place in a SELECT",
     "MERGE_QUERY_NODE": "MERGE has no place in a SELECT",
 }
-_ORDERED_AGGREGATES = frozenset(
+_ORDERED_AGGREGATES = words(
     "any_value arbitrary array_agg first group_concat last list listagg string_agg json_group_array json_group_object "
-    "arg_max arg_min argmax argmin max_by min_by".split()
+    "arg_max arg_min argmax argmin max_by min_by"
 )
-_TIES = frozenset("arg_max arg_min argmax argmin max_by min_by".split())
-_ORDERED_WINDOWS = frozenset(
-    "WINDOW_ROW_NUMBER WINDOW_NTILE WINDOW_LEAD WINDOW_LAG WINDOW_FIRST_VALUE WINDOW_LAST_VALUE WINDOW_NTH_VALUE WINDOW_FILL".split()
+_TIES = words("arg_max arg_min argmax argmin max_by min_by")
+_ORDERED_WINDOWS = words(
+    "WINDOW_ROW_NUMBER WINDOW_NTILE WINDOW_LEAD WINDOW_LAG WINDOW_FIRST_VALUE WINDOW_LAST_VALUE WINDOW_NTH_VALUE "
+    "WINDOW_FILL"
 )
 
 
@@ -108,7 +115,7 @@ def _check_tree(tree: dict[str, Any]) -> None:
         elif kind == "TABLE_FUNCTION":
             _check_table_function(node)
         elif kind == "FUNCTION":
-            _check_function(str(node["function_name"]).lower())
+            _check_function(str(node["function_name"]).lower(), len(node.get("arguments") or []))
         elif kind == "COLUMN_REF" and _is_clock(node):
             raise SqlRefused(f"{node['column_names'][0]} is a clock: a result must be a pure function of the rows")
 
@@ -131,9 +138,9 @@ def _check_table_function(node: dict[str, Any]) -> None:
         raise SqlRefused(f'the table function "{name}" is not allowed: the SQL of an output sees only "{ROWS}"')
 
 
-def _check_function(name: str) -> None:
-    if name in _REFUSED_AGGREGATES:
-        raise SqlRefused(f"{name} {_REFUSED_AGGREGATES[name]}: a result must be a pure function of the rows")
+def _check_function(name: str, arguments: int) -> None:
+    if name == "age" and arguments == 1:
+        raise SqlRefused("age of one argument reads the clock: write age(until, since)")
     if name in _impure_names():
         raise SqlRefused(f"{name} is a clock, random or a setting: a result must be a pure function of the rows")
 
@@ -162,7 +169,7 @@ def _impure_names() -> frozenset[str]:
     """Return the functions that are clocks, random, settings or anything but a function of their arguments."""
     pure = {name for name, kind, stability in _functions() if _pure(name, kind, stability)}
     volatile = {name for name, kind, stability in _functions() if kind == "scalar" and stability != "CONSISTENT"}
-    return frozenset({name for name, _, _ in _functions()} - pure | volatile)
+    return frozenset({name for name, _, _ in _functions()} - pure | volatile | _IMPURE_TOO)
 
 
 def _pure(name: str, kind: str, stability: str) -> bool:
@@ -188,6 +195,9 @@ def _depends_on_order(node: dict[str, Any]) -> str | None:
     kinds = [one.get("type") for one in modifiers]
     if ("LIMIT_MODIFIER" in kinds or "LIMIT_PERCENT_MODIFIER" in kinds) and "ORDER_MODIFIER" not in kinds:
         return "LIMIT without ORDER BY depends on the order of rows"
-    if any(one.get("type") == "DISTINCT_MODIFIER" and one.get("distinct_on_targets") for one in modifiers) and "ORDER_MODIFIER" not in kinds:
+    if (
+        any(one.get("type") == "DISTINCT_MODIFIER" and one.get("distinct_on_targets") for one in modifiers)
+        and "ORDER_MODIFIER" not in kinds
+    ):
         return "DISTINCT ON without ORDER BY depends on the order of rows"
     return None

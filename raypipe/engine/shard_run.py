@@ -80,19 +80,22 @@ class ShardRunner:
         """
         failpoints.hit("task.start")
         started_s = time.monotonic()
-        folder = attempt_folder(self.stage_folder, task.run_id, task.attempt_id)
+        shards = sorted(task.shards, key=lambda one: one.window)
         spill = self._spill / f"{task.run_id}-{task.attempt_id}"
         try:
-            done = self._run_shards(sorted(task.shards, key=lambda one: one.window), spill)
+            fingerprints = self.fingerprints()  # before anything is read by them: what changes meanwhile is another definition
+            done = self._run_shards(shards, spill)
+        except ConfigurationError as error:
+            return Staged(task=task, results=(), failures=tuple(_failure(one, error) for one in shards))
         finally:
             shutil.rmtree(spill, ignore_errors=True)
         seconds = time.monotonic() - started_s
-        results = tuple(replace(one, seconds=seconds / len(task.shards)) for one in done.results)
-        staged = Staged(task=task, results=results, failures=done.failures, tables=done.tables, fingerprints=self.fingerprints())
+        results = tuple(replace(one, seconds=seconds / len(shards)) for one in done.results)
+        staged = Staged(task=task, results=results, failures=done.failures, tables=done.tables, fingerprints=fingerprints)
         failpoints.hit("task.before_stage")
         size_bytes = sum(one.nbytes for one in done.tables.values())
         if results and wants_files(self.stage, seconds=seconds, size_bytes=size_bytes):
-            staged = write_staged(staged, folder)
+            staged = write_staged(staged, attempt_folder(self.stage_folder, task.run_id, task.attempt_id))
         failpoints.hit("task.before_return")
         return staged
 
@@ -112,17 +115,20 @@ class ShardRunner:
         """Run shards together; when that fails and it is not known for which of them, run each half by itself."""
         try:
             return self._attempt(shards, spill)
-        except (RetryableError, StopError, KeyboardInterrupt, SystemExit):
+        except (OutOfMemory, MemoryError) as error:
+            if len(shards) == 1:
+                raise OutOfMemory(f"{shards[0].window} {self._memory_advice()}: {error}") from error
+        except (RetryableError, StopError, ConfigurationError, KeyboardInterrupt, SystemExit):
             raise
-        except MemoryError as error:
-            raise OutOfMemory(_out_of_memory(shards, self.memory_bytes)) from error
-        except ConfigurationError as error:
-            return Done((), tuple(_failure(one, error) for one in shards))
         except BaseException as error:  # an engine's panic is no Exception, and must not take the worker along
             if len(shards) == 1:
                 return Done((), (_failure(shards[0], error),))
         middle = len(shards) // 2
         return _joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
+
+    def _memory_advice(self) -> str:
+        share = f"its share of run.memory ({self.memory_bytes:,} bytes)"
+        return f"needed more than {share}: give run.memory more, or make time.shard smaller"
 
     def _attempt(self, shards: Sequence[Shard], spill: Path) -> Done:
         attempt = Attempt(self.pipeline, self.source, shards, self.memory_bytes, spill)
@@ -135,14 +141,6 @@ def _failure(shard: Shard, error: BaseException) -> ShardFailure:
     retryable = isinstance(error, OSError)
     code = error.code if isinstance(error, RaypipeError) else TransformFailed.code
     return ShardFailure(shard.window, code, f"{type(error).__name__}: {error}", retryable)
-
-
-def _out_of_memory(shards: Sequence[Shard], memory_bytes: int) -> str:
-    first, last = shards[0].window, shards[-1].window
-    return (
-        f"{len(shards)} shards from {first} to {last} needed more than their share of run.memory ({memory_bytes:,} bytes): "
-        "give run.memory more, or make time.shard smaller"
-    )
 
 
 def _joined(one: Done, other: Done) -> Done:

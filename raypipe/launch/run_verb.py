@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,6 +116,7 @@ class _Tally:
     observer: Observer
     filtered: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    broken: dict[str, int] = field(default_factory=dict)
     shards: int = 0
     size_bytes: int = 0
     bytes_read: int = 0
@@ -134,6 +135,8 @@ class _Tally:
                 for result in results:
                     if result.window in receipt.outcomes:
                         self._add(result.filtered, result.warnings)
+                        for rule, rows in result.broken.items():
+                            self.broken[rule] = self.broken.get(rule, 0) + rows
             case _:
                 pass
         self.observer.on(event)
@@ -156,5 +159,13 @@ def _report(parts: Parts, choice: Choice, run_id: str, closed: ev.RunClosed, tal
         tables=parts.destination.table_rows() if worked else {},
         bytes_input=tally.bytes_input,
         bytes_read=tally.bytes_read,
-        warnings=tuple(dict.fromkeys(tally.warnings)),
+        warnings=(*_warned(parts.pipeline, tally.broken), *dict.fromkeys(tally.warnings)),
     )
+
+
+def _warned(pipeline: Pipeline, broken: Mapping[str, int]) -> Iterator[str]:
+    """Tell of rules that only warn: their rows were kept."""
+    for rule in pipeline.quality.rules:
+        rows = broken.get(rule.name, 0)
+        if rule.otherwise == "warn" and rows:
+            yield f"{rule.name}: {rows:,} {'row breaks' if rows == 1 else 'rows break'} it and {'was' if rows == 1 else 'were'} kept"

@@ -19,6 +19,7 @@ Stage = tuple[str, Sequence[str], Sequence[Sequence[Any]], int]
 
 def sample(pipeline: Pipeline, *, at_us: int | None, rows: int) -> Sequence[Stage]:
     """Return the stages of the shard at an instant (None: the first that has rows): name, headings, first rows, rows in all."""
+    from raypipe.engine.lookup import datatype_of
     from raypipe.engine.sample import sample as stages_of
 
     with tempfile.TemporaryDirectory(prefix="raypipe-sample-") as scratch:
@@ -28,7 +29,12 @@ def sample(pipeline: Pipeline, *, at_us: int | None, rows: int) -> Sequence[Stag
         shard = _shard(parts, listing, at_us)
         stages = stages_of(pipeline, parts.source, shard, rows)
         return [
-            (name, [f"{column} ({kind})" for column, kind in frame.schema.items()], frame.head(rows).rows(), frame.height)
+            (
+                name,
+                [f"{column} ({datatype_of(kind) or kind})" for column, kind in frame.schema.items()],
+                frame.head(rows).rows(),
+                frame.height,
+            )
             for name, frame in stages
         ]
 

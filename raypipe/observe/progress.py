@@ -131,25 +131,28 @@ class Notes:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
-        self._written = 0
+        self._told: set[str] = set()
+        self._repeated = False
 
     def on(self, event: RunEvent) -> None:
         """Write the notes of an event, if it has any."""
         match event:
             case Warned():
-                self._note(f"warning: {event.text}")
+                self._note("warning: ", event.text)
             case Planned():
                 self._failures(event.failures)
+                if event.outside and not event.again:
+                    self._write(f"{count(event.outside, 'row')} of the source before time.start or after time.end: no shard's")
             case TaskEnded():
                 self._failures(event.failures)
                 for result in event.results:
                     for warning in result.warnings:
-                        self._note(f"warning: {result.window}: {warning}")
+                        self._note(f"warning: {result.window}: ", warning)
             case TaskFailed():
                 first = event.task.shards[0].window
                 others = f" and {count(len(event.task.shards) - 1, 'other shard')}" if len(event.task.shards) > 1 else ""
                 again = "its input changed, reading it again" if event.relist else "trying again"
-                self._note(f"warning: {first}{others}: {event.error}; {again}")
+                self._note(f"warning: {first}{others}: ", f"{event.error}; {again}")
             case StopAsked():
                 self._write("stopping: no new shards; what is finished is being committed")
             case _:
@@ -157,14 +160,16 @@ class Notes:
 
     def _failures(self, failures: tuple[ShardFailure, ...]) -> None:
         for one in failures:
-            self._note(f"{'warning' if one.retryable else 'failed'}: {one.window}: {one.error}")
+            self._note(f"{'warning' if one.retryable else 'failed'}: {one.window}: ", one.error)
 
-    def _note(self, text: str) -> None:
-        self._written += 1
-        if self._written <= NOTES_MAX:
-            self._write(escape(text, keep_lines=True))
-        elif self._written == NOTES_MAX + 1:
-            self._write("(further warnings and failures are in the log)")
+    def _note(self, place: str, text: str) -> None:
+        """Write a note, unless its text was written for another shard: one cause often breaks them all in the same way."""
+        if text not in self._told and len(self._told) < NOTES_MAX:
+            self._told.add(text)
+            self._write(escape(f"{place}{text}", keep_lines=True))
+        elif not self._repeated:
+            self._repeated = True
+            self._write("(more of the same: the summary counts it, the log has it all)")
 
 
 def opening(tally: Tally) -> str:

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.events import RunClosed
-from raypipe.core.window import iso
+from raypipe.core.window import Window, iso
 from raypipe.observe.ending import Ending, next_commands
 from raypipe.observe.printable import cell, count, duration, escape, rate, size
 
-FAILURES_SHOWN_MAX = 10  # `status` lists them all
+CAUSES_SHOWN_MAX = 10  # `status --json` lists them all
 _STYLES = {"done": "bold green", "failed": "bold red"}
 
 
@@ -52,6 +52,8 @@ def _facts(ending: Ending) -> Table:
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
     table.add_row("shards", count(closed.committed), _shards(closed))
+    if closed.window:
+        table.add_row("window", "", Text(str(closed.window)))
     for name, value, note in _rows(closed.rows, ending.filtered):
         table.add_row(name, value, note)
     speed = rate(closed.rows.read, closed.seconds).removesuffix(" rows/s")
@@ -59,7 +61,7 @@ def _facts(ending: Ending) -> Table:
     for name, rows in ending.tables.items():
         table.add_row(Text(f"table {escape(name)}"), count(rows), "rows in it now")
     if closed.watermark_us is not None:
-        table.add_row("watermark", "", f"complete up to {iso(closed.watermark_us)}")
+        table.add_row("watermark", "", Text(f"complete up to {iso(closed.watermark_us)}"))
     return table
 
 
@@ -67,8 +69,7 @@ def _shards(closed: RunClosed) -> Text:
     parts = [f"committed of {count(closed.planned)} planned"]
     parts += [f"{count(closed.failed)} failed"] if closed.failed else []
     parts += [f"{count(closed.skipped)} left"] if closed.skipped else []
-    window = f"  {closed.window}" if closed.window else ""
-    return Text(", ".join(parts) + window)
+    return Text(", ".join(parts))
 
 
 def _rows(rows: Accounts, filtered: Mapping[str, int]) -> Iterable[tuple[str, str, Text]]:
@@ -105,16 +106,19 @@ def _failures(closed: RunClosed) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Failed", title_justify="left", title_style="bold red")
     table.add_column("shard", no_wrap=True)
     table.add_column("why", overflow="fold")
-    for one in closed.failures[:FAILURES_SHOWN_MAX]:
-        table.add_row(Text(str(one.window)), Text(escape(one.error, keep_lines=True)))
-    if len(closed.failures) > FAILURES_SHOWN_MAX:
-        table.add_row("", f"and {count(len(closed.failures) - FAILURES_SHOWN_MAX)} more: `raypipe status` lists them")
+    causes: dict[str, list[Window]] = {}
+    for one in closed.failures:
+        causes.setdefault(one.error, []).append(one.window)
+    for error, windows in list(causes.items())[:CAUSES_SHOWN_MAX]:
+        more = f"\nand {count(len(windows) - 1, 'more shard')}" if len(windows) > 1 else ""
+        table.add_row(Text(f"{windows[0]}{more}"), Text(escape(error, keep_lines=True)))
+    if len(causes) > CAUSES_SHOWN_MAX:
+        table.add_row("", f"and {count(len(causes) - CAUSES_SHOWN_MAX)} more causes: `raypipe status --json` lists them")
     return table
 
 
 def _next(following: Sequence[tuple[str, str]]) -> Text:
-    text = Text("next:", style="bold", no_wrap=True, overflow="ignore")
+    text = Text("next:", style="bold", no_wrap=True, overflow="ignore")  # a command is copied: it is never cut or folded
     for command, purpose in following:
-        text.append(f"\n  {escape(command)}", "default not bold")
-        text.append(f"   # {purpose}", "dim not bold")
+        text.append(f"\n  # {purpose}", "dim not bold").append(f"\n  {escape(command)}", "default not bold")
     return text

@@ -23,6 +23,7 @@ EVENTS_MAX = 10_000  # bounds the driver's memory when nobody asks for events
 EVENTS_WAIT_S = 1.0  # how long a question for events waits for one; answered at once when there is one
 SIGNAL_WAIT_S = 0.1  # how soon the launcher notices a signal
 AT_ONCE_WAIT_S = 5.0  # how long a driver that was told to stop at once may take
+START_WAIT_S = 30.0  # an actor starts within a second; on a machine whose raylet is gone it never would
 DEATH_WAIT_S = 30.0  # how long a driver that does not answer may be silent before it counts as dead
 
 
@@ -136,6 +137,8 @@ class _Watch:
         self._told: tuple[str | None, bool] = (None, False)
         self._at_once_s: float | None = None
         self._following = 0
+        self._started_s = time.monotonic()
+        self._answered = False
         self._actor = _start_actor()
 
     def run(self, make_driver: MakeDriver, *, takeover: bool) -> RunClosed:
@@ -156,6 +159,15 @@ class _Watch:
             if page in ready:
                 self._show(page)
                 page = self._ask(EVENTS_WAIT_S)
+                self._answered = True
+            self._require_start()
+
+    def _require_start(self) -> None:
+        if not self._answered and time.monotonic() - self._started_s > START_WAIT_S:
+            raise StopError(
+                f"Ray did not start the driver on this machine within {START_WAIT_S:g} s: its node may be gone or overloaded; "
+                "what is committed and staged is kept: run again to resume"
+            )
 
     def _finished(self, ended: ray.ObjectRef[Any]) -> RunClosed:
         outcome = _received(ended)

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pyarrow as pa
 from pyarrow import fs
@@ -17,7 +17,7 @@ from raypipe.errors import RetryableError, SourceUnreadable
 EXPANDED_BYTES_FREE = 64 * 1024**2  # below this a bomb does no harm, and small files of one repeated line are common in tests
 EXPANSION_MAX = 500  # event files shrink 5 to 50 fold, the dullest logs about 200; deflate bombs 1,000 and zstd bombs more
 
-_CODECS = {".gz": "gzip", ".zst": "zstd"}
+_CODECS: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
 _CORRUPT = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, pa.ArrowInvalid)
 
 
@@ -68,8 +68,8 @@ class TextStream:
         expansion = self._expanded_bytes / max(self.bytes_read, 1)
         if expansion > EXPANSION_MAX:
             raise SourceUnreadable(
-                f"{self._path}: expands {expansion:,.0f} fold, expected at most {EXPANSION_MAX}: this looks like a decompression bomb; "
-                "decompress the file yourself if it is not"
+                f"{self._path}: expands {expansion:,.0f} fold, expected at most {EXPANSION_MAX}, which only a decompression "
+                "bomb exceeds; decompress the file yourself if it is none"
             )
 
 

@@ -7,9 +7,10 @@ comes out is counted against what went in. A block for which the count does not 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any, Literal
 
 import pyarrow as pa
 from pyarrow import csv
@@ -19,7 +20,18 @@ from raypipe.pipeline import CsvDialect
 from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, Reject
 from raypipe.sources.csv_records import Records, split_records
 from raypipe.sources.csv_syntax import CsvSyntax
-from raypipe.sources.lines import BLOCK_BYTES, MALFORMED, Block, ByteStream, DecodedBlock, blocks, cut, raw_text
+from raypipe.sources.lines import (
+    BLOCK_BYTES,
+    MALFORMED,
+    Block,
+    ByteStream,
+    DecodedBlock,
+    blocks,
+    cut,
+    one_chunk,
+    position_array,
+    raw_text,
+)
 from raypipe.sources.transcode import Utf8Stream, codec_name, splits_at_newline_bytes
 
 
@@ -72,7 +84,9 @@ def _header(first: Block | None, syntax: CsvSyntax, uri: str) -> tuple[tuple[str
         text = line.decode(syntax.dialect.encoding).removesuffix("\r")
     except UnicodeDecodeError as error:
         utf16 = "; this looks like UTF-16: set source.csv.encoding: utf-16" if line[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise SourceUnreadable(f"{uri}: line 1 (the header): expected {syntax.dialect.encoding} text: {error.reason}{utf16}") from error
+        raise SourceUnreadable(
+            f"{uri}: line 1 (the header): expected {syntax.dialect.encoding} text: {error.reason}{utf16}"
+        ) from error
     names = syntax.split(text)
     if names is None:
         raise SourceUnreadable(f"{uri}: line 1 (the header): {syntax.complaint(text)}")
@@ -80,7 +94,9 @@ def _header(first: Block | None, syntax: CsvSyntax, uri: str) -> tuple[tuple[str
         if not name:
             raise SourceUnreadable(f"{uri}: line 1 (the header): column {index + 1} has no name, got {raw_text(line)!r}")
         if name in names[:index]:
-            raise SourceUnreadable(f"{uri}: line 1 (the header): columns {names.index(name) + 1} and {index + 1} are both named {name!r}")
+            raise SourceUnreadable(
+                f"{uri}: line 1 (the header): columns {names.index(name) + 1} and {index + 1} are both named {name!r}"
+            )
     return tuple(names), Block(rest, 2)
 
 
@@ -123,14 +139,14 @@ def _parse(records: Records, layout: _Layout) -> tuple[pa.RecordBatch, list[Reje
     if not (dialect.delimiter.isascii() and dialect.quote.isascii()):
         return None
 
-    def set_aside(row: csv.InvalidRow) -> str:
+    def set_aside(row: csv.InvalidRow) -> Literal["skip"]:
         ragged.append(row)
         return "skip"
 
     try:
         table = csv.read_csv(
             io.BytesIO(records.data),
-            read_options=csv.ReadOptions(use_threads=False, block_size=len(records.data), column_names=layout.names),
+            read_options=csv.ReadOptions(use_threads=False, block_size=len(records.data), column_names=list(layout.names)),
             parse_options=csv.ParseOptions(
                 delimiter=dialect.delimiter,
                 quote_char=dialect.quote,
@@ -140,8 +156,8 @@ def _parse(records: Records, layout: _Layout) -> tuple[pa.RecordBatch, list[Reje
             ),
             convert_options=csv.ConvertOptions(
                 column_types=dict.fromkeys(layout.names, pa.string()),
-                include_columns=layout.wanted,
-                null_values=dialect.nulls,
+                include_columns=list(layout.wanted),
+                null_values=list(dialect.nulls),
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
             ),
@@ -151,11 +167,14 @@ def _parse(records: Records, layout: _Layout) -> tuple[pa.RecordBatch, list[Reje
     lines = _without_blanks(records, table.num_rows + len(ragged), layout)
     if lines is None:
         return None
-    rejects = [_ragged(layout, lines[row.number - 1], row.actual_columns, row.text) for row in ragged]
-    left_out = {row.number - 1 for row in ragged}
-    kept = [line for index, line in enumerate(lines) if index not in left_out] if ragged else lines
-    arrays = [_one_chunk(table.column(name)) for name in layout.wanted]
-    return _rows(layout, arrays, kept), rejects
+    rejects: list[Reject] = []
+    if ragged:
+        places = [row.number - 1 for row in ragged if row.number is not None]  # None comes with threads only
+        rejects = [_ragged(layout, lines[place], row.actual_columns, row.text) for place, row in zip(places, ragged, strict=True)]
+        left_out = frozenset(places)
+        lines = [line for place, line in enumerate(lines) if place not in left_out]
+    arrays = [one_chunk(table.column(name)) for name in layout.wanted]
+    return _rows(layout, arrays, lines), rejects
 
 
 def _without_blanks(records: Records, count: int, layout: _Layout) -> Sequence[int] | None:
@@ -201,14 +220,8 @@ def _ragged(layout: _Layout, line: int, got: int, text: str) -> Reject:
     return Reject(layout.uri, line, MALFORMED, f"got {got} values, expected {len(layout.names)}", cut(text))
 
 
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _rows(layout: _Layout, arrays: Collection[pa.Array], lines: Sequence[int]) -> pa.RecordBatch:
-    consecutive = isinstance(lines, range)
-    positions = pa.arange(lines.start, lines.stop) if consecutive else pa.array(lines, pa.int64())
-    return pa.RecordBatch.from_arrays([*arrays, positions], names=[*layout.wanted, POSITION_COLUMN])
+def _rows(layout: _Layout, arrays: Sequence[pa.Array[Any]], lines: Sequence[int]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([*arrays, position_array(lines)], names=[*layout.wanted, POSITION_COLUMN])
 
 
 def _no_rows(layout: _Layout) -> pa.RecordBatch:

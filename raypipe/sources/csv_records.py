@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress
+from itertools import accumulate, compress, pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,6 +45,8 @@ def split_records(data: bytes, first_line: int, syntax: CsvSyntax, uri: str, *, 
     A malformed record is rejected up to its first line's end, and splitting goes on with the next line, so that a broken
     quote hides nothing behind it.
     """
+    if not data:
+        return Records(b"", range(0))
     if not data.endswith(b"\n"):
         data += b"\n"
     encoding, quote = syntax.dialect.encoding, syntax.dialect.quote
@@ -143,4 +145,4 @@ def _collect(
 def _spans(grouping: _Grouping) -> Iterable[tuple[int, int]]:
     """Yield the half-open ranges of lines that make up a record each."""
     begins = [index for index in range(grouping.end) if index not in grouping.continuing]
-    return zip(begins, [*begins[1:], grouping.end], strict=True)
+    return pairwise([*begins, grouping.end])

@@ -76,21 +76,20 @@ class ParquetCut:
 
     def slice(self, window: Window) -> Slice | None:
         """Return what of the file belongs to a window; None when nothing can."""
-        parts = {self._timed[place] for place in self._spans.meeting(window.start_us, window.end_us)}
-        shares = {part: _share(self._groups[part], window) for part in parts}
+        parts = [self._timed[place] for place in self._spans.meeting(window.start_us, window.end_us)]
         untimed = self._untimed > 0 and window.start_us <= self._untimed_us < window.end_us
+        rows, size_bytes, exact = self._untimed if untimed else 0, 0, not untimed
+        for part in parts:
+            group = self._groups[part]
+            share = _share(group, window)
+            rows += round(group[0] * share)
+            size_bytes += round(group[5] * share)
+            exact = exact and _is_inside(group, window)
         if untimed:
-            parts.update(number for number, group in enumerate(self._groups) if group[3])
+            parts.extend(number for number, group in enumerate(self._groups) if group[3])
         if not parts:
             return None
-        return Slice(
-            self._file,
-            parts=tuple(sorted(parts)),
-            rows=sum(round(self._groups[part][0] * share) for part, share in shares.items()) + (self._untimed if untimed else 0),
-            size_bytes=sum(round(self._groups[part][5] * share) for part, share in shares.items()),
-            exact=all(_is_inside(self._groups[part], window) for part in parts),
-            untimed=untimed,
-        )
+        return Slice(self._file, parts=tuple(sorted({*parts})), rows=rows, size_bytes=size_bytes, exact=exact, untimed=untimed)
 
 
 def _share(group: Sequence[int], window: Window) -> float:

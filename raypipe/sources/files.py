@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypipe.core.calendar import Calendar
 from raypipe.core.fingerprint import fingerprint
-from raypipe.core.intervals import normalise
+from raypipe.core.intervals import intersect, normalise
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import SourceUnreadable
@@ -91,7 +91,7 @@ class Files:
         """Return the columns of the first file and their types, in the words of a contract."""
         from raypipe.sources.sample import sample_columns
 
-        return sample_columns(self.config, listing.files[0].uri) if listing.files else {}
+        return sample_columns(self.config, self.time.column, listing.files[0].uri) if listing.files else {}
 
     def read(self, windows: Sequence[Window], slices: Sequence[Slice], columns: Sequence[str] | None) -> Iterator[SourceBatch]:
         """Stream the rows of the windows (Source.read)."""
@@ -104,13 +104,20 @@ class Files:
         for file in files:
             check_unchanged(file, clock.time_ns())
         try:
-            yield from stream_rows(list(by_uri.values()), normalise(windows), columns, self.time, self._routed)
+            yield from stream_rows(list(by_uri.values()), self._inside(windows), columns, self.time, self._routed)
         except SourceUnreadable:
             for file in files:
                 check_unchanged(file, clock.time_ns())
             raise
         for file in files:
             check_unchanged(file, clock.time_ns())
+
+    def _inside(self, windows: Sequence[Window]) -> Sequence[Window]:
+        """Return what of windows lies in the history: its last cell may stick out."""
+        end_us = self.time.end_us if self.time.end_us is not None else max((window.end_us for window in windows), default=0)
+        if end_us <= self.time.start_us:
+            return ()
+        return intersect(normalise(windows), (Window(self.time.start_us, end_us),))
 
     # ---- index and slices -----------------------------------------------------------------------------------
 
@@ -148,7 +155,7 @@ class Files:
 
     def _routed(self, file: InputFile) -> RoutedFile:
         """Return the slices of a file; where they are gone it is routed again, once for all threads."""
-        from raypipe.sources.slices import STORE
+        from raypipe.sources.slice_store import STORE
 
         key, folder = self._slices_of(file)
         found = STORE.find(key, folder)
@@ -158,7 +165,7 @@ class Files:
         return found
 
     def _routing(self, file: InputFile) -> Any:
-        from raypipe.sources.slices import STORE
+        from raypipe.sources.slice_store import STORE
 
         return STORE.routing(self._slices_of(file)[0])
 
@@ -175,7 +182,7 @@ class Files:
         return key, Path(self.state_folder) / "slices" / key.name
 
     def _drop_slices(self, file: InputFile, old_version: str) -> None:
-        from raypipe.sources.slices import STORE
+        from raypipe.sources.slice_store import STORE
 
         STORE.drop_others(file, self._cut)
         _, folder = self._slices_of(InputFile(file.uri, file.size_bytes, old_version))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -70,14 +71,14 @@ class JsonShape:
         return frozenset((*self.contract, *self.extras, *self.time_path[:1]))
 
 
-def decode_rows(lines: Iterable[bytes], first_line: int, shape: JsonShape) -> DecodedBlock:
-    """Decode lines; blank ones are left out."""
+def decode_rows(lines: Iterable[bytes], numbers: Iterable[int], shape: JsonShape) -> DecodedBlock:
+    """Decode lines, given with their numbers; blank ones are left out."""
     rejects: dict[int, Reject] = {}
     rows: list[dict[str, Any]] = []
-    numbers: list[int] = []
+    parsed: list[int] = []
     raws: list[str] = []
     read_keys = shape.read_keys
-    for number, raw in enumerate(lines, first_line):
+    for number, raw in zip(numbers, lines, strict=True):
         try:
             text = raw.decode().strip(" \t\r")
         except UnicodeDecodeError:
@@ -92,9 +93,9 @@ def decode_rows(lines: Iterable[bytes], first_line: int, shape: JsonShape) -> De
             rejects[number] = Reject(shape.uri, number, MALFORMED, str(error), raw_text(raw))
             continue
         rows.append(row)
-        numbers.append(number)
+        parsed.append(number)
         raws.append(text)
-    return _Table(shape, rows, numbers, raws, rejects).decoded()
+    return _Table(shape, rows, parsed, raws, rejects).decoded()
 
 
 class _Table:
@@ -108,13 +109,13 @@ class _Table:
     def decoded(self) -> DecodedBlock:
         """Build the columns; a row is rejected for the first column, in the contract's order, that it breaks."""
         shape = self._shape
-        columns: dict[str, pa.Array] = {}
+        columns: dict[str, pa.Array[Any]] = {}
         for name, column in shape.contract.items():
             array = self._typed(name, column.type)
             if shape.wanted is None or name in shape.wanted:
                 columns[name] = array
         for name in self._extra_names():
-            columns[name] = self._texts(lambda row, name=name: row.get(name))
+            columns[name] = self._texts(partial(_value, name=name))
         if shape.time_path:
             columns[shape.time_column] = self._texts(self._event_time)
         columns[POSITION_COLUMN] = pa.array(self._numbers, pa.int64())
@@ -137,7 +138,7 @@ class _Table:
         number = self._numbers[index]
         self._rejects.setdefault(number, Reject(self._shape.uri, number, rule, error, cut(self._raws[index])))
 
-    def _texts(self, value_of: Callable[[dict[str, Any]], Any]) -> pa.Array:
+    def _texts(self, value_of: Callable[[dict[str, Any]], Any]) -> pa.Array[Any]:
         texts: list[str | None] = []
         for index, row in enumerate(self._rows):
             try:
@@ -158,12 +159,12 @@ class _Table:
             value = value.get(name)
         return value
 
-    def _typed(self, name: str, kind: DataType) -> pa.Array:
+    def _typed(self, name: str, kind: DataType) -> pa.Array[Any]:
         values = [row.get(name) for row in self._rows]
         quick = _quick_column(values, kind)
         return quick if quick is not None else self._fitted(name, kind, values)
 
-    def _fitted(self, name: str, kind: DataType, values: list[Any]) -> pa.Array:
+    def _fitted(self, name: str, kind: DataType, values: list[Any]) -> pa.Array[Any]:
         fitted: list[Any] = []
         for index, value in enumerate(values):
             try:
@@ -178,6 +179,10 @@ class _Table:
         return pa.array(fitted, arrow_type(kind))
 
 
+def _value(row: dict[str, Any], name: str) -> Any:
+    return row.get(name)
+
+
 def _shown(value: Any) -> str:
     try:
         return repr(value) if isinstance(value, str) else text_of(value) or ""
@@ -185,7 +190,7 @@ def _shown(value: Any) -> str:
         return type(value).__name__
 
 
-def _quick_column(values: list[Any], kind: DataType) -> pa.Array | None:
+def _quick_column(values: list[Any], kind: DataType) -> pa.Array[Any] | None:
     """Build a column of plain values at once; None when some value needs a look."""
     found = set(map(type, values)) - {type(None)}
     if kind.kind == "bool":
@@ -195,7 +200,11 @@ def _quick_column(values: list[Any], kind: DataType) -> pa.Array | None:
     if kind.kind in ("list", "struct"):
         return None
     if kind.kind in TEXT_KINDS:
-        return pa.array([None if one is None else whole_text(one) for one in values], pa.string()) if found <= {str, JsonNumber} else None
+        return (
+            pa.array([None if one is None else whole_text(one) for one in values], pa.string())
+            if found <= {str, JsonNumber}
+            else None
+        )
     if not found <= {JsonNumber}:
         return None
     texts = pa.array(values, pa.string())

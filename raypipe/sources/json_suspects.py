@@ -19,11 +19,11 @@ _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
 _PLAIN_DEPTH = 2  # nested objects and arrays below the line's own; each more multiplies the pattern
 
 # A value that begins, or goes on, in a way that no value of the type does; `n` begins null.
-_WRONG_STARTS = {
-    pa.string(): r'[^"n]', pa.bool_(): "[^tfn]",
-    pa.float64(): r"[^-0-9n]|-?[0-9.]+[eE][-+]?[0-9]{3}|-?[0-9]{300}", pa.float32(): r"[^-0-9n]|-?[0-9.]+[eE]|-?[0-9]{38}",
+_WRONG_STARTS: dict[pa.DataType, str] = {
+    pa.string(): r'[^"n \t]', pa.bool_(): r"[^tfn \t]",
+    pa.float64(): r"[^-0-9n \t]|-?[0-9.]+[eE][-+]?[0-9]{3}|-?[0-9]{300}", pa.float32(): r"[^-0-9n \t]|-?[0-9.]+[eE]|-?[0-9]{38}",
     **{
-        kind: rf"[^{sign}0-9n]|-?[0-9]*[.eE]|-?[0-9]{{{digits}}}"
+        kind: rf"[^{sign}0-9n \t]|-?[0-9]*[.eE]|-?[0-9]{{{digits}}}"
         for sign, kinds in (("-", (pa.int8(), pa.int16(), pa.int32(), pa.int64())),
                             ("", (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())))
         for kind, digits in zip(kinds, (3, 5, 10, 19), strict=True)
@@ -38,8 +38,8 @@ def suspects(lines: list[bytes], schema: pa.Schema) -> list[bool]:
     wrong = _wrong_kinds(schema)
     if wrong:
         suspected = pc.or_(suspected, pc.match_substring_regex(array, wrong))
-    found: list[bool] = suspected.to_pylist()
-    return [one or not (line.isascii() or _is_utf8(line)) for one, line in zip(found, lines, strict=True)]
+    found = suspected.to_pylist()
+    return [bool(one) or not (line.isascii() or _is_utf8(line)) for one, line in zip(found, lines, strict=True)]
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -73,7 +73,7 @@ def _wrong_kinds(schema: pa.Schema) -> str:
     """Return the pattern of a line in which some column has a value of a wrong kind; empty when there are no columns."""
     columns = []
     for field in schema:
-        nested = r"[^{n]" if pa.types.is_struct(field.type) else r"[^\[n]"
+        nested = r"[^{n \t]" if pa.types.is_struct(field.type) else r"[^\[n \t]"
         key = re.escape(json.dumps(field.name, ensure_ascii=False).encode().decode("latin-1"))
         columns.append(f"{key}{_BLANK}:{_BLANK}(?:{_WRONG_STARTS.get(field.type, nested)})")
     return "|".join(columns)

@@ -16,7 +16,12 @@ DEPTH_MAX = 100  # of nested objects and arrays; real events stay below 20, and 
 TEXT_KINDS = frozenset({"string", "decimal", "binary", "date", "time", "timestamp", "timestamptz"})
 """Kinds that arrive as text; all but `string` may stand as a number in JSON too."""
 
-_FLOATS: Final = {"float32": pa.float32(), "float64": pa.float64()}
+_FLOATS: Final[dict[str, pa.DataType]] = {"float32": pa.float32(), "float64": pa.float64()}
+_NATIVE: Final[dict[str, pa.DataType]] = {
+    **{str(kind): kind for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.bool_())},
+    **{str(kind): kind for kind in (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())},
+    **_FLOATS,
+}
 _FLOAT32_END = 2.0**128 - 2.0**103  # from here on, the nearest float32 is infinite
 _LONE_SURROGATE = re.compile(r"\\u[dD][89abAB]")
 _NESTING = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
@@ -57,9 +62,8 @@ def _no_constant(name: str) -> NoReturn:
     raise MalformedJson(f"got {name}, which is not JSON; expected a number or null")
 
 
-_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=_no_constant
-).scan_once
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=_no_constant)
+_scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]
 
 
 def parse_object(line: str) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def parse_object(line: str) -> dict[str, Any]:
         raise MalformedJson(f"{error.msg} at character {error.pos + 1}") from None
     except StopIteration as error:
         raise MalformedJson(f"expected a value at character {error.value + 1}") from None
-    if not isinstance(value, dict) or isinstance(value, JsonNumber):
+    if not isinstance(value, dict):
         raise MalformedJson(f"got {line[:40]!r}, expected one JSON object")
     if end != len(line):
         raise MalformedJson(f"got {line[end : end + 20]!r} after the object, at character {end + 1}")
@@ -83,8 +87,8 @@ def parse_object(line: str) -> dict[str, Any]:
 
 def _refuse_deep(line: str) -> None:
     depth = 0
-    for token in _NESTING.findall(line):
-        depth += (token in "[{") - (token in "]}")
+    for mark in _NESTING.findall(line):
+        depth += (mark in "[{") - (mark in "]}")
         if depth > DEPTH_MAX:
             raise MalformedJson(f"is nested deeper than {DEPTH_MAX} objects and arrays")
 
@@ -139,7 +143,7 @@ def arrow_type(kind: DataType) -> pa.DataType:
         return pa.list_(arrow_type(kind.item))
     if kind.kind == "struct":
         return pa.struct([(name, arrow_type(one)) for name, one in kind.fields])
-    return pa.bool_() if kind.kind == "bool" else pa.type_for_alias(kind.kind)
+    return _NATIVE[kind.kind]
 
 
 def fit(value: Any, kind: DataType) -> Any:

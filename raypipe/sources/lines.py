@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
+
+import pyarrow as pa
 
 from raypipe.ports import Reject
 from raypipe.sources.compressed import ByteStream, TextStream, open_text
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = ["BLOCK_BYTES", "LINE_BYTES_MAX", "Block", "ByteStream", "DecodedBlock", "TextStream", "blocks", "open_text", "raw_text"]
+__all__ = [
+    "BLOCK_BYTES",
+    "LINE_BYTES_MAX",
+    "Block",
+    "ByteStream",
+    "DecodedBlock",
+    "TextStream",
+    "blocks",
+    "open_text",
+    "raw_text",
+]
 
 BLOCK_BYTES = 4 * 1024**2  # large enough that the engines' cost per call vanishes, small enough to hold several
 LINE_BYTES_MAX = 16 * 1024**2  # bounds the memory that one line can take; a line this long is a lost line end or an attack
@@ -33,6 +42,15 @@ class Block:
     first_line: int
     """Number of the first physical line, from 1."""
     rejects: tuple[Reject, ...] = ()
+
+    def lines(self) -> list[bytes]:
+        r"""Return the lines without their `\n`."""
+        return self.data.removesuffix(b"\n").split(b"\n") if self.data else []
+
+    def numbers(self) -> range:
+        """Return the number of each line."""
+        count = self.data.count(b"\n") + (not self.data.endswith(b"\n")) if self.data else 0
+        return range(self.first_line, self.first_line + count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +126,16 @@ def bad_encoding(uri: str, line: int, raw: bytes, encoding: str) -> Reject:
     except UnicodeDecodeError as error:
         got = f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line ({error.reason})"
     return Reject(uri, line, BAD_ENCODING, f"got {got}, expected {encoding} text", raw_text(raw, encoding))
+
+
+def position_array(lines: Sequence[int]) -> pa.Array[Any]:
+    """Return line numbers as a `_position` column."""
+    if isinstance(lines, range):
+        return pa.arange(lines.start, lines.stop)  # type: ignore[attr-defined, no-any-return]  # newer than the stubs
+    return pa.array(lines, pa.int64())
+
+
+def one_chunk(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
+    """Return a column that Arrow read from one block as an array."""
+    chunks = column.chunks
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks) if chunks else pa.array([], column.type)

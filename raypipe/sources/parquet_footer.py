@@ -11,7 +11,7 @@ from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow import compute
 import pyarrow.parquet as pq
 
 from raypipe.core.shard import InputFile
@@ -20,6 +20,8 @@ from raypipe.pipeline import EventTime
 from raypipe.ports import RESERVED_COLUMNS
 from raypipe.sources.filesystem import open_file
 from raypipe.sources.placement import column_at, has_column, no_time_column, place, type_at
+
+pc: Any = compute  # its stubs lack that arrays and plain numbers mix
 
 COLUMN_BYTES_AT_ONCE = 4 * 1024**2  # of each column chunk: row groups may be larger than memory
 _DAY_US = 86_400_000_000
@@ -154,7 +156,7 @@ def _integers_of(kind: pa.DataType) -> pa.DataType:
     return pa.int32() if pa.types.is_date32(kind) or pa.types.is_int32(kind) else pa.int64()
 
 
-def _may_skip(raw: pa.Array, time: EventTime, first_us: int, last_us: int) -> bool:
+def _may_skip(raw: pa.Array[Any], time: EventTime, first_us: int, last_us: int) -> bool:
     """Tell whether the clocks of the zone skip a time in a range of wall-clock times: a row may stand there."""
     naive = pa.types.is_date(raw.type) or (pa.types.is_timestamp(raw.type) and raw.type.tz is None)
     if not naive or time.zone == "UTC":
@@ -187,7 +189,7 @@ def _from_column(parquet: pq.ParquetFile, number: int, time: EventTime, uri: str
     return group
 
 
-def _count_outside(times: pa.Array, time: EventTime) -> int:
+def _count_outside(times: pa.Array[Any], time: EventTime) -> int:
     outside = pc.less(times, time.start_us)
     if time.end_us is not None:
         outside = pc.or_(outside, pc.greater_equal(times, time.end_us))

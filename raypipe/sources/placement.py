@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow import compute
 
 from raypipe.errors import SchemaDrift
 from raypipe.pipeline import EventTime
 from raypipe.ports import RESERVED_COLUMNS
 from raypipe.sources.event_text import UNITS_US, read_times, scaled
+
+pc: Any = compute  # its stubs lack that arrays and plain numbers mix
 
 NO_EVENT_TIME = "no_event_time"
 NO_SUCH_TIME = "no_such_time"
@@ -68,7 +71,7 @@ def root_of(names: list[str], path: str) -> str:
     return path if path in names else path.partition(".")[0]
 
 
-def column_at(batch: pa.RecordBatch, path: str) -> pa.Array:
+def column_at(batch: pa.RecordBatch, path: str) -> pa.Array[Any]:
     """Return the values at a column or path; null where anything above is null."""
     if path in batch.schema.names:
         return batch.column(path)
@@ -79,7 +82,7 @@ def column_at(batch: pa.RecordBatch, path: str) -> pa.Array:
     return values
 
 
-def place(column: pa.Array, time: EventTime, uri: str) -> Placed:
+def place(column: pa.Array[Any], time: EventTime, uri: str) -> Placed:
     """Place the rows by their event time column. Raises SchemaDrift when its type cannot hold a time."""
     if isinstance(column.type, pa.DictionaryType):
         column = column.dictionary_decode()
@@ -91,7 +94,7 @@ def place(column: pa.Array, time: EventTime, uri: str) -> Placed:
     return _checked(instants, walls, column.is_valid(), time)
 
 
-def _place_texts(column: pa.Array, time: EventTime) -> Placed:
+def _place_texts(column: pa.Array[Any], time: EventTime) -> Placed:
     """Read each distinct text once: times of events repeat."""
     coded = (column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column).dictionary_encode()
     texts = pl.Series(pl.from_arrow(coded.dictionary))
@@ -104,7 +107,7 @@ def _place_texts(column: pa.Array, time: EventTime) -> Placed:
     return Placed(times, pc.if_else(times.is_valid(), None, pc.coalesce(rules.take(coded.indices), NO_EVENT_TIME)))
 
 
-def _native(column: pa.Array, time: EventTime, uri: str) -> tuple[pl.Series | None, pl.Series | None]:
+def _native(column: pa.Array[Any], time: EventTime, uri: str) -> tuple[pl.Series | None, pl.Series | None]:
     """Return instants and wall-clock times in microseconds, one of the two, of a column that is not text."""
     kind = column.type
     if pa.types.is_timestamp(kind):
@@ -123,7 +126,7 @@ def _native(column: pa.Array, time: EventTime, uri: str) -> tuple[pl.Series | No
     )
 
 
-def _microseconds(column: pa.Array) -> pl.Series:
+def _microseconds(column: pa.Array[Any]) -> pl.Series:
     """Return a timestamp column in microseconds, rounded down, never wrapped."""
     unit, values = column.type.unit, pl.Series(pl.from_arrow(column.cast(pa.int64())))
     return values // 1_000 if unit == "ns" else scaled(values, _SECOND_US[unit])
@@ -135,7 +138,7 @@ def _of_floats(values: pl.Series, unit_us: int) -> pl.Series:
     return finite.cast(pl.Int64)
 
 
-def _checked(instants: pl.Series | None, walls: pl.Series | None, present: pa.Array | None, time: EventTime) -> Placed:
+def _checked(instants: pl.Series | None, walls: pl.Series | None, present: pa.Array[Any] | None, time: EventTime) -> Placed:
     """Put the wall clock's times in the zone, refuse what lies out of range, and name the rule for each null."""
     located = None if walls is None else _locate(walls, time.zone)
     given = walls if instants is None else instants if walls is None else instants.zip_with(instants.is_not_null(), walls)

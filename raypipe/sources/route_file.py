@@ -11,7 +11,9 @@ from raypipe.core.calendar import Calendar
 from raypipe.pipeline import EventTime, FilesSource
 from raypipe.sources.lines import DecodedBlock, TextStream, open_text
 from raypipe.sources.routing import Router
-from raypipe.sources.slices import STORE, RoutedFile, SliceKey, SliceWriter
+from raypipe.sources.slice_store import STORE
+from raypipe.sources.slice_writer import SliceWriter
+from raypipe.sources.slices import RoutedFile, SliceKey
 
 
 def route_file(
@@ -30,7 +32,7 @@ def route_file(
     )
     try:
         with open_text(key.uri) as stream:
-            for block in decode(stream, config, key.uri):
+            for block in decode(stream, config, time.column, key.uri):
                 router.add(block)
         content = router.finish()
         slices = writer.finish()
@@ -46,15 +48,20 @@ def route_file(
     return content, slices
 
 
-def decode(stream: TextStream, config: FilesSource, uri: str) -> Iterator[DecodedBlock]:
-    """Decode a text file by its format. All columns of a CSV file are decoded: digests must not depend on the contract."""
+def decode(stream: TextStream, config: FilesSource, time_path: str, uri: str) -> Iterator[DecodedBlock]:
+    """Decode a text file by its format.
+
+    All columns of a CSV file are decoded, so that digests do not depend on the contract. Of JSON only the wanted ones are:
+    all would take ten times as long.
+    """
     if config.format == "csv":
         from raypipe.sources import csv_lines
 
         return csv_lines.decode(stream, config.csv, uri, None if config.csv.header else tuple(config.columns))
     from raypipe.sources import json_lines
 
-    return json_lines.decode(stream, uri, config.columns, config.extra_columns)
+    wanted = tuple(config.columns) if config.columns and config.extra_columns == "ignore" else None
+    return json_lines.decode(stream, uri, config.columns, wanted, time_path)
 
 
 def _stored(config: FilesSource, time: EventTime) -> tuple[str, ...] | None:
@@ -65,8 +72,8 @@ def _stored(config: FilesSource, time: EventTime) -> tuple[str, ...] | None:
 
 
 @contextlib.contextmanager
-def first_block(config: FilesSource, uri: str) -> Iterator[DecodedBlock | None]:
+def first_block(config: FilesSource, time_path: str, uri: str) -> Iterator[DecodedBlock | None]:
     """Decode the first block of a file and no more."""
     with open_text(uri) as stream:
-        blocks = decode(stream, config, uri)
+        blocks = decode(stream, config, time_path, uri)
         yield next(blocks, None)

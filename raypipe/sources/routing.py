@@ -6,20 +6,23 @@ import hashlib
 import heapq
 import itertools
 import json
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow import compute
 
 from raypipe.core.calendar import Calendar
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, Reject
+from raypipe.sources.cells import Cells
 from raypipe.sources.lines import DecodedBlock
 from raypipe.sources.placement import Placed, column_at, explain, has_column, no_time_column, place
-from raypipe.sources.slices import SliceWriter, Sorted
+from raypipe.sources.row_bytes import row_bytes
+from raypipe.sources.slice_writer import SliceWriter
+from raypipe.sources.slices import Sorted
+
+pc: Any = compute  # its stubs lack that arrays and plain numbers mix
 
 FLUSH_BYTES = 64 * 1024**2  # sorted and written at once: bounds memory to about three times this, and keeps slices long
 FLUSH_REJECTS = 20_000  # the same for files of which little can be read
@@ -97,9 +100,9 @@ class Router:
             return
         if not self._columns_vary:
             self._cells.name_columns(batch.schema.names)
-        rows, texts = self._inside(batch, placed)
+        rows, row_texts = self._inside(batch, placed)
         if rows.num_rows:
-            self._route(rows, texts)
+            self._route(rows, row_texts)
 
     def _set_aside(self, rejects: Iterator[Reject]) -> None:
         while some := list(itertools.islice(rejects, _REJECTS_AT_ONCE)):
@@ -108,9 +111,9 @@ class Router:
             self._rejects += len(some)
             self._writer.add_rejects(some)
 
-    def _inside(self, batch: pa.RecordBatch, placed: Placed) -> tuple[pa.RecordBatch, pa.Array]:
+    def _inside(self, batch: pa.RecordBatch, placed: Placed) -> tuple[pa.RecordBatch, pa.Array[Any]]:
         """Return the rows inside the history with their times, as stored, and the digest's text of each."""
-        texts = row_texts(batch, named=self._columns_vary)
+        row_texts = row_bytes(batch, named=self._columns_vary)
         names = [name for name in batch.schema.names if self._stored is None or name in self._stored or name == POSITION_COLUMN]
         rows = batch.select(names).append_column(TIME_COLUMN, placed.times)
         bounds = pc.min_max(placed.times).as_py()
@@ -120,9 +123,9 @@ class Router:
             keep = pc.greater_equal(placed.times, self._time.start_us)
             if self._time.end_us is not None:
                 keep = pc.and_(keep, pc.less(placed.times, self._time.end_us))
-            rows, texts = rows.filter(keep), texts.filter(keep)
+            rows, row_texts = rows.filter(keep), row_texts.filter(keep)
             self._outside += batch.num_rows - placed.untimed - rows.num_rows
-        return rows, texts
+        return rows, row_texts
 
     def _place(self, batch: pa.RecordBatch) -> Placed:
         if has_column(batch.schema, self._time.column):
@@ -131,16 +134,16 @@ class Router:
             raise no_time_column(self._uri, batch.schema, self._time)
         return place(pa.nulls(batch.num_rows), self._time, self._uri)
 
-    def _route(self, rows: pa.RecordBatch, texts: pa.Array) -> None:
+    def _route(self, rows: pa.RecordBatch, row_texts: pa.Array[Any]) -> None:
         """Sort rows by cell, keeping their order within each, and pass them on."""
         cells = self._cells.ordinals(rows.column(TIME_COLUMN))
         starts = cells.starts
         if not cells.ordinals.is_sorted():
             order = pc.sort_indices(cells.ordinals.to_arrow())
-            rows, texts = rows.take(order), texts.take(order)
+            rows, row_texts = rows.take(order), row_texts.take(order)
         counts = cells.ordinals.value_counts(sort=False).sort(cells.ordinals.name)["count"].to_list()
         edges = _edges(counts)
-        self._cells.take(starts, counts, texts, edges)
+        self._cells.take(starts, counts, row_texts, edges)
         positions = rows.column(POSITION_COLUMN)
         firsts = positions.take(pa.array(edges[:-1])).to_pylist()
         lasts = positions.take(pa.array([edge - 1 for edge in edges[1:]])).to_pylist()
@@ -153,117 +156,6 @@ def _edges(counts: Sequence[int]) -> list[int]:
     for count in counts:
         edges.append(edges[-1] + count)
     return edges
-
-
-class Located:
-    """For each row the ordinal of its cell among the cells that occur, whose starts ascend."""
-
-    def __init__(self, ordinals: pl.Series, starts: list[int]) -> None:
-        self.ordinals = ordinals
-        self.starts = starts
-
-
-class Cells:
-    """The cells of one file so far: rows and a running digest each."""
-
-    def __init__(self, calendar: Calendar) -> None:
-        self._calendar = calendar
-        self._ends: dict[int, int] = {}
-        self._rows: dict[int, int] = {}
-        self._digests: dict[int, Any] = {}
-        self._empty_digest = hashlib.blake2b(digest_size=16)
-
-    def name_columns(self, names: Sequence[str]) -> None:
-        """Make the names of a file's columns part of all digests, where they do not stand in each row's bytes."""
-        if not self._digests:
-            self._empty_digest = hashlib.blake2b(json.dumps(names).encode(), digest_size=16)
-
-    def end_of(self, start_us: int) -> int:
-        """Return where a known cell ends."""
-        return self._ends[start_us]
-
-    def ordinals(self, times: pa.Array) -> Located:
-        """Find the cell of each time. Only cells that occur are computed, however far apart they lie."""
-        series = pl.Series("cell", pl.from_arrow(times))
-        distinct = series.unique().sort().to_list()
-        starts, place = [], 0
-        while place < len(distinct):
-            start_us, end_us = self._cell_of(distinct[place])
-            starts.append(start_us)
-            place = bisect_left(distinct, end_us, place)
-        ordinals = pl.Series("cell", starts, dtype=pl.Int64).search_sorted(series, side="right") - 1
-        return Located(ordinals.alias("cell"), starts)
-
-    def _cell_of(self, time_us: int) -> tuple[int, int]:
-        index = self._calendar.index_of(time_us)
-        start_us = self._calendar.boundary(index)
-        if start_us not in self._ends:
-            self._ends[start_us] = self._calendar.boundary(index + 1)
-        return start_us, self._ends[start_us]
-
-    def take(self, starts: Sequence[int], counts: Sequence[int], texts: pa.Array, edges: Sequence[int]) -> None:
-        """Add rows, sorted by cell, to their cells' digests."""
-        _, offsets_buffer, data_buffer = texts.buffers()
-        offsets = memoryview(offsets_buffer).cast("i")[texts.offset :]
-        data = memoryview(data_buffer) if data_buffer is not None else memoryview(b"")
-        for place, start_us in enumerate(starts):
-            self._rows[start_us] = self._rows.get(start_us, 0) + counts[place]
-            self._digest_of(start_us).update(data[offsets[edges[place]] : offsets[edges[place + 1]]])
-
-    def add_rejects(self, time_us: int, digest: bytes) -> None:
-        """Make the rejects of the file part of the cell at a time."""
-        start_us, _ = self._cell_of(time_us)
-        self._rows.setdefault(start_us, 0)
-        self._digest_of(start_us).update(b"\xfc" + digest)
-
-    def _digest_of(self, start_us: int) -> Any:
-        if start_us not in self._digests:
-            self._digests[start_us] = self._empty_digest.copy()
-        return self._digests[start_us]
-
-    def content(self) -> dict[str, Any]:
-        """Return the cells in order, column by column."""
-        starts = sorted(self._rows)
-        return {
-            "starts": starts,
-            "ends": [self._ends[start] for start in starts],
-            "rows": [self._rows[start] for start in starts],
-            "digests": [self._digests[start].hexdigest() for start in starts],
-        }
-
-
-def row_texts(batch: pa.RecordBatch, *, named: bool) -> pa.BinaryArray:
-    r"""Return each row as bytes that no row of other values has: every value after a `\xff`, null as `\xfe`.
-
-    Values are valid UTF-8, in which these bytes never occur. With `named`, names stand before values and nulls are left
-    out, so that a row's bytes do not depend on the columns of other rows.
-    """
-    columns = [
-        (name, _bytes_of(column)) for name, column in zip(batch.schema.names, batch.columns, strict=True) if name != POSITION_COLUMN
-    ]
-    start = pa.repeat(_EMPTY, batch.num_rows)
-    if not named:
-        values = [column for _, column in columns]
-        return pc.binary_join_element_wise(start, *values, _VALUE, null_handling="replace", null_replacement=b"\xfe")
-    labelled = [
-        pc.binary_join_element_wise(pa.scalar(name.encode(), pa.binary()), column, _LABEL)
-        for name, column in sorted(columns, key=lambda one: one[0])
-    ]
-    return pc.binary_join_element_wise(start, start, *labelled, _VALUE, null_handling="skip")
-
-
-_EMPTY, _VALUE, _LABEL = (pa.scalar(mark, pa.binary()) for mark in (b"", b"\xff", b"\xfd"))
-
-
-def _bytes_of(column: pa.Array) -> pa.Array:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-    elif pa.types.is_nested(kind):
-        column = pl.select(pl.struct(pl.Series("value", pl.from_arrow(column))).struct.json_encode()).to_series().to_arrow()
-    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)):
-        column = column.cast(pa.string())
-    return column.cast(pa.binary())
 
 
 def rejects_of(batch: pa.RecordBatch, placed: Placed, uri: str, time: EventTime) -> Iterator[Reject]:

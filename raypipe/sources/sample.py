@@ -17,14 +17,15 @@ _WORDS = {
 }  # fmt: skip
 
 
-def sample_columns(config: FilesSource, uri: str) -> Mapping[str, str]:
+def sample_columns(config: FilesSource, time_path: str, uri: str) -> Mapping[str, str]:
     """Return the names and types of a file's columns."""
     if config.format == "parquet":
         with open_parquet(uri) as parquet:
             return {field.name: type_word(field.type) for field in parquet.schema_arrow}
-    with first_block(config, uri) as block:
+    with first_block(config, time_path, uri) as block:
+        hidden = {POSITION_COLUMN, *([time_path] if "." in time_path and time_path not in config.columns else [])}
         fields = () if block is None else block.rows.schema
-        return {field.name: type_word(field.type) for field in fields if field.name != POSITION_COLUMN}
+        return {field.name: type_word(field.type) for field in fields if field.name not in hidden}
 
 
 def type_word(kind: pa.DataType) -> str:

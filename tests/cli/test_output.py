@@ -36,6 +36,14 @@ def test_data_is_never_taken_for_markup_or_colour(capsys):
     assert capsys.readouterr().out == "[red]x[/red] [2013-01-01, 2014) :smile:\n"
 
 
+def test_a_long_command_is_neither_cut_nor_folded(capsys):
+    command = "raypipe run " + "x" * 500
+
+    Output().show(Text(command, no_wrap=True, overflow="ignore"))
+
+    assert capsys.readouterr().out == command + "\n"
+
+
 def test_documents_are_gathered_into_one(capsys):
     out = Output(as_json=True)
     gathered = out.gathering()

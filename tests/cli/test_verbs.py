@@ -153,14 +153,17 @@ def test_check_lists_mistakes_on_standard_error_with_exit_code_2(launched, raypi
 
 def test_sample_shows_each_stage_and_turns_wide_ones(launched, raypipe):
     wide = [f"c{number} (int64)" for number in range(9)]
-    launched.stages = [("source", wide, [list(range(9))], 40), ("filter departed", ["a (string)"], [["x\ty"], [None]], 2)]
+    launched.stages = [
+        ("source", wide, [list(range(9))], 40), ("filter departed", ["a (string)"], [["x\ty"], [None]], 2), ("output", ["b (int8)"], [], 0)
+    ]  # fmt: skip
 
     text = raypipe("sample", "pipeline.yaml").stdout
 
     assert "source  40 rows" in text
-    assert "c8 (int64)" in text
+    assert "c8  int64" in text
     assert "x\\ty" in text
     assert "NULL" in text
+    assert text.endswith("output  0 rows\n")
 
 
 def test_sample_as_json_keeps_values(launched, raypipe):

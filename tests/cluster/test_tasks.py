@@ -40,6 +40,7 @@ class Misbehaving:
                 raise Unreadable(text, 1)
             case "armed", _, _:
                 return os.environ.get("RAYPIPE_FAILPOINTS")
+        return None
 
     def scan(self, file):
         time.sleep(60)
@@ -191,12 +192,15 @@ class TestShare:
 
 class TestExplained:
     def test_ray_running_out_of_memory_is_ours(self):
-        error = explained(ray_errors.OutOfMemoryError("Task was killed due to the node running low on memory."), "task 7", 256 * MIB)
+        error = explained(
+            ray_errors.OutOfMemoryError("Task was killed due to the node running low on memory."), "task 7", 256 * MIB
+        )
         assert type(error) is OutOfMemory
         assert "256 MiB" in str(error)
 
     @pytest.mark.parametrize(
-        "error", [ray_errors.NodeDiedError("gone"), ray_errors.ObjectLostError("ab" * 28, None, ""), ray_errors.LocalRayletDiedError()]
+        "error",
+        [ray_errors.NodeDiedError("gone"), ray_errors.ObjectLostError("ab" * 28, None, ""), ray_errors.LocalRayletDiedError()],
     )
     def test_what_was_lost_with_a_machine_may_be_done_again(self, error):
         found = explained(error, "task 7", MIB)

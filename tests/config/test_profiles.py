@@ -88,6 +88,11 @@ def test_profiles_of_another_form_are_refused(problem, small, profiles, told):
     assert told in problem(small)
 
 
+def test_profiles_without_end_are_refused(problem, small):
+    small["profiles"] = {f"p{n}": {} for n in range(101)}
+    assert problem(small).endswith("profiles: got 101, expected at most 100")
+
+
 def test_a_profile_holds_no_profiles(problem, small):
     small["profiles"]["prod"]["profiles"] = {"x": {}}
     assert problem(small).endswith("profiles.prod.profiles: a profile holds no profiles")

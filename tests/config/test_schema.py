@@ -43,7 +43,8 @@ outputs:
   - {table: b, rows: all}
 destination: {kind: duckdb, path: x.duckdb}
 run:
-  {executor: ray, address: null, memory: 2GiB, cpus_per_shard: 0.5, retries: {attempts: 3, delay: 1s, factor: 4}, shard_timeout: 30m}
+  {executor: ray, address: null, memory: 2GiB, cpus_per_shard: 0.5, retries: {attempts: 3, delay: 1s, factor: 4},
+  shard_timeout: 30m}
 profiles: {prod: {destination: {path: y.duckdb}}}
 """
 

@@ -130,6 +130,19 @@ def test_a_secret_at_a_wrong_place_is_shown_by_its_reference_alone(problems, sma
     assert any(f'{path}: got "{reference}", expected ' in one for one in told), told
 
 
+def test_a_secret_too_short_to_be_looked_for_in_texts_is_not_shown_either(problem, small):
+    small["run"] = {"memory": "${env:S}"}
+    told = 'daily.yaml:19: run.memory: got "${env:S}", expected a size such as 512MB or 2GiB'
+    assert problem(small, environ={"S": "9!"}) == told
+
+
+def test_nothing_that_a_secret_looks_like_is_named(problem, small):
+    small["run"] = {"memory": "${env:S}"}
+    told = 'daily.yaml:19: run.memory: got "${env:S}", expected a size such as 512MB or 2GiB'
+    assert problem(small, environ={"S": "48 gigs"}) == told
+    assert problem(small, environ={"S": "48 gb"}) == told
+
+
 def test_a_secret_that_repeats_a_known_name_is_not_shown_by_a_neighbour(problems, small):
     small["outputs"] = [{"table": "${env:S}", "rows": "all"}, {"table": "other", "rows": "all"}]
     small["quality"] = {"checks": [{"table": "othr", "expect": "1"}]}

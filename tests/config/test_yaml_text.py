@@ -207,6 +207,16 @@ def test_what_is_not_yaml_is_told_with_its_line_and_a_hint(text, line, hint):
     assert hint in told
 
 
+def test_too_many_values_are_refused_before_they_are_held():
+    assert refusal("a: [" + "1," * 60_000 + "]") == "x.yaml:1: more than 50000 values; no configuration needs that"
+
+
+def test_a_mistake_made_a_thousand_times_is_told_two_hundred_times(problems):
+    found = problems("\n".join(f"kay{n}: 1" for n in range(1000)))
+    assert len(found) == 201
+    assert found[-1] == "daily.yaml: and 805 problems more"
+
+
 def test_a_file_of_more_than_a_megabyte_is_refused_unread(problem):
     assert problem("a: " + "x" * 1_000_001) == "daily.yaml: the file has more than 1000000 bytes; expected a configuration"
 

@@ -255,7 +255,7 @@ def test_quarantined_rows_that_are_missing_are_noticed(place: Place, work: Any) 
     opened = place.flights.open_run(work.opening())
     asked, left = work.group(opened, {work.hours(0): n(1)}, quarantined={work.hours(0): 2})
     bare = {name: table for name, table in left[0].tables.items() if name != "_quarantine"}
-    with pytest.raises(ShardError, match="quarantined|aside"):
+    with pytest.raises(ShardError, match=r"quarantined|aside"):
         place.flights.commit(asked, [replace(left[0], tables=bare)])
 
 

@@ -102,7 +102,9 @@ def test_a_scan_that_fails_comes_back_with_its_error(executor):
     assert str(done.error) == "file:///a.csv is gone"
 
 
-@pytest.mark.parametrize(("script", "kind", "text"), [("drift:no column n", SchemaDrift, "no column n"), ("changed:a", InputChanged, "a")])
+@pytest.mark.parametrize(
+    ("script", "kind", "text"), [("drift:no column n", SchemaDrift, "no column n"), ("changed:a", InputChanged, "a")]
+)
 def test_an_error_of_the_work_keeps_its_type_and_text(executor, script, kind, text):
     executor.submit_task(1, task(script))
     (done,) = ended(executor, 1)

@@ -70,14 +70,16 @@ def memory_source():
 def make_pipeline(tmp_path):
     """Build a pipeline of text columns: `columns` maps names to type words (a trailing `!` means required)."""
 
-    def make(columns=None, *, format="csv", steps=(), outputs=None, quality=None, zone="UTC", **source):
+    def make(columns=None, *, steps=(), outputs=None, quality=None, zone="UTC", **source):
+        source.setdefault("format", "csv")
         contract = {
-            name: Column(type=parse_datatype(word.rstrip("!")), required=word.endswith("!")) for name, word in (columns or {}).items()
+            name: Column(type=parse_datatype(word.rstrip("!")), required=word.endswith("!"))
+            for name, word in (columns or {}).items()
         }
         return Pipeline(
             name="tested",
             time=EventTime(column="t", start_us=0, shard=parse_width("1h"), zone=zone),
-            source=FilesSource(paths=(URI,), format=format, columns=contract, csv=CsvDialect(nulls=("", "NA")), **source),
+            source=FilesSource(paths=(URI,), columns=contract, csv=CsvDialect(nulls=("", "NA")), **source),
             quality=quality or Quality(),
             transform=tuple(steps),
             outputs=tuple(outputs or (RowsOutput(table="out"),)),

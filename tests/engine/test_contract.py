@@ -26,7 +26,7 @@ def test_a_row_that_does_not_fit_is_quarantined_once_under_the_first_column_in_o
 
 
 def test_quarantine_keeps_the_row_as_the_source_had_it(make_pipeline, run):
-    staged = run(make_pipeline({"n": "int64"}, extra_columns="keep"), {"n": ["x"], "other": ["é\"\x00"]})
+    staged = run(make_pipeline({"n": "int64"}, extra_columns="keep"), {"n": ["x"], "other": ['é"\x00']})
     row = staged.tables["_quarantine"].to_pylist()[0]
     assert row["raw"] == '{"n": "x", "other": "é\\"\\u0000"}'
     assert (row["source"], row["position"], row["truncated"]) == ("events.csv", 0, False)
@@ -69,7 +69,10 @@ def test_evolve_fills_a_missing_column_with_nulls_but_a_required_one_is_still_re
 
 def test_drifted_rows_are_quarantined_when_the_pipeline_says_so(make_pipeline, run):
     staged = run(make_pipeline({"a": "string", "b": "int8"}, on_drift="quarantine"), {"a": ["x", "y"]})
-    assert quarantined(staged) == [(0, "drift", "events.csv: column 'b' is missing"), (1, "drift", "events.csv: column 'b' is missing")]
+    assert quarantined(staged) == [
+        (0, "drift", "events.csv: column 'b' is missing"),
+        (1, "drift", "events.csv: column 'b' is missing"),
+    ]
     assert staged.tables["out"].num_rows == 0
     assert staged.results[0].accounts == Accounts(read=2, quarantined=2)
 

@@ -71,13 +71,17 @@ def test_rename_drop_and_select_change_names_and_order(out):
 def test_fill_null_takes_constants_of_the_columns_type(out):
     rows, _ = out(FillNull(columns={"n": 0, "s": "?"}))
     assert rows == [{"n": 1, "s": "a"}, {"n": 2, "s": "?"}, {"n": 0, "s": "c"}]
-    rows, _ = out(FillNull(columns={"d": "2020-01-01", "f": 1}), columns={"d": "date", "f": "float32"}, rows={"d": [None], "f": [None]})
+    rows, _ = out(
+        FillNull(columns={"d": "2020-01-01", "f": 1}), columns={"d": "date", "f": "float32"}, rows={"d": [None], "f": [None]}
+    )
     assert rows == [{"d": dt.date(2020, 1, 1), "f": 1.0}]
 
 
 def test_mistakes_name_the_step_the_column_and_the_nearest_one(problem):
     assert problem(Rename(columns={"m": "x"})) == "transform[0].rename: there is no column 'm'; the rows have n, s"
-    assert problem(Filter(condition="n > 0", name="f"), Select(columns=("q",))).startswith("transform[1].select: there is no column 'q'")
+    assert problem(Filter(condition="n > 0", name="f"), Select(columns=("q",))).startswith(
+        "transform[1].select: there is no column 'q'"
+    )
     assert problem(Rename(columns={"n": "s"})) == "transform[0].rename: two columns would be named 's'"
     assert "did you mean 'carrier'?" in problem(Rename(columns={"s": "carrier"}), Drop(columns=("carier",)))
     assert "keeps for itself" in problem(Derive(columns={"_row": "n"}))

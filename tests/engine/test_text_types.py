@@ -36,13 +36,31 @@ def test_an_integer_out_of_range_is_none():
 
 
 def test_a_float_knows_infinity_and_nan_but_does_not_overflow_into_it():
-    assert convert("float64", "1.5", "-1e-3", "inf", "-inf", "1e400", "x", "") == [1.5, -0.001, math.inf, -math.inf, None, None, None]
+    assert convert("float64", "1.5", "-1e-3", "inf", "-inf", "1e400", "x", "") == [
+        1.5,
+        -0.001,
+        math.inf,
+        -math.inf,
+        None,
+        None,
+        None,
+    ]
     assert math.isnan(convert("float64", "NaN")[0])
     assert convert("float32", "1.5", "1e39") == [1.5, None]
 
 
 def test_a_boolean_is_one_of_six_words_in_any_case():
-    assert convert("bool", "true", "T", "1", "FALSE", "f", "0", "yes", "", "2") == [True, True, True, False, False, False, None, None, None]
+    assert convert("bool", "true", "T", "1", "FALSE", "f", "0", "yes", "", "2") == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+        None,
+        None,
+        None,
+    ]
 
 
 def test_a_decimal_is_exact_or_nothing():
@@ -52,7 +70,12 @@ def test_a_decimal_is_exact_or_nothing():
 
 
 def test_a_date_has_four_two_and_two_digits_and_exists():
-    assert convert("date", "2024-02-29", "2023-02-29", "2024-2-9", "2024-02-29T00:00:00") == [dt.date(2024, 2, 29), None, None, None]
+    assert convert("date", "2024-02-29", "2023-02-29", "2024-2-9", "2024-02-29T00:00:00") == [
+        dt.date(2024, 2, 29),
+        None,
+        None,
+        None,
+    ]
 
 
 def test_a_time_has_seconds_or_not_and_no_leap_second():
@@ -62,12 +85,21 @@ def test_a_time_has_seconds_or_not_and_no_leap_second():
 
 def test_a_timestamp_is_iso_with_or_without_fraction_and_zone():
     got = convert(
-        "timestamp", "2024-01-02T03:04:05Z", "2024-01-02 03:04:05", "2024-01-02T03:04", "2024-01-02", "2024-01-02T03:04:05.123456789",
-        "2024-01-02T03:04:05+02:00", "2024-01-02T03:04:05-0230", "2024-01-02T03:04:05+02", "2024-01-02T03:04:60", "02.01.2024", None,
+        "timestamp", "2024-01-02T03:04:05Z", "2024-01-02 03:04:05", "2024-01-02T03:04", "2024-01-02",
+        "2024-01-02T03:04:05.123456789",
+        "2024-01-02T03:04:05+02:00", "2024-01-02T03:04:05-0230", "2024-01-02T03:04:05+02", "2024-01-02T03:04:60",
+        "02.01.2024", None,
     )  # fmt: skip
     first = dt.datetime(2024, 1, 2, 3, 4, 5)
     assert got[:5] == [first, first, first.replace(second=0), dt.datetime(2024, 1, 2), first.replace(microsecond=123456)]
-    assert got[5:] == [dt.datetime(2024, 1, 2, 1, 4, 5), dt.datetime(2024, 1, 2, 5, 34, 5), dt.datetime(2024, 1, 2, 1, 4, 5), None, None, None]
+    assert got[5:] == [
+        dt.datetime(2024, 1, 2, 1, 4, 5),
+        dt.datetime(2024, 1, 2, 5, 34, 5),
+        dt.datetime(2024, 1, 2, 1, 4, 5),
+        None,
+        None,
+        None,
+    ]
 
 
 def test_a_timestamp_with_an_offset_becomes_wall_clock_of_the_zone():
@@ -85,7 +117,15 @@ def test_text_and_bytes_keep_their_blanks():
 
 
 def test_lists_and_structs_are_json_of_the_right_types():
-    assert convert("list<int64>", "[1, 2]", "[]", '["3"]', '[1, "x"]', "[1.5]", "{", "3") == [[1, 2], [], [3], None, None, None, None]
+    assert convert("list<int64>", "[1, 2]", "[]", '["3"]', '[1, "x"]', "[1.5]", "{", "3") == [
+        [1, 2],
+        [],
+        [3],
+        None,
+        None,
+        None,
+        None,
+    ]
     got = convert("struct<a: int64, b: list<string>>", '{"a": 1, "b": ["x"]}', '{"a": "no"}', '{"other": 1}', "[]")
     assert got == [{"a": 1, "b": ["x"]}, None, {"a": None, "b": None}, None]
 

@@ -60,7 +60,22 @@ def test_a_run_of_which_everything_fails_does_not_fill_the_screen(story, clock):
     shown = lines(clock, *[Warned(f"number {number}") for number in range(500)])
 
     assert len(shown) == NOTES_MAX + 1
-    assert shown[-1] == "(further warnings and failures are in the log)"
+    assert shown[-1] == "(more of the same: the summary counts it, the log has it all)"
+
+
+def test_one_cause_that_breaks_many_shards_is_told_once(story, clock):
+    failures = tuple(story.failure(number) for number in range(4))
+
+    assert lines(clock, story.planned(), story.ended(failures=failures)) == [
+        "failed: [2013-01-01T00:00:00Z, 2013-01-02T00:00:00Z): no such \\x1b[1mcolumn",
+        "(more of the same: the summary counts it, the log has it all)",
+    ]
+
+
+def test_rows_that_are_no_shards_are_told_once(story, clock):
+    shown = lines(clock, story.planned(outside=3), story.planned(outside=3, again=True))
+
+    assert shown == ["3 rows of the source before time.start or after time.end: no shard's"]
 
 
 class Terminal(io.StringIO):

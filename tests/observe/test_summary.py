@@ -63,8 +63,16 @@ def test_many_failures_are_cut_and_counted(story):
 
     assert "cause 9" in text
     assert "cause 10" not in text
-    assert "and 15 more" in text
+    assert "and 15 more causes" in text
     assert "25 failed" in text
+
+
+def test_one_cause_that_breaks_many_shards_is_one_line_with_their_number(story):
+    failures = tuple(story.failure(number) for number in range(3))
+    text = shown(ending(story.closed("failed", committed=0, failed=3, failures=failures)))
+
+    assert text.count("no such") == 1
+    assert "and 2 more shards" in text
 
 
 def test_warnings_are_told_again_at_the_end(story):

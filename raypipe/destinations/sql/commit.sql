@@ -8,6 +8,14 @@ UPDATE _raypipe.pipeline SET commit_seq = commit_seq + 1 WHERE pipeline = $pipel
 -- 3. What the ledger holds under this commit id.
 SELECT seq, epoch_us(lo), epoch_us(hi), outcome FROM _raypipe.shards WHERE pipeline = $pipeline AND commit_id = $commit_id
 
+-- name: created_tables
+-- Output tables that exist; the engine's own catalogue takes 30 ms to ask in a fresh connection.
+SELECT output FROM _raypipe.tables WHERE pipeline = $pipeline AND created
+
+-- name: table_created
+-- A table exists from now on.
+UPDATE _raypipe.tables SET created = true WHERE pipeline = $pipeline AND output = $output
+
 -- name: live_meeting
 -- 4. The live ranges that meet the group.
 SELECT DISTINCT live.output, epoch_us(live.lo), epoch_us(live.hi), live.seq, live.definition, live.rows

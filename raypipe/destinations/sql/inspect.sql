@@ -42,7 +42,7 @@ SELECT live.output, epoch_us(live.lo), epoch_us(live.hi), count(shards.seq)
 FROM _raypipe.live LEFT JOIN _raypipe.shards
   ON shards.pipeline = live.pipeline AND shards.seq = live.seq AND shards.lo = live.lo AND shards.hi = live.hi
  AND shards.run = live.run AND shards.attempt = live.attempt AND shards.input_fp = live.input_fp AND shards.outcome IN ('loaded', 'empty')
-WHERE live.pipeline = $pipeline GROUP BY ALL HAVING count(shards.seq) <> 1 ORDER BY live.lo
+WHERE live.pipeline = $pipeline GROUP BY live.output, live.lo, live.hi HAVING count(shards.seq) <> 1 ORDER BY live.lo
 
 -- name: sequence
 -- The commits of the ledger: how many numbers, the first, the last, and the pipeline's own.

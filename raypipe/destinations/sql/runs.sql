@@ -18,7 +18,7 @@ UPDATE _raypipe.pipeline SET start = make_timestamp($start) WHERE pipeline = $pi
 
 -- name: owners
 -- Who writes which table.
-SELECT output, pipeline FROM _raypipe.tables
+SELECT output, pipeline, created FROM _raypipe.tables
 
 -- name: existing_tables
 -- The tables and views of the user's schema.
@@ -26,7 +26,7 @@ SELECT table_name FROM information_schema.tables WHERE table_catalog = current_d
 
 -- name: claim_table
 -- From now on this pipeline writes the table.
-INSERT INTO _raypipe.tables VALUES ($output, $pipeline)
+INSERT INTO _raypipe.tables VALUES ($output, $pipeline, false)
 
 -- name: release_table
 -- The pipeline no longer writes this table.
@@ -40,9 +40,9 @@ DELETE FROM _raypipe.live WHERE pipeline = $pipeline AND output = $output
 -- Nothing of this table is covered any more.
 DELETE FROM _raypipe.coverage WHERE pipeline = $pipeline AND output = $output
 
--- name: filled_outputs
--- Outputs that should have rows.
-SELECT output FROM _raypipe.live WHERE pipeline = $pipeline GROUP BY output HAVING sum(rows) > 0
+-- name: unmake_table
+-- The table is not there any more: the next contribution creates it.
+UPDATE _raypipe.tables SET created = false WHERE pipeline = $pipeline AND output = $output
 
 -- name: newest_definition
 -- The newest definition of an output.

@@ -23,7 +23,10 @@ COMMENT ON COLUMN _raypipe.pipeline.watermark IS 'Every shard before this time i
 
 -- name: create_tables
 -- Which pipeline writes which output table; no table has two.
-CREATE TABLE _raypipe.tables (output VARCHAR NOT NULL, pipeline VARCHAR NOT NULL);
+CREATE TABLE _raypipe.tables (
+    output VARCHAR NOT NULL, pipeline VARCHAR NOT NULL,
+    created BOOLEAN NOT NULL         -- the first contribution creates the table
+);
 COMMENT ON TABLE _raypipe.tables IS 'The output tables and the one pipeline that writes each.';
 
 -- name: create_runs
@@ -125,7 +128,7 @@ COMMENT ON TABLE _raypipe.failed IS 'Shards that failed and were not committed s
 -- name: create_late
 -- Ranges known to be late: an older definition read their input when a newer one was already live.
 CREATE TABLE _raypipe.late (pipeline VARCHAR NOT NULL, lo TIMESTAMP NOT NULL, hi TIMESTAMP NOT NULL, reason VARCHAR NOT NULL, seq BIGINT NOT NULL);
-COMMENT ON TABLE _raypipe.late IS 'Ranges that the next run reads again.';
+COMMENT ON TABLE _raypipe.late IS 'Ranges whose input an older definition read when a newer one was live; the next commit of the range clears it.';
 
 -- name: create_quarantine
 -- Rows set aside, with the reason, for the shards that are live.

@@ -17,10 +17,6 @@ SELECT output, epoch_us(lo), epoch_us(hi) FROM _raypipe.coverage WHERE pipeline 
 -- Shards that failed and were not committed since.
 SELECT epoch_us(lo), epoch_us(hi), run, code, error FROM _raypipe.failed WHERE pipeline = $pipeline ORDER BY lo
 
--- name: late
--- Ranges marked to be read again.
-SELECT epoch_us(lo), epoch_us(hi) FROM _raypipe.late WHERE pipeline = $pipeline
-
 -- name: definitions
 -- Every definition, oldest first.
 SELECT output, version, fingerprint, parts FROM _raypipe.definitions WHERE pipeline = $pipeline ORDER BY output, version

@@ -1,0 +1,91 @@
+"""Cells: the cells of the calendar that occur in one file, with a count and a running digest of the rows in each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from raypipe.core.calendar import Calendar
+
+
+class Located:
+    """For each row the ordinal of its cell among the cells that occur, whose starts ascend."""
+
+    def __init__(self, ordinals: pl.Series, starts: list[int]) -> None:
+        self.ordinals = ordinals
+        self.starts = starts
+
+
+class Cells:
+    """The cells of one file so far: rows and a running digest each."""
+
+    def __init__(self, calendar: Calendar) -> None:
+        self._calendar = calendar
+        self._ends: dict[int, int] = {}
+        self._rows: dict[int, int] = {}
+        self._digests: dict[int, Any] = {}
+        self._empty_digest = hashlib.blake2b(digest_size=16)
+
+    def name_columns(self, names: Sequence[str]) -> None:
+        """Make the names of a file's columns part of all digests, where they do not stand in each row's bytes."""
+        if not self._digests:
+            self._empty_digest = hashlib.blake2b(json.dumps(names).encode(), digest_size=16)
+
+    def end_of(self, start_us: int) -> int:
+        """Return where a known cell ends."""
+        return self._ends[start_us]
+
+    def ordinals(self, times: pa.Array[Any]) -> Located:
+        """Find the cell of each time. Only cells that occur are computed, however far apart they lie."""
+        series = pl.Series("cell", pl.from_arrow(times))
+        distinct = series.unique().sort().to_list()
+        starts, place = [], 0
+        while place < len(distinct):
+            start_us, end_us = self._cell_of(distinct[place])
+            starts.append(start_us)
+            place = bisect_left(distinct, end_us, place)
+        ordinals = pl.Series("cell", starts, dtype=pl.Int64).search_sorted(series, side="right") - 1
+        return Located(ordinals.alias("cell"), starts)
+
+    def _cell_of(self, time_us: int) -> tuple[int, int]:
+        index = self._calendar.index_of(time_us)
+        start_us = self._calendar.boundary(index)
+        if start_us not in self._ends:
+            self._ends[start_us] = self._calendar.boundary(index + 1)
+        return start_us, self._ends[start_us]
+
+    def take(self, starts: Sequence[int], counts: Sequence[int], texts: pa.Array[Any], edges: Sequence[int]) -> None:
+        """Add rows, sorted by cell, to their cells' digests."""
+        _, offsets_buffer, data_buffer = texts.buffers()
+        offsets = memoryview(offsets_buffer).cast("i")[texts.offset :]
+        data = memoryview(data_buffer) if data_buffer is not None else memoryview(b"")
+        for place, start_us in enumerate(starts):
+            self._rows[start_us] = self._rows.get(start_us, 0) + counts[place]
+            self._digest_of(start_us).update(data[offsets[edges[place]] : offsets[edges[place + 1]]])
+
+    def add_rejects(self, time_us: int, digest: bytes) -> None:
+        """Make the rejects of the file part of the cell at a time."""
+        start_us, _ = self._cell_of(time_us)
+        self._rows.setdefault(start_us, 0)
+        self._digest_of(start_us).update(b"\xfc" + digest)
+
+    def _digest_of(self, start_us: int) -> Any:
+        if start_us not in self._digests:
+            self._digests[start_us] = self._empty_digest.copy()
+        return self._digests[start_us]
+
+    def content(self) -> dict[str, Any]:
+        """Return the cells in order, column by column."""
+        starts = sorted(self._rows)
+        return {
+            "starts": starts,
+            "ends": [self._ends[start] for start in starts],
+            "rows": [self._rows[start] for start in starts],
+            "digests": [self._digests[start].hexdigest() for start in starts],
+        }
