@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from raypipe.ports import StopFlag
 
-FIRST = "{name}: no new shards are started; finished ones are committed, then the run ends and can be resumed (again: at once)"
-SECOND = "{name} again: stopping at once; what is committed and staged is kept, the next run resumes"
+FIRST = "{name}: no new shards; what is finished is being committed (again: at once)"
+SECOND = "{name} again: stopping at once; the next run resumes"
 
 
 @contextlib.contextmanager

@@ -174,14 +174,14 @@ def counts_table(name: str, number: str, counts: Mapping[str, int]) -> Renderabl
 
 
 def quarantined_rows(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Return rows in quarantine, three lines each: rule and place, what is wrong, the row as it was read."""
-    text = Text()
+    """Return rows in quarantine, three lines each: rule and place, what is wrong, the row as it was read, whole."""
+    text = Text(no_wrap=True, overflow="ignore")
     for row in rows:
         place = f"{_value('source', row.get('source'))}:{row.get('position')}"
         text.append(cell(row.get("rule")), "bold red").append(f"  {_value('shard', row.get('shard'))}  ").append(place, "cyan")
-        text.append(f"\n  {cell(row.get('error'))}\n  ").append(cell(row.get("raw")), "dim").append("\n")
+        text.append(f"\n  {cell(row.get('error'))}\n  ").append(escape(str(row.get("raw"))), "dim").append("\n")
     text.rstrip()
-    return text
+    return Group(text)
 
 
 def mappings_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:

@@ -61,6 +61,8 @@ class Calendar:
         fixed = _FIXED_US.get(self.width.unit)
         if fixed is not None:
             return self.start_us + index * self.width.count * fixed
+        if index == 0:  # also where the wall clock shows this time twice and history begins at the second
+            return self.start_us
         local = from_us(self.start_us).astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
         return to_us(localise(_advance(local, self.width, index), ZoneInfo(self.zone)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -24,23 +23,14 @@ from raypipe.core.commit import (
     ShardCommit,
     decide_commit,
 )
-from raypipe.core.fingerprint import output_fingerprint
 from raypipe.core.intervals import Ranges, normalise
 from raypipe.core.shard import Observed, Outcome
 from raypipe.core.window import Window
+from raypipe.destinations.arrow_rows import counts_table, coverage_table, ledger_table, live_table, ranges_table
 from raypipe.destinations.contributions import contributions, verify_checksums, wanted_starts
 from raypipe.destinations.duckdb_runs import beat, fenced, set_watermark
 from raypipe.destinations.duckdb_state import changed, query
-from raypipe.destinations.duckdb_tables import (
-    Typed,
-    delete_ranges,
-    fit_table,
-    insert_rows,
-    ranges_table,
-    schema_number,
-    times,
-    typed,
-)
+from raypipe.destinations.duckdb_tables import Typed, delete_ranges, fit_table, insert_rows, schema_number, typed
 from raypipe.destinations.sql_statements import statements
 from raypipe.errors import AccountsDontBalance, ShardError
 from raypipe.failpoints import hit
@@ -147,9 +137,9 @@ class _Commit:
             *((shard, Outcome.SUPERSEDED) for shard in permit.superseded),
         ]
         values = self._values(permit)
-        with _registered(self.connection, ledger_in=_ledger_table(entries)):
+        with _registered(self.connection, ledger_in=ledger_table(entries)):
             query(self.connection, _SQL["insert_ledger"], values)
-        counts = _counts_table(permit.loaded)
+        counts = counts_table(permit.loaded)
         if counts.num_rows:
             with _registered(self.connection, filtered_in=counts):
                 query(self.connection, _SQL["insert_filtered"], values)
@@ -158,8 +148,9 @@ class _Commit:
             query(self.connection, _SQL["clear_failed"], values)
             if permit.loaded:
                 query(self.connection, _SQL["clear_late"], values)
-        for shard in permit.superseded:
-            query(self.connection, _SQL["insert_late"], {**values, **_bounds([shard.window])})
+        if permit.superseded:
+            with _registered(self.connection, ranges_in=ranges_table([shard.window for shard in permit.superseded])):
+                query(self.connection, _SQL["insert_late"], values)
         hit("commit.after_ledger")
 
     def merge_coverage(self, permit: CommitPermit) -> None:
@@ -178,7 +169,7 @@ class _Commit:
                 ("coverage_in", "insert_coverage", after - before),
             ):
                 if changes:
-                    with _registered(self.connection, **{name: _coverage_table(sorted(changes))}):
+                    with _registered(self.connection, **{name: coverage_table(sorted(changes))}):
                         query(self.connection, _SQL[statement], values)
         set_watermark(self.connection, self.pipeline, self.request.definitions)
         hit("commit.after_wm")
@@ -261,7 +252,7 @@ class _Commit:
                 )
         if permit.loaded:
             numbers = {output: self._schema_numbers(output, parts) for output, parts in pieces.items()}
-            with _registered(self.connection, live_in=_live_table(permit.loaded, self.request.definitions, numbers)):
+            with _registered(self.connection, live_in=live_table(permit.loaded, self.request.definitions, numbers)):
                 query(self.connection, _SQL["insert_live"], self._values(permit))
 
     def _schema_numbers(self, output: str, parts: Sequence[Typed]) -> Mapping[str, int]:
@@ -271,72 +262,6 @@ class _Commit:
             number = schema_number(self.connection, self.pipeline, output, part.columns)
             numbers.update({one.attempt_id: number for one in part.contribution.parts})
         return numbers
-
-
-# ---- rows of raypipe's own tables, as Arrow ---------------------------------------------------------------
-
-
-def _ledger_table(entries: Sequence[tuple[ShardCommit, Outcome]]) -> pa.Table:
-    results = [shard.result for shard, _ in entries]
-    accounts = [result.accounts for result in results]
-    columns: dict[str, Any] = {
-        "lo": times(result.window.start_us for result in results),
-        "hi": times(result.window.end_us for result in results),
-        "attempt": pa.array([shard.attempt_id for shard, _ in entries], pa.string()),
-        "outcome": pa.array([outcome.value for _, outcome in entries], pa.string()),
-        "input_fp": pa.array([shard.input_fp for shard, _ in entries], pa.string()),
-        "output_fp": pa.array([output_fingerprint(result.outputs) for result in results], pa.string()),
-        "event_start": times(result.event_start_us for result in results),
-        "event_end": times(result.event_end_us for result in results),
-        "warnings": pa.array([json.dumps(result.warnings) for result in results], pa.string()),
-        "seconds": pa.array([result.seconds for result in results], pa.float64()),
-    }
-    for name in ("read", "expanded", "loaded", "filtered", "duplicate", "quarantined"):
-        columns[name] = pa.array([getattr(one, name) for one in accounts], pa.int64())
-    return pa.table(columns)
-
-
-def _counts_table(shards: Sequence[ShardCommit]) -> pa.Table:
-    rows = [
-        (shard.window.start_us, kind, rule, count)
-        for shard in shards
-        for kind, counts in (("filtered", shard.result.filtered), ("broken", shard.result.broken))
-        for rule, count in counts.items()
-    ]
-    return pa.table(
-        {
-            "lo": times(row[0] for row in rows),
-            "kind": pa.array([row[1] for row in rows], pa.string()),
-            "rule": pa.array([row[2] for row in rows], pa.string()),
-            "rows": pa.array([row[3] for row in rows], pa.int64()),
-        }
-    )
-
-
-def _live_table(
-    shards: Sequence[ShardCommit], definitions: Mapping[str, int], numbers: Mapping[str, Mapping[str, int]]
-) -> pa.Table:
-    pairs = [(output, shard) for output in definitions for shard in shards]
-    stats = [shard.result.outputs[output] for output, shard in pairs]
-    return pa.table(
-        {
-            "output": pa.array([output for output, _ in pairs], pa.string()),
-            "lo": times(shard.window.start_us for _, shard in pairs),
-            "hi": times(shard.window.end_us for _, shard in pairs),
-            "attempt": pa.array([shard.attempt_id for _, shard in pairs], pa.string()),
-            "definition": pa.array([definitions[output] for output, _ in pairs], pa.int64()),
-            "input_fp": pa.array([shard.input_fp for _, shard in pairs], pa.string()),
-            "output_fp": pa.array([stat.digest for stat in stats], pa.string()),
-            "rows": pa.array([stat.rows for stat in stats], pa.int64()),
-            "files": pa.array([len(shard.result.slices) for _, shard in pairs], pa.int64()),
-            "schema_number": pa.array([numbers[output].get(shard.attempt_id) for output, shard in pairs], pa.int64()),
-        }
-    )
-
-
-def _coverage_table(changes: Sequence[tuple[str, Window]]) -> pa.Table:
-    ranges = ranges_table([window for _, window in changes])
-    return ranges.append_column("output", pa.array([output for output, _ in changes], pa.string()))
 
 
 def _bounds(ranges: Sequence[Window]) -> dict[str, int]:

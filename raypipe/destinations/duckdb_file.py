@@ -40,7 +40,6 @@ _in_this_process: dict[str, threading.Lock] = {}  # DuckDB shares one instance a
 @contextlib.contextmanager
 def writing(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file alone, creating it where it is missing, and close it at the end. Raises DestinationBusy."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with _queue(path, fcntl.LOCK_EX, WRITER_WAIT_S, clock), contextlib.closing(_open(path, False, clock)) as connection:
         yield connection
 
@@ -70,7 +69,7 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
     try:
         connection.commit()
-    except duckdb.Error as error:
+    except Exception as error:
         raise CommitUnknown(f"COMMIT gave an error, so it may or may not have happened: {error}") from error
 
 
@@ -99,13 +98,15 @@ def _queue(path: str, kind: int, limit_s: float, clock: Clock) -> Iterator[None]
 def _lock_file(real: str, kind: int) -> Iterator[int | None]:
     """Open the lock file; readers create nothing, and need no turn where no writer ever was."""
     folder = Path(real + ".raypipe")
-    if kind == fcntl.LOCK_EX:
-        folder.mkdir(exist_ok=True)
     try:
+        if kind == fcntl.LOCK_EX:
+            folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT if kind == fcntl.LOCK_EX else os.O_RDONLY, 0o644)
     except FileNotFoundError:
         yield None
         return
+    except OSError as error:
+        raise RetryableError(f"{folder / 'lock'} cannot be opened: {error.strerror or error}") from error
     try:
         yield descriptor
     finally:

@@ -50,13 +50,18 @@ def record_failures(
     connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str, failures: Sequence[ShardFailure], now_us: int
 ) -> None:
     """Remember failed shards, after the fence, inside the caller's transaction."""
-    for failure in failures:
-        values = {
-            "pipeline": pipeline, "run": run_id, "now": now_us, "lo": failure.window.start_us, "hi": failure.window.end_us,
-            "code": failure.code, "error": failure.error, "retryable": failure.retryable,
-        }  # fmt: skip
-        query(connection, _SQL["forget_failure"], values)
-        query(connection, _SQL["add_failure"], values)
+    values: dict[str, Any] = {
+        "pipeline": pipeline,
+        "run": run_id,
+        "now": now_us,
+        "lo": [one.window.start_us for one in failures],
+        "hi": [one.window.end_us for one in failures],
+        "code": [one.code for one in failures],
+        "error": [one.error for one in failures],
+        "retryable": [one.retryable for one in failures],
+    }
+    query(connection, _SQL["forget_failures"], values)
+    query(connection, _SQL["add_failures"], values)
 
 
 def close_run(connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str, epoch: int, state: RunState, now_us: int) -> None:

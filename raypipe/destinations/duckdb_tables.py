@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from raypipe.core.digest import quote
 from raypipe.core.window import Window
@@ -99,16 +97,6 @@ def schema_number(connection: duckdb.DuckDBPyConnection, pipeline: str, output: 
         known[text] = len(known) + 1
         query(connection, _SQL["add_schema"], {**values, "number": known[text], "columns": text})
     return known[text]
-
-
-def ranges_table(windows: Sequence[Window]) -> pa.Table:
-    """Return windows as an Arrow table with `lo` and `hi`."""
-    return pa.table({"lo": times(one.start_us for one in windows), "hi": times(one.end_us for one in windows)})
-
-
-def times(values: Iterable[int | None]) -> pa.Array[Any]:
-    """Return microseconds (or None) as an Arrow array of naive UTC timestamps."""
-    return pa.array(list(values), pa.int64()).cast(pa.timestamp("us"))
 
 
 def _fitting(table: str, column: str, have: str, came: str) -> str:

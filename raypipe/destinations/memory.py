@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
-from raypipe.core.accounts import total
 from raypipe.core.commit import (
     Accept,
     Already,
@@ -22,8 +20,7 @@ from raypipe.core.commit import (
     ShardCommit,
     decide_commit,
 )
-from raypipe.core.intervals import intersect, normalise
-from raypipe.core.shard import Observed, Outcome, ShardFailure
+from raypipe.core.shard import Observed, ShardFailure
 from raypipe.core.state import (
     Definition,
     FailedShard,
@@ -34,54 +31,12 @@ from raypipe.core.state import (
     RunState,
     Snapshot,
 )
-from raypipe.core.watermark import low_watermark
 from raypipe.core.window import Window, to_us
 from raypipe.destinations.holder import is_dead
-from raypipe.destinations.limits import HEARTBEAT_LIMIT_S, RUNS_MAX
+from raypipe.destinations.limits import HEARTBEAT_LIMIT_S
+from raypipe.destinations.memory_state import OPEN, LedgerEntry, MemoryStore, PipelineState, Row, snapshot_of
 from raypipe.errors import AccountsDontBalance, Fenced, RunIsAlive, ShardError, UsageError
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Clock, Staged
-
-_OPEN = (RunState.OPEN, RunState.PUBLISHING)
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """One shard of one commit."""
-
-    seq: int
-    run_id: str
-    commit_id: str
-    shard: ShardCommit
-    outcome: Outcome
-
-
-@dataclass(slots=True)
-class PipelineState:
-    """All that the destination remembers of one pipeline."""
-
-    commit_seq: int = 0
-    start_us: int = 0
-    outputs: tuple[str, ...] = ()
-    runs: dict[str, RunRecord] = field(default_factory=dict)
-    run_outputs: dict[str, frozenset[str]] = field(default_factory=dict)
-    definitions: dict[str, tuple[Definition, ...]] = field(default_factory=dict)
-    live: dict[tuple[str, Window], LiveRange] = field(default_factory=dict)
-    ledger: list[LedgerEntry] = field(default_factory=list)
-    failed: dict[Window, FailedShard] = field(default_factory=dict)
-    quarantine: dict[Window, list[Row]] = field(default_factory=dict)
-    outside: int = 0
-
-
-@dataclass(slots=True)
-class MemoryStore:
-    """What a file is to DuckDB: tables, their owners and the state of several pipelines."""
-
-    tables: dict[str, dict[Window, list[Row]]] = field(default_factory=dict)
-    """Rows by the range that contributed them."""
-    owners: dict[str, str] = field(default_factory=dict)
-    pipelines: dict[str, PipelineState] = field(default_factory=dict)
-    lock: threading.RLock = field(default_factory=threading.RLock)
 
 
 class MemoryDestination:
@@ -103,7 +58,7 @@ class MemoryDestination:
         """Read state at one moment."""
         with self.store.lock:
             state = self.store.pipelines.get(self._pipeline)
-            return _snapshot(state) if state else Snapshot()
+            return snapshot_of(state) if state else Snapshot()
 
     def open_run(self, opening: RunOpening) -> OpenedRun:
         """Create the run or take it over; number the definitions; claim the tables."""
@@ -169,7 +124,7 @@ class MemoryDestination:
         """Cancel one open run, or all of the pipeline."""
         with self.store.lock:
             state = self.store.pipelines.get(self._pipeline, PipelineState())
-            runs = [one for one in state.runs.values() if one.state in _OPEN and run_id in (None, one.run_id)]
+            runs = [one for one in state.runs.values() if one.state in OPEN and run_id in (None, one.run_id)]
             for record in runs:
                 state.runs[record.run_id] = _ended(record, RunState.CANCELLED, self._clock.now_us())
             return tuple(record.run_id for record in runs)
@@ -195,7 +150,7 @@ class MemoryDestination:
     def _fence(self, run_id: str, epoch: int) -> tuple[PipelineState, RunRecord]:
         state = self.store.pipelines.get(self._pipeline, PipelineState())
         record = state.runs.get(run_id)
-        if record is None or record.epoch != epoch or record.state not in _OPEN:
+        if record is None or record.epoch != epoch or record.state not in OPEN:
             raise _fenced(run_id)
         return state, record
 
@@ -233,7 +188,7 @@ def _opened_record(state: PipelineState, opening: RunOpening, now_us: int) -> Ru
     found = state.runs.get(opening.run_id)
     if found is None:
         return RunRecord(opening.run_id, opening.kind, opening.window, RunState.OPEN, 1, opening.holder, now_us, now_us)
-    if found.state not in _OPEN:
+    if found.state not in OPEN:
         raise UsageError(f"run {opening.run_id} has ended ({found.state}): start a new one")
     silent = (now_us - found.heartbeat_us) / 1e6 > HEARTBEAT_LIMIT_S
     if not (opening.force or found.holder == opening.holder or is_dead(found.holder) or silent):
@@ -245,7 +200,7 @@ def _close_others(state: PipelineState, run_id: str, now_us: int) -> tuple[str, 
     closed = []
     for record in list(state.runs.values()):
         lost = is_dead(record.holder) or state.run_outputs[record.run_id] != state.run_outputs[run_id]
-        if record.run_id != run_id and record.state in _OPEN and lost:
+        if record.run_id != run_id and record.state in OPEN and lost:
             state.runs[record.run_id] = _ended(record, RunState.FAILED, now_us)
             closed.append(record.run_id)
     return tuple(closed)
@@ -265,7 +220,7 @@ def _number(state: PipelineState, output: str, definition: Definition) -> int:
 
 def _facts(state: PipelineState, request: CommitRequest) -> CommitFacts:
     record = state.runs.get(request.run_id)
-    if record is None or record.epoch != request.epoch or record.state not in _OPEN:
+    if record is None or record.epoch != request.epoch or record.state not in OPEN:
         return CommitFacts(fenced=True, already=None, commit_seq=0)
     found = [entry for entry in state.ledger if entry.commit_id == request.commit_id]
     if found:
@@ -310,37 +265,3 @@ def _as_rows(table: Any) -> Iterable[Row]:
 
 def _start_us(value: int | datetime) -> int:
     return value if isinstance(value, int) else to_us(value.replace(tzinfo=UTC))
-
-
-def _snapshot(state: PipelineState) -> Snapshot:
-    coverage = {
-        output: normalise(live.window for live in state.live.values() if live.output == output)
-        for output in sorted({live.output for live in state.live.values()})
-    }
-    alive = {(live.seq, live.window) for live in state.live.values()}
-    done = [entry for entry in state.ledger if (entry.seq, entry.shard.window) in alive]
-    runs = sorted(state.runs.values(), key=lambda one: (one.started_us, one.run_id), reverse=True)
-    return Snapshot(
-        commit_seq=state.commit_seq,
-        watermark_us=_watermark(state, coverage),
-        live=tuple(sorted(state.live.values(), key=lambda one: (one.window, one.output))),
-        coverage=coverage,
-        failed=tuple(failed for _, failed in sorted(state.failed.items())),
-        definitions=dict(sorted(state.definitions.items())),
-        runs=tuple(_counted(run, state) for place, run in enumerate(runs) if place < RUNS_MAX or run.state in _OPEN),
-        accounts=total(entry.shard.result.accounts for entry in done),
-        outside=state.outside,
-    )
-
-
-def _counted(run: RunRecord, state: PipelineState) -> RunRecord:
-    committed = sum(entry.run_id == run.run_id and entry.outcome is not Outcome.SUPERSEDED for entry in state.ledger)
-    return replace(run, committed=committed, failed=sum(one.run_id == run.run_id for one in state.failed.values()))
-
-
-def _watermark(state: PipelineState, coverage: Mapping[str, tuple[Window, ...]]) -> int | None:
-    shared: tuple[Window, ...] | None = None
-    for output in state.outputs:
-        ranges = coverage.get(output, ())
-        shared = ranges if shared is None else intersect(shared, ranges)
-    return low_watermark(shared or (), state.start_us)

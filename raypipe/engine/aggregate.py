@@ -17,18 +17,18 @@ from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_schema, plain_table
 from raypipe.engine.batched_sql import ShardwiseSql
-from raypipe.engine.contribution_checks import BrokenCheck, broken_checks, describe_check, parse_check
 from raypipe.engine.groupable import groupable
 from raypipe.engine.held_rows import HeldRows, RowsInput, RowStream, hold, user_schema
 from raypipe.engine.output_sql import ROWS, SqlRefused, parse_select
 from raypipe.engine.sandbox import Sandboxes, reason
 from raypipe.errors import ConfigurationError, OutOfMemory, TransformFailed
-from raypipe.pipeline import Check, RowsOutput, SqlOutput
+from raypipe.pipeline import RowsOutput, SqlOutput
 from raypipe.ports import RESERVED_COLUMNS, SHARD_COLUMN
 
-__all__ = ["Aggregator", "Contribution", "RowStream", "RowsInput"]
+__all__ = ["NO_ROWS", "Aggregator", "Contribution", "RowStream", "RowsInput"]
 
 NO_ROWS = OutputStat(0, digest_of_sums(None, None))
+"""The stat of a shard that adds nothing to a table."""
 _CONTRIBUTION = "_raypipe_contribution"
 
 
@@ -94,36 +94,6 @@ class Aggregator:
         """
         with self._sandboxes.borrow() as connection, hold(connection, rows) as held:
             return {output.table: self._contribution(connection, output, held, shards) for output in self.outputs}
-
-    def describe_checks(self, checks: Sequence[Check], tables: Mapping[str, pa.Schema]) -> None:
-        """Raise ConfigurationError for each check that does not fit the columns of its table (see `describe_outputs`)."""
-        problems = []
-        for index, check in enumerate(checks):
-            try:
-                if check.table not in tables:
-                    raise SqlRefused(f"there is no output {check.table!r}, there are {', '.join(tables)}")
-                with self._sandboxes.borrow() as connection:
-                    describe_check(connection, check, tables[check.table])
-            except SqlRefused as refused:
-                problems.append(f"quality.checks[{index}]: {check.expect!r}: {refused}")
-        if problems:
-            raise ConfigurationError(problems)
-
-    def check(
-        self, contributions: Mapping[str, Contribution], checks: Sequence[Check], shards: Sequence[Window]
-    ) -> list[BrokenCheck]:
-        """Return every check that a shard's contribution breaks, warnings too, by check and then by time."""
-        broken: list[BrokenCheck] = []
-        for check in checks:
-            contribution = contributions[check.table]
-            rows = {shard: stat.rows for shard, stat in contribution.stats.items()}
-            try:
-                with self._sandboxes.borrow() as connection:
-                    broken += broken_checks(connection, parse_check(check), contribution.table, rows, shards)
-            except (duckdb.Error, SqlRefused) as error:
-                text = reason(error) if isinstance(error, duckdb.Error) else str(error)
-                raise TransformFailed(f"quality.checks: {check.table}: {check.expect!r}: {text}") from error
-        return broken
 
     def _described(self, output: SqlOutput | RowsOutput, rows: pa.Schema) -> pa.Schema:
         if isinstance(output, RowsOutput):

@@ -59,20 +59,23 @@ class ShardwiseSql:
     def _together(self, group: Sequence[Window]) -> pa.Table | None:
         """Run the group as one query; None where DuckDB cannot correlate it."""
         if len(group) == 1:
-            found = self._connection.sql(f"WITH rows AS ({self._rows.where(group[0])}) {self._query}").to_arrow_table()
-            return _with_shard(found, group[0])
+            single = f"WITH rows AS ({self._rows.where(group[0])}) {self._query}"
+            return _with_shard(self._connection.sql(single).to_arrow_table(), group[0])
         starts = pa.array([shard.start_us for shard in group], pa.timestamp("us"))
         self._connection.register(_SHARDS, pa.table({_START: starts}))
         rows = f"SELECT {self._rows.selected} FROM {self._rows.relation} WHERE {SHARD_COLUMN} = {_SHARDS}.{_START}"
         lateral = f"LATERAL (WITH rows AS ({rows}) {self._query}) AS _raypipe_result"
         sql = f"SELECT _raypipe_result.*, {_SHARDS}.{_START} AS {SHARD_COLUMN} FROM {_SHARDS}, {lateral}"
         try:
-            return self._connection.sql(sql).to_arrow_table()
+            found: pa.Table = self._connection.sql(sql).to_arrow_table()
         except (duckdb.BinderException, duckdb.NotImplementedException):
             return None
         finally:
             self._connection.unregister(_SHARDS)
+        return found
 
 
 def _with_shard(found: pa.Table, shard: Window) -> pa.Table:
-    return found.append_column(SHARD_COLUMN, pa.repeat(pa.scalar(shard.start_us, pa.timestamp("us")), found.num_rows))
+    starts = pa.repeat(pa.scalar(shard.start_us, pa.timestamp("us")), found.num_rows)
+    result: pa.Table = found.append_column(SHARD_COLUMN, starts)
+    return result

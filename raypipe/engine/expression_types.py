@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from raypipe.engine.batches import HIDDEN
-from raypipe.engine.expression_syntax import Node
+from raypipe.engine.expression_tree import Node
 from raypipe.engine.expression_words import Refused, nearest
 from raypipe.ports import SHARD_COLUMN
 
@@ -45,7 +45,7 @@ def family(dtype: pl.DataType) -> str:
         return _TEXT
     if isinstance(dtype, (pl.Date, pl.Datetime, pl.Time)):
         return _MOMENT
-    return {pl.Boolean: "bool", pl.Duration: _SPAN, pl.Binary: "binary", pl.Null: "null"}.get(type(dtype), "nested")  # type: ignore[call-overload, no-any-return]
+    return {pl.Boolean: "bool", pl.Duration: _SPAN, pl.Binary: "binary", pl.Null: "null"}.get(type(dtype), "nested")
 
 
 def engine_reason(error: BaseException) -> str:
@@ -91,24 +91,25 @@ class Typing:
 
     def check(self, node: Node) -> None:
         """Refuse what Polars would compute silently wrong, or refuse only at run time; innermost first."""
-        if node.kind == "column":
-            self._column(node)
         for child in node.children:
             self.check(child)
         match node.kind:
+            case "column":
+                self._column(node)
             case "arithmetic" | "division":
                 self._arithmetic(node)
             case "comparison":
-                for other in node.children[1:]:
-                    self._comparable(node, node.children[0], other)
+                self._comparison(node)
             case "logic":
                 self._booleans(node.children)
             case "choice":
                 self._choice(node)
             case "cast" | "try_cast":
                 self._cast(node)
-            case "bits" | "match" | "call":
+            case "call":
                 self._call(node)
+            case _:
+                self._bits_or_match(node)
         self.dtype(node)
 
     def _column(self, node: Node) -> None:
@@ -124,6 +125,10 @@ class Typing:
             return
         types = " and ".join(type_name(self.dtype(child)) for child in node.children)
         raise Refused(node.position, f"{_sign(node)} of {types}: {_advice(kinds)}")
+
+    def _comparison(self, node: Node) -> None:
+        for other in node.children[1:]:
+            self._comparable(node, node.children[0], other)
 
     def _comparable(self, node: Node, left: Node, right: Node) -> None:
         kinds = {self.family(left), self.family(right)}
@@ -161,6 +166,8 @@ class Typing:
             raise Refused(node.position, f"{node.name} needs its format as the second argument, e.g. {node.name}(text, '%Y-%m-%d')")
         if node.name in ("POW", "POWER") and self.dtype(node).is_integer():
             raise Refused(node.position, f"{node.name} of integers may overflow: CAST the first argument to DOUBLE, or multiply")
+
+    def _bits_or_match(self, node: Node) -> None:
         if node.kind == "bits" and not all(self.dtype(child).is_integer() for child in node.children):
             raise Refused(node.position, f"{node.name} needs integers")
         if node.kind == "match" and self.family(node.children[0]) not in (_TEXT, "null"):

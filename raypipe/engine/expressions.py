@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from raypipe.engine.expression_syntax import Node, column_sql, parse
+from raypipe.engine.expression_syntax import parse
+from raypipe.engine.expression_tree import Node, column_sql
 from raypipe.engine.expression_types import TABLE, Typing, engine_reason, family, type_name
 from raypipe.engine.expression_words import Refused
 from raypipe.engine.integer_bounds import exact_sql, fold
@@ -156,7 +157,7 @@ def _explain(error: BaseException) -> str:
     whole = _INTEGER.fullmatch(target)
     if whole and _INTEGER.fullmatch(source):
         kind = f"{'u' if whole[1] == 'u' else ''}int{whole[2]}"
-        return f"integer overflow: {values} does not fit {kind} {where}; where larger values are meant, CAST the operands to a wider type"
+        return f"integer overflow: {values} does not fit {kind} {where}; CAST the operands to a wider type if that is meant"
     if target.startswith(("date", "time")):
         return f"cannot read {values} as {target} {where}; a column that is declared as timestamp sets such rows aside"
     return f"cannot convert {values} from {source} to {target} {where}; TRY_CAST gives null instead"

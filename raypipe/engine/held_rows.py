@@ -57,7 +57,8 @@ class HeldRows:
         """Return all rows with `_shard`, in order."""
         if self._table is not None:
             return self._table.select([*self._columns, SHARD_COLUMN])
-        return self._connection.sql(f"SELECT {self.selected}, {SHARD_COLUMN} FROM {_ALL}").to_arrow_table()
+        table: pa.Table = self._connection.sql(f"SELECT {self.selected}, {SHARD_COLUMN} FROM {_ALL}").to_arrow_table()
+        return table
 
     def where(self, shard: Window) -> str:
         """Return a SELECT of the rows of one shard, in order."""

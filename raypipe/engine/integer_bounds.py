@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import polars as pl
 
-from raypipe.engine.expression_syntax import Node
+from raypipe.engine.expression_tree import Node
 from raypipe.engine.expression_types import Typing
 from raypipe.engine.expression_words import Refused
 
-_SQL_TYPES = {
+_SQL_TYPES: dict[type[pl.DataType], str] = {
     pl.Int8: "TINYINT",
     pl.Int16: "SMALLINT",
     pl.Int32: "INTEGER",
@@ -27,7 +27,7 @@ _SQL_TYPES = {
     pl.UInt32: "UINTEGER",
     pl.UInt64: "UBIGINT",
 }
-_BITS = {
+_BITS: dict[type[pl.DataType], int] = {
     pl.Int8: 7,
     pl.Int16: 15,
     pl.Int32: 31,

@@ -13,6 +13,7 @@ from raypipe.ports import Clock
 
 REFRESHES_PER_S = 8  # smooth to the eye, and nothing to the processor
 NARROW_COLUMNS = 80
+ECHO_COLUMNS = 3  # room for the ^C that a terminal echoes: on a full line it would move the bar to a second one
 
 
 class Bar:
@@ -21,6 +22,7 @@ class Bar:
     def __init__(self, stream: TextIO, clock: Clock) -> None:
         self._console = Console(file=stream, markup=False, highlight=False, emoji=False)
         narrow = self._console.width < NARROW_COLUMNS
+        self._console.width -= ECHO_COLUMNS
         self._progress = Progress(
             TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=10 if narrow else None),
@@ -40,15 +42,15 @@ class Bar:
             files = f"{tally.files_scanned}/{count(tally.files, 'file')} {size(tally.size_bytes)}"
             self._draw("reading files", tally.size_bytes, tally.scanned_bytes, files)
             return
-        parts = [f"{count(tally.finished)}/{count(tally.planned, 'shard')}"]
+        parts = [f"{count(tally.done)}/{count(tally.planned, 'shard')}"]
         if tally.failed:
             parts.append(f"{count(tally.failed)} failed")
         if tally.rows:
             parts.append(f"{tally.rows_per_s(now_s):,.0f} rows/s")
         left_s = tally.left_s(now_s)
-        if left_s is not None and tally.phase == "working":
+        if left_s and tally.phase == "working":
             parts.append(f"{roughly(left_s)} left")
-        self._draw(tally.phase, tally.planned, tally.finished + tally.failed, "  ".join(parts))
+        self._draw(tally.phase, tally.planned, tally.done + tally.failed, "  ".join(parts))
 
     def _draw(self, phase: str, total: int, done: int, numbers: str) -> None:
         # One file is read as one: a bar that stands at nothing until the end would look stuck, so it moves instead.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from raypipe.core.events import Planned, RunClosed, RunEvent, RunOpened, ScanStarted, StopAsked, TaskEnded, TaskFailed, Warned
+from raypipe.core.events import Planned, RunClosed, RunEvent, RunOpened, ScanStarted, TaskEnded, TaskFailed, Warned
 from raypipe.core.shard import ShardFailure
 from raypipe.observe.printable import count, escape, roughly, size
 from raypipe.observe.tally import Tally
@@ -127,7 +127,7 @@ class OnTerminal:
 
 
 class Notes:
-    """What a person should read while the run goes on: warnings, failed shards, attempts that are repeated, a stop."""
+    """What a person should read while the run goes on: warnings, failed shards, attempts that are repeated."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -153,8 +153,6 @@ class Notes:
                 others = f" and {count(len(event.task.shards) - 1, 'other shard')}" if len(event.task.shards) > 1 else ""
                 again = "its input changed, reading it again" if event.relist else "trying again"
                 self._note(f"warning: {first}{others}: ", f"{event.error}; {again}")
-            case StopAsked():
-                self._write("stopping: no new shards; what is finished is being committed")
             case _:
                 pass
 
@@ -179,12 +177,12 @@ def opening(tally: Tally) -> str:
 
 def status_line(tally: Tally, now_s: float) -> str:
     """Return one line that says how far the run is."""
-    parts = [f"{count(tally.finished)} of {count(tally.planned, 'shard')}"]
+    parts = [f"{count(tally.done)} of {count(tally.planned, 'shard')}"]
     if tally.failed:
         parts.append(f"{count(tally.failed)} failed")
     if tally.rows:
         parts.append(f"{count(tally.rows, 'row')}, {tally.rows_per_s(now_s):,.0f} rows/s")
     left_s = tally.left_s(now_s)
-    if left_s is not None and tally.phase == "working":
+    if left_s and tally.phase == "working":
         parts.append(f"{roughly(left_s)} left")
     return f"{tally.pipeline}: {tally.phase}: " + ", ".join(parts)

@@ -37,9 +37,12 @@ class Tally:
     started_s: float | None = None
     """When work on shards began."""
     weights: dict[Window, int] = field(default_factory=dict)
-    """Estimated rows of the shards still to do."""
+    """Estimated rows of the shards that are neither committed nor failed."""
+    waiting: set[Window] = field(default_factory=set)
+    """Those of them that are done and wait for their commit, which comes once a second."""
     weight_total: int = 0
     weight_left: int = 0
+    """Of the shards that are not done yet."""
 
     def at(self, event: RunEvent, now_s: float) -> None:
         """Take note of an event."""
@@ -54,16 +57,21 @@ class Tally:
                 self.started_s = now_s if self.started_s is None else self.started_s
                 self._phase("working")
             case TaskEnded():
-                self.rows += sum(one.accounts.read for one in event.results)
-                self._settle([one.window for one in event.failures if not one.retryable], failed=True)
+                self._work(event)
             case GroupCommitted():
                 self._settle(list(event.receipt.outcomes), failed=False)
             case StopAsked():
                 self.phase = "stopping"
             case RunClosed():
                 self.planned, self.finished, self.failed = event.planned, event.committed, event.failed
+                self.waiting.clear()
             case _:
                 pass  # warnings and waits move nothing
+
+    @property
+    def done(self) -> int:
+        """Shards that are committed, or done and on their way to it."""
+        return self.finished + len(self.waiting)
 
     def rows_per_s(self, now_s: float) -> float:
         """Return the mean speed since work on shards began."""
@@ -92,21 +100,34 @@ class Tally:
         self._phase("working")
         self._settle([one.window for one in event.satisfied], failed=False)
         for shard in event.shards:
+            if shard.window in self.waiting:  # it lost its commit to another run and is done again
+                self.waiting.discard(shard.window)
+                self.weight_left += self.weights[shard.window]
             if shard.window not in self.weights:
                 self.weights[shard.window] = max(shard.rows, 1)
                 self.weight_left += self.weights[shard.window]
-        known = {one.window for one in event.failures if one.window not in self.weights}
-        self.failed += len(known)
+        self.failed += len({one.window for one in event.failures if one.window not in self.weights})
         self._settle([one.window for one in event.failures], failed=True)
         self.planned = self.finished + self.failed + len(self.weights)
         self.weight_total = max(self.weight_total, self.weight_left)
+
+    def _work(self, event: TaskEnded) -> None:
+        for result in event.results:
+            self.rows += result.accounts.read
+            if result.window in self.weights and result.window not in self.waiting:
+                self.waiting.add(result.window)
+                self.weight_left -= self.weights[result.window]
+        self._settle([one.window for one in event.failures if not one.retryable], failed=True)
 
     def _settle(self, windows: list[Window], *, failed: bool) -> None:
         for window in windows:
             weight = self.weights.pop(window, None)
             if weight is None:
                 continue
-            self.weight_left -= weight
+            if window in self.waiting:
+                self.waiting.discard(window)
+            else:
+                self.weight_left -= weight
             self.failed += failed
             self.finished += not failed
         if self.planned and not self.weights:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -14,12 +15,12 @@ import pyarrow as pa
 from raypipe.core.calendar import Calendar
 
 
+@dataclass(frozen=True, slots=True)
 class Located:
     """For each row the ordinal of its cell among the cells that occur, whose starts ascend."""
 
-    def __init__(self, ordinals: pl.Series, starts: list[int]) -> None:
-        self.ordinals = ordinals
-        self.starts = starts
+    ordinals: pl.Series
+    starts: list[int]
 
 
 class Cells:
@@ -63,8 +64,8 @@ class Cells:
     def take(self, starts: Sequence[int], counts: Sequence[int], texts: pa.Array[Any], edges: Sequence[int]) -> None:
         """Add rows, sorted by cell, to their cells' digests."""
         _, offsets_buffer, data_buffer = texts.buffers()
-        offsets = memoryview(offsets_buffer).cast("i")[texts.offset :]
-        data = memoryview(data_buffer) if data_buffer is not None else memoryview(b"")
+        offsets = memoryview(offsets_buffer or b"").cast("i")[texts.offset :]
+        data = memoryview(data_buffer or b"")
         for place, start_us in enumerate(starts):
             self._rows[start_us] = self._rows.get(start_us, 0) + counts[place]
             self._digest_of(start_us).update(data[offsets[edges[place]] : offsets[edges[place + 1]]])

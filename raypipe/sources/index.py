@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS contents (uri TEXT PRIMARY KEY, stat TEXT NOT NULL, digest TEXT NOT NULL, confirmed INTEGER NOT NULL);
 """
 _T = TypeVar("_T")
+_Rows = list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,17 @@ class Index:
 
     def contents(self, cut: str, files: Sequence[InputFile]) -> dict[str, Mapping[str, Any]]:
         """Return what was recorded of the files at these versions, by URI; those not indexed are left out."""
-        rows = self._read([], lambda db: db.execute("SELECT uri, version, content FROM files WHERE cut = ?", (cut,)).fetchall())
+        rows: _Rows = self._read(
+            [], lambda db: db.execute("SELECT uri, version, content FROM files WHERE cut = ?", (cut,)).fetchall()
+        )
         wanted = {file.uri: file.version for file in files}
         return {uri: json.loads(content) for uri, version, content in rows if wanted.get(uri) == version}
 
     def outside(self, cut: str, files: Sequence[InputFile]) -> int:
         """Return the sum of the rows outside the history over the files at these versions."""
-        rows = self._read([], lambda db: db.execute("SELECT uri, version, outside FROM files WHERE cut = ?", (cut,)).fetchall())
+        rows: _Rows = self._read(
+            [], lambda db: db.execute("SELECT uri, version, outside FROM files WHERE cut = ?", (cut,)).fetchall()
+        )
         wanted = {file.uri: file.version for file in files}
         return sum(outside for uri, version, outside in rows if wanted.get(uri) == version)
 
@@ -64,7 +69,7 @@ class Index:
 
     def unsettled(self) -> dict[str, KnownContent]:
         """Return the content hashes of files that once were unsettled, by URI."""
-        rows = self._read([], lambda db: db.execute("SELECT uri, stat, digest, confirmed FROM contents").fetchall())
+        rows: _Rows = self._read([], lambda db: db.execute("SELECT uri, stat, digest, confirmed FROM contents").fetchall())
         return {uri: KnownContent(stat, digest, bool(confirmed)) for uri, stat, digest, confirmed in rows}
 
     def record_unsettled(self, known: Mapping[str, KnownContent]) -> None:

@@ -85,9 +85,17 @@ def _parse(data: bytes, numbers: Sequence[int], shape: JsonShape, schema: pa.Sch
     if table.num_rows != len(numbers):
         return None
     columns = {name: one_chunk(table.column(name)) for name in schema.names}
-    if any(pa.types.is_float32(column.type) and pc.any(pc.is_inf(column)).as_py() for column in columns.values()):
-        return None  # Arrow rounds what is too large for float32 to infinity
+    if any(map(_has_infinity, columns.values())):
+        return None  # Arrow rounds numbers that are too large to infinity, and not all of these are refused
     return _rows(columns, numbers, shape)
+
+
+def _has_infinity(column: pa.Array[Any]) -> bool:
+    if isinstance(column, pa.StructArray):
+        return any(map(_has_infinity, column.flatten()))
+    if isinstance(column, pa.ListArray):
+        return _has_infinity(column.flatten())
+    return pa.types.is_floating(column.type) and bool(pc.any(pc.is_inf(column)).as_py())
 
 
 def _is_plain(data: bytes, count: int) -> bool:
@@ -101,7 +109,7 @@ def _is_plain(data: bytes, count: int) -> bool:
     if (b"NaN" in data or b"Inf" in data) and _CONSTANT.search(data):
         return False
     openings = data.count(b"{") + data.count(b"[")
-    if openings > count + DEPTH_MAX and any(line.count(b"{") + line.count(b"[") > DEPTH_MAX for line in data.split(b"\n")):
+    if openings >= count + DEPTH_MAX and any(line.count(b"{") + line.count(b"[") > DEPTH_MAX for line in data.split(b"\n")):
         return False
     return data.isascii() or _is_utf8(data)
 

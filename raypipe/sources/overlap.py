@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 
 class Spans:
-    """Half-open ranges `[start, end)`, in any order, that may overlap; most seldom do, and then looking up costs next to nothing."""
+    """Half-open ranges `[start, end)` in any order; they may overlap, and where few do, looking up costs next to nothing."""
 
     def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
         self._order = sorted(range(len(ranges)), key=lambda number: ranges[number])

@@ -11,21 +11,21 @@ from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-from pyarrow import compute
 import pyarrow.parquet as pq
+from pyarrow import compute
 
 from raypipe.core.shard import InputFile
 from raypipe.errors import SchemaDrift, SourceUnreadable
 from raypipe.pipeline import EventTime
 from raypipe.ports import RESERVED_COLUMNS
 from raypipe.sources.filesystem import open_file
-from raypipe.sources.placement import column_at, has_column, no_time_column, place, type_at
+from raypipe.sources.placement import column_at, has_column, in_history, no_time_column, place, type_at, untimed_instant
 
 pc: Any = compute  # its stubs lack that arrays and plain numbers mix
 
 COLUMN_BYTES_AT_ONCE = 4 * 1024**2  # of each column chunk: row groups may be larger than memory
 _DAY_US = 86_400_000_000
-_UNITS = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
+_UNITS: dict[str, Any] = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
 _TEXT_FOOTER_BYTES = 8  # length and magic word at the end of every file
 
 
@@ -79,7 +79,7 @@ def index_parquet(file: InputFile, time: EventTime, *, time_required: bool) -> t
             "kind": "parquet",
             "groups": [group.as_json() for group in groups],
             "untimed": sum(group.untimed for group in groups),
-            "untimed_us": _untimed_us(groups, time),
+            "untimed_us": untimed_instant(min((one.first_us for one in groups if one.first_us is not None), default=None), time),
             "outside": sum(group.outside for group in groups),
         }
         return content, read_bytes + metadata.serialized_size + _TEXT_FOOTER_BYTES
@@ -91,12 +91,6 @@ def _refuse_reserved(uri: str, schema: pa.Schema) -> None:
         raise SchemaDrift(
             f"{uri}: has a column named {taken[0]!r}, which raypipe needs for itself; rename it where the file is written"
         )
-
-
-def _untimed_us(groups: list[Group], time: EventTime) -> int:
-    """Return the instant that rows without event time are accounted to: the file's earliest, or the first of the history."""
-    earliest = min((group.first_us for group in groups if group.first_us is not None), default=time.start_us)
-    return earliest if earliest >= time.start_us and (time.end_us is None or earliest < time.end_us) else time.start_us
 
 
 def _untimed(metadata: Any) -> Group:
@@ -121,7 +115,7 @@ def _groups(parquet: pq.ParquetFile, uri: str, time: EventTime) -> tuple[list[Gr
 
 def _statistics_type(parquet: pq.ParquetFile, leaf: int, time: EventTime) -> pa.DataType | None:
     """Return the type that raw statistics have, None where their order is not that of time (text)."""
-    kind = type_at(parquet.schema_arrow, time.column)
+    kind: Any = type_at(parquet.schema_arrow, time.column)
     column = parquet.schema.column(leaf)
     if pa.types.is_timestamp(kind) and column.physical_type == "INT64":
         unit = json.loads(column.logical_type.to_json()).get("timeUnit")
@@ -185,12 +179,5 @@ def _from_column(parquet: pq.ParquetFile, number: int, time: EventTime, uri: str
             continue
         group.first_us = found["min"] if group.first_us is None else min(group.first_us, found["min"])
         group.last_us = found["max"] if group.last_us is None else max(group.last_us, found["max"])
-        group.outside += _count_outside(times, time)
+        group.outside += len(times) - times.null_count - int(pc.sum(in_history(times, time)).as_py() or 0)
     return group
-
-
-def _count_outside(times: pa.Array[Any], time: EventTime) -> int:
-    outside = pc.less(times, time.start_us)
-    if time.end_us is not None:
-        outside = pc.or_(outside, pc.greater_equal(times, time.end_us))
-    return int(pc.sum(outside).as_py() or 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -30,8 +30,8 @@ _SECOND_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 class Placed:
     """Event times of rows: int64 microseconds since 1970 in UTC, null where there is none, and then `rules` says why."""
 
-    times: pa.Int64Array
-    rules: pa.StringArray | None
+    times: pa.Array[Any]
+    rules: pa.Array[Any] | None
 
     @property
     def untimed(self) -> int:
@@ -47,14 +47,14 @@ def has_column(schema: pa.Schema, path: str) -> bool:
 def type_at(schema: pa.Schema, path: str) -> pa.DataType | None:
     """Return the type at a column or path, None where there is none; a column's own name goes before a path."""
     if path in schema.names:
-        return schema.field(path).type
+        return cast("pa.DataType", schema.field(path).type)
     name, _, rest = path.partition(".")
-    kind = schema.field(name).type if name in schema.names else None
+    kind: Any = schema.field(name).type if name in schema.names else None
     while kind is not None and rest:
         name, _, rest = rest.partition(".")
         place = kind.get_field_index(name) if pa.types.is_struct(kind) else -1
         kind = kind.field(place).type if place >= 0 else None
-    return kind
+    return cast("pa.DataType | None", kind)
 
 
 def no_time_column(uri: str, schema: pa.Schema, time: EventTime) -> SchemaDrift:
@@ -85,7 +85,7 @@ def column_at(batch: pa.RecordBatch, path: str) -> pa.Array[Any]:
 def place(column: pa.Array[Any], time: EventTime, uri: str) -> Placed:
     """Place the rows by their event time column. Raises SchemaDrift when its type cannot hold a time."""
     if isinstance(column.type, pa.DictionaryType):
-        column = column.dictionary_decode()
+        column = column.cast(column.type.value_type)
     if len(column) == 0 or pa.types.is_null(column.type):
         return Placed(pa.nulls(len(column), pa.int64()), pa.repeat(NO_EVENT_TIME, len(column)))
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
@@ -171,6 +171,21 @@ def _locate(walls: pl.Series, zone: str) -> pl.Series:
 
 def _placed(times: pl.Series, rules: pl.Series | None) -> Placed:
     return Placed(times.to_arrow().cast(pa.int64()), None if rules is None else rules.to_arrow().cast(pa.string()))
+
+
+def in_history(times: pa.Array[Any], time: EventTime) -> pa.Array[Any]:
+    """Return for each event time whether it lies in `[time.start, time.end)`; null stays null."""
+    inside: pa.Array[Any] = pc.greater_equal(times, time.start_us)
+    if time.end_us is not None:
+        inside = pc.and_(inside, pc.less(times, time.end_us))
+    return inside
+
+
+def untimed_instant(earliest_us: int | None, time: EventTime) -> int:
+    """Return the instant that rows without event time are accounted to: the file's earliest, or the first of the history."""
+    if earliest_us is None or earliest_us < time.start_us or (time.end_us is not None and earliest_us >= time.end_us):
+        return time.start_us
+    return earliest_us
 
 
 def explain(rule: str, value: object, time: EventTime) -> str:

@@ -17,10 +17,10 @@ from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, Reject
 from raypipe.sources.cells import Cells
 from raypipe.sources.lines import DecodedBlock
-from raypipe.sources.placement import Placed, column_at, explain, has_column, no_time_column, place
+from raypipe.sources.placement import Placed, column_at, explain, has_column, in_history, no_time_column, place, untimed_instant
 from raypipe.sources.row_bytes import row_bytes
 from raypipe.sources.slice_writer import SliceWriter
-from raypipe.sources.slices import Sorted
+from raypipe.sources.slices import Sorted, join_batches
 
 pc: Any = compute  # its stubs lack that arrays and plain numbers mix
 
@@ -71,9 +71,7 @@ class Router:
     def finish(self) -> dict[str, Any]:
         """End the file: return its cells with rows and digests, and what lies in none."""
         self._flush()
-        earliest = self._earliest_us
-        inside = earliest is not None and self._time.start_us <= earliest and not self._after_end(earliest)
-        untimed_us = earliest if inside and earliest is not None else self._time.start_us
+        untimed_us = untimed_instant(self._earliest_us, self._time)
         if self._rejects:
             self._cells.add_rejects(untimed_us, self._rejects_digest.digest())
         return {
@@ -84,15 +82,12 @@ class Router:
             "outside": self._outside,
         }
 
-    def _after_end(self, time_us: int) -> bool:
-        return self._time.end_us is not None and time_us >= self._time.end_us
-
     def _flush(self) -> None:
         malformed, self._waiting_rejects = self._waiting_rejects, []
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not waiting:
             return
-        batch = waiting[0] if len(waiting) == 1 else pa.concat_batches(waiting)
+        batch = join_batches(waiting)
         placed = self._place(batch)
         untimed = rejects_of(batch, placed, self._uri, self._time) if placed.untimed else iter(())
         self._set_aside(heapq.merge(malformed, untimed, key=lambda one: one.position))
@@ -116,14 +111,12 @@ class Router:
         row_texts = row_bytes(batch, named=self._columns_vary)
         names = [name for name in batch.schema.names if self._stored is None or name in self._stored or name == POSITION_COLUMN]
         rows = batch.select(names).append_column(TIME_COLUMN, placed.times)
-        bounds = pc.min_max(placed.times).as_py()
-        if bounds["min"] is not None:
-            self._earliest_us = bounds["min"] if self._earliest_us is None else min(self._earliest_us, bounds["min"])
-        if placed.untimed or bounds["min"] < self._time.start_us or self._after_end(bounds["max"]):
-            keep = pc.greater_equal(placed.times, self._time.start_us)
-            if self._time.end_us is not None:
-                keep = pc.and_(keep, pc.less(placed.times, self._time.end_us))
-            rows, row_texts = rows.filter(keep), row_texts.filter(keep)
+        earliest_us = pc.min(placed.times).as_py()
+        if earliest_us is not None:
+            self._earliest_us = earliest_us if self._earliest_us is None else min(self._earliest_us, earliest_us)
+        inside = in_history(placed.times, self._time)
+        if placed.untimed or not pc.all(inside).as_py():
+            rows, row_texts = rows.filter(inside), row_texts.filter(inside)
             self._outside += batch.num_rows - placed.untimed - rows.num_rows
         return rows, row_texts
 
@@ -145,8 +138,8 @@ class Router:
         edges = _edges(counts)
         self._cells.take(starts, counts, row_texts, edges)
         positions = rows.column(POSITION_COLUMN)
-        firsts = positions.take(pa.array(edges[:-1])).to_pylist()
-        lasts = positions.take(pa.array([edge - 1 for edge in edges[1:]])).to_pylist()
+        firsts: Any = positions.take(pa.array(edges[:-1])).to_pylist()
+        lasts: Any = positions.take(pa.array([edge - 1 for edge in edges[1:]])).to_pylist()
         ends = [self._cells.end_of(start) for start in starts]
         self._writer.add(rows, Sorted(starts, ends, counts, firsts, lasts, schema=0, number=0))
 

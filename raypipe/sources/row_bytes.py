@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -10,12 +11,12 @@ from pyarrow import compute
 
 from raypipe.ports import POSITION_COLUMN
 
-pc: Any = compute  # its stubs lack that arrays and plain numbers mix
+_joined: Callable[..., pa.Array[Any]] = compute.binary_join_element_wise  # its stubs lack that null_replacement may be bytes
 
 _EMPTY, _VALUE, _LABEL = (pa.scalar(mark, pa.binary()) for mark in (b"", b"\xff", b"\xfd"))
 
 
-def row_bytes(batch: pa.RecordBatch, *, named: bool) -> pa.BinaryArray:
+def row_bytes(batch: pa.RecordBatch, *, named: bool) -> pa.Array[Any]:
     r"""Return each row as bytes that no row of other values has: every value after a `\xff`, null as `\xfe`.
 
     Values are valid UTF-8, in which these bytes never occur. With `named`, names stand before values and nulls are left
@@ -27,18 +28,17 @@ def row_bytes(batch: pa.RecordBatch, *, named: bool) -> pa.BinaryArray:
     start = pa.repeat(_EMPTY, batch.num_rows)
     if not named:
         values = [column for _, column in columns]
-        return pc.binary_join_element_wise(start, *values, _VALUE, null_handling="replace", null_replacement=b"\xfe")
+        return _joined(start, *values, _VALUE, null_handling="replace", null_replacement=b"\xfe")
     labelled = [
-        pc.binary_join_element_wise(pa.scalar(name.encode(), pa.binary()), column, _LABEL)
-        for name, column in sorted(columns, key=lambda one: one[0])
+        _joined(pa.scalar(name.encode(), pa.binary()), column, _LABEL) for name, column in sorted(columns, key=lambda one: one[0])
     ]
-    return pc.binary_join_element_wise(start, start, *labelled, _VALUE, null_handling="skip")
+    return _joined(start, start, *labelled, _VALUE, null_handling="skip")
 
 
 def _bytes_of(column: pa.Array[Any]) -> pa.Array[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
+        column = column.cast(kind.value_type)
     elif pa.types.is_nested(kind):
         column = pl.select(pl.struct(pl.Series("value", pl.from_arrow(column))).struct.json_encode()).to_series().to_arrow()
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)):

@@ -14,6 +14,7 @@ from raypipe.sources.route_file import first_block
 _WORDS = {
     "halffloat": "float32", "float": "float32", "double": "float64", "large_string": "string", "string_view": "string",
     "large_binary": "binary", "binary_view": "binary", "date32[day]": "date", "date64[ms]": "date", "null": "string",
+    "time32[s]": "time", "time32[ms]": "time", "time64[us]": "time", "time64[ns]": "time",
 }  # fmt: skip
 
 
@@ -31,11 +32,9 @@ def sample_columns(config: FilesSource, time_path: str, uri: str) -> Mapping[str
 def type_word(kind: pa.DataType) -> str:
     """Return the word that a contract has for an Arrow type."""
     if pa.types.is_dictionary(kind):
-        return type_word(kind.value_type)
+        kind = kind.value_type
     if pa.types.is_timestamp(kind):
         return "timestamp" if kind.tz is None else "timestamptz"
-    if pa.types.is_time(kind):
-        return "time"
     if pa.types.is_decimal(kind):
         return f"decimal({kind.precision},{kind.scale})"
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):

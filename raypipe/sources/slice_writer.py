@@ -59,7 +59,7 @@ class SliceWriter:
     def finish(self) -> RoutedFile | None:
         """End the file: return its slices where they are in memory, else None and they are in the folder."""
         if self._staging is None and self._held_bytes <= self.memory_bytes:
-            return RoutedFile(self._layout, self._batches, tuple(self._rejects))
+            return RoutedFile(self._layout, cast("list[list[pa.RecordBatch]]", self._batches), tuple(self._rejects))
         self._write_out()
         self._close_writer()
         assert self._staging is not None

@@ -65,7 +65,7 @@ class Sorted:
                 whole = whole and window.start_us <= self.starts[first] and self.ends[last - 1] <= window.end_us
         if not spans:
             return None
-        rows = _joined([batch.slice(offsets[first], offsets[last] - offsets[first]) for first, last in spans])
+        rows = join_batches([batch.slice(offsets[first], offsets[last] - offsets[first]) for first, last in spans])
         if not whole:
             rows = rows.filter(within(rows.column(TIME_COLUMN), ranges))
         return rows if self._ascend(spans) else rows.take(pc.sort_indices(rows.column(POSITION_COLUMN)))
@@ -76,15 +76,17 @@ class Sorted:
 
 
 def within(times: pa.Array[Any], ranges: Sequence[Window]) -> pa.Array[Any]:
-    """Return for each time whether it lies in one of the ranges; null counts as no."""
-    result = pa.repeat(False, len(times))
+    """Return for each time whether it lies in one of the ranges, null for null."""
+    result: pa.Array[Any] = pa.repeat(False, len(times))
     for window in ranges:
         result = pc.or_(result, pc.and_(pc.greater_equal(times, window.start_us), pc.less(times, window.end_us)))
-    return pc.fill_null(result, fill_value=False)
+    return result
 
 
-def _joined(pieces: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+def join_batches(pieces: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Return batches of one schema as one; a single one is not copied."""
+    joined: pa.RecordBatch = pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)  # type: ignore[attr-defined]
+    return joined
 
 
 class RoutedFile:

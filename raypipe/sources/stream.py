@@ -11,7 +11,7 @@ from raypipe.core.window import Window
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, SOURCE_COLUMN, TIME_COLUMN, Reject, SourceBatch
 from raypipe.sources.parquet import BATCH_BYTES, BATCH_ROWS, ParquetReader
-from raypipe.sources.slices import RoutedFile
+from raypipe.sources.slices import RoutedFile, join_batches
 
 JOINED_ROWS = 65_536  # batches are joined up to here: a batch costs the engines about as much as some thousand rows
 JOINED_BYTES = 16 * 1024**2
@@ -34,7 +34,9 @@ def stream_rows(
     def batches() -> Iterator[SourceBatch]:
         for source, slices in enumerate(files):
             is_routed = bool(slices[0].digest)
-            rows = _routed_rows(routed(slices[0].file), slices, ranges) if is_routed else _parquet_rows(slices, ranges, columns, time)
+            rows = (
+                _routed_rows(routed(slices[0].file), slices, ranges) if is_routed else _parquet_rows(slices, ranges, columns, time)
+            )
             for one in rows:
                 yield SourceBatch(_finished(one.rows, source, wanted), one.rejects)
 
@@ -87,7 +89,7 @@ def _fits(held: pa.RecordBatch, one: pa.RecordBatch, rows: int, size_bytes: int)
 
 
 def _cut(held: Sequence[pa.RecordBatch], rejects: Sequence[Reject]) -> Iterator[SourceBatch]:
-    batch = held[0] if len(held) == 1 else pa.concat_batches(held)
+    batch = join_batches(held)
     row_bytes = batch.nbytes // max(batch.num_rows, 1) + 1
     step = max(1, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
     for at in range(0, max(batch.num_rows, 1), step):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 
+from rich.console import Group
 from rich.text import Text
 
 from raypipe.cli.output import Output
@@ -39,7 +40,7 @@ def test_data_is_never_taken_for_markup_or_colour(capsys):
 def test_a_long_command_is_neither_cut_nor_folded(capsys):
     command = "raypipe run " + "x" * 500
 
-    Output().show(Text(command, no_wrap=True, overflow="ignore"))
+    Output().show(Group(Text(command, no_wrap=True, overflow="ignore")))
 
     assert capsys.readouterr().out == command + "\n"
 

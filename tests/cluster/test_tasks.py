@@ -103,14 +103,14 @@ def appeared(folder):
     until = time.monotonic() + 20
     while not list(folder.iterdir()) and time.monotonic() < until:
         time.sleep(0.02)
-    return psutil.Process(int(next(folder.iterdir()).name))
+    return int(next(folder.iterdir()).name)
 
 
-def gone(process):
+def gone(pid):
     until = time.monotonic() + 10
-    while process.is_running() and time.monotonic() < until:
+    while psutil.pid_exists(pid) and time.monotonic() < until:
         time.sleep(0.02)
-    return not process.is_running()
+    return not psutil.pid_exists(pid)
 
 
 @pytest.mark.ray
@@ -137,9 +137,9 @@ class TestProcesses:
     def test_closing_at_once_kills_what_runs(self, start, tmp_path):
         executor = start()
         executor.submit_task(1, task(f"hang:{tmp_path}"))
-        process = appeared(tmp_path)
+        pid = appeared(tmp_path)
         executor.close(at_once=True)
-        assert gone(process)
+        assert gone(pid)
 
     def test_workers_share_out_the_threads_before_their_engines_are_imported(self, start):
         found = outcome(start(), "environment")

@@ -62,7 +62,8 @@ def _duckdb_place(tmp_path: Path, clock: Any) -> Place:
 
 
 def _memory_place(tmp_path: Path, clock: Any) -> Place:
-    from raypipe.destinations.memory import MemoryDestination, MemoryStore
+    from raypipe.destinations.memory import MemoryDestination
+    from raypipe.destinations.memory_state import MemoryStore
 
     store = MemoryStore()
 

@@ -95,3 +95,17 @@ def test_a_month_that_starts_on_the_31st_is_cut_at_the_last_day_of_short_months(
     calendar = Calendar(utc_us(2025, 1, 31), Width(1, "mo"))
     assert from_us(calendar.boundary(1)).date().isoformat() == "2025-02-28"
     assert from_us(calendar.boundary(2)).date().isoformat() == "2025-03-31"
+
+
+def test_history_may_start_at_the_second_of_two_equal_wall_clock_times():
+    start_us = utc_us(2026, 10, 25, 1, 30)  # the second 02:30 of that night in Madrid
+    calendar = Calendar(start_us, Width(1, "d"), "Europe/Madrid")
+    assert calendar.boundary(0) == start_us
+    assert calendar.index_of(start_us) == 0
+    assert calendar.boundary(1) == local_us("Europe/Madrid", 2026, 10, 26, 2, 30)
+
+
+def test_a_midnight_that_never_occurs_starts_the_day_at_the_end_of_the_gap():
+    zone = "America/Sao_Paulo"  # clocks went from 00:00 to 01:00 on 2018-11-04
+    calendar = Calendar(local_us(zone, 2018, 11, 1), Width(1, "d"), zone)
+    assert calendar.boundary(3) == utc_us(2018, 11, 4, 3)

@@ -92,7 +92,7 @@ def test_a_full_disk_loses_no_commit_and_leaves_no_half(file: DuckDBFile, work: 
     opened = file.open_run(work.opening())
     file.commit(*work.group(opened, {work.hours(0): n(1)}))
     texts = random.Random(1)
-    rows = [{"n": place, "s": f"{texts.getrandbits(256):x}"} for place in range(30_000)]
+    rows = [{"n": place, "s": f"{texts.getrandbits(2048):x}"} for place in range(20_000)]
     asked = work.group(opened, {work.hours(1): {"hourly": rows}})
 
     def commit_with_little_room() -> None:
@@ -103,7 +103,7 @@ def test_a_full_disk_loses_no_commit_and_leaves_no_half(file: DuckDBFile, work: 
     assert in_child(commit_with_little_room) == 3
     assert [check for check in file.verify() if not check.ok] == []
     file.commit(*asked)
-    assert file.table_rows() == {"clean": 1, "hourly": 30_001}
+    assert file.table_rows() == {"clean": 1, "hourly": 20_001}
     assert [check for check in file.verify() if not check.ok] == []
 
 

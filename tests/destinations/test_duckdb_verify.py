@@ -129,9 +129,9 @@ def test_every_kind_of_column_is_proven_in_the_table_as_it_was_in_the_contributi
         "pair": pa.struct([("a", pa.int32()), ("b", pa.string())]), "word": pa.dictionary(pa.int32(), pa.string()),
     }  # fmt: skip
     row = {
-        "flag": True, "small": 255, "large": -(2**62), "real": 0.1, "double": 1e-300, "money": None, "text": "a'b\"ñ\x00", "blob": b"\xff\x00",
-        "day": moment.date(), "time": moment.time(), "naive": moment.replace(tzinfo=None), "zoned": moment, "many": ["a", None],
-        "pair": {"a": 1, "b": "x"}, "word": "w",
+        "flag": True, "small": 255, "large": -(2**62), "real": 0.1, "double": 1e-300, "money": None, "text": "a'b\"ñ\x00",
+        "blob": b"\xff\x00", "day": moment.date(), "time": moment.time(), "naive": moment.replace(tzinfo=None), "zoned": moment,
+        "many": ["a", None], "pair": {"a": 1, "b": "x"}, "word": "w",
     }  # fmt: skip
     rows = [row, dict.fromkeys(types), {**row, "double": float("nan"), "real": float("inf")}]
     file.commit(*work.group(opened, {work.hours(0): {"hourly": rows}}, types=types))
@@ -157,8 +157,8 @@ def test_people_are_told_what_is_in_quarantine_and_why(loaded: DuckDBFile, work:
     assert len(loaded.quarantine_counts(run_id="run1")) == 1
     first, second = loaded.quarantine_rows(rule="plausible", window=work.hours(0), limit=5)
     assert first == {
-        "shard": "1970-01-01T00:00:00Z", "source": "file:///in.csv", "position": 0, "rule": "plausible", "error": "n is 0", "raw": "{}",
-        "truncated": False, "run": "run1",
+        "shard": "1970-01-01T00:00:00Z", "source": "file:///in.csv", "position": 0, "rule": "plausible", "error": "n is 0",
+        "raw": "{}", "truncated": False, "run": "run1",
     }  # fmt: skip
     assert second["position"] == 1
     assert loaded.quarantine_rows(rule=None, window=work.hours(1), limit=5) == []

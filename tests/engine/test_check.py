@@ -16,10 +16,13 @@ def test_a_good_pipeline_has_nothing_to_say(make_pipeline, tmp_path):
     (tmp_path / "ok.py").write_text("def step(rows):\n    return rows\n")
     (tmp_path / "ref.csv").write_text("k,v\n1,x\n")
     steps = [
-        Filter(condition="n > 1", name="f"), Derive(columns={"d": "n + 1"}), Cast(columns={"d": parse_datatype("int32")}),
-
-               Lookup(path=str(tmp_path / "ref.csv"), on={"n": "k"}, columns={"v": "v"}), PythonStep(function="ok:step"), Drop(columns=("d",)),
-    ]  # fmt: skip
+        Filter(condition="n > 1", name="f"),
+        Derive(columns={"d": "n + 1"}),
+        Cast(columns={"d": parse_datatype("int32")}),
+        Lookup(path=str(tmp_path / "ref.csv"), on={"n": "k"}, columns={"v": "v"}),
+        PythonStep(function="ok:step"),
+        Drop(columns=("d",)),
+    ]
     quality = Quality(rules=(Rule(name="r", expect="n < 9"),), checks=(Check(table="t", expect="sum(c) > 0"),))
     outputs = [SqlOutput(table="t", sql="SELECT v, count(*) AS c FROM rows GROUP BY ALL"), RowsOutput(table="r")]
     assert check_pipeline(make_pipeline(COLUMNS, steps=steps, quality=quality, outputs=outputs), WORDS) == ([], [])

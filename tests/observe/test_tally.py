@@ -16,10 +16,19 @@ def told(*events, clock=None):
 
 def test_a_shard_is_finished_when_it_is_committed_and_not_before(story):
     tally = told(story.planned(), story.started(0, 1), story.ended(0, 1))
-    assert (tally.planned, tally.finished, tally.rows) == (4, 0, 200)
+    assert (tally.planned, tally.finished, tally.done, tally.rows) == (4, 0, 2, 200)
 
     tally.at(story.committed(0, 1), 110.0)
-    assert (tally.planned, tally.finished, tally.failed) == (4, 2, 0)
+    assert (tally.planned, tally.finished, tally.done, tally.failed) == (4, 2, 2, 0)
+
+
+def test_a_shard_that_lost_its_commit_is_to_be_done_again(story):
+    tally = told(story.planned(), story.started(0, 1), story.ended(0, 1))
+    assert tally.left_s(103.0) == 2.0
+
+    tally.at(story.planned(shards=story.shards[:1], again=True), 104.0)
+    assert (tally.planned, tally.done) == (4, 1)
+    assert tally.left_s(107.0) == 18.0
 
 
 def test_speed_and_time_left_follow_from_the_estimated_rows(story):

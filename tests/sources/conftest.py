@@ -18,7 +18,7 @@ from raypipe.core.window import Window, to_us
 from raypipe.pipeline import EventTime, FilesSource
 from raypipe.ports import Listing, Reject
 from raypipe.sources.files import Files
-from raypipe.sources.slices import STORE, SliceStore
+from raypipe.sources.slice_store import STORE, SliceStore
 
 
 def us(text: str) -> int:
@@ -111,6 +111,11 @@ def forget_slices() -> Callable[[], None]:
 @pytest.fixture
 def timestamps() -> Callable[..., pa.Array]:
     def build(*texts: str | None, unit: str = "us", zone: str | None = None) -> pa.Array:
-        return pa.array([None if text is None else us(text) for text in texts], pa.int64()).cast(pa.timestamp("us")).cast(pa.timestamp(unit)).cast(pa.timestamp(unit, zone))
+        return (
+            pa.array([None if text is None else us(text) for text in texts], pa.int64())
+            .cast(pa.timestamp("us"))
+            .cast(pa.timestamp(unit))
+            .cast(pa.timestamp(unit, zone))
+        )
 
     return build

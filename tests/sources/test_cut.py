@@ -15,7 +15,13 @@ def routed(**more: Any) -> dict[str, Any]:
 
 
 def parquet(*groups: list[int | None], untimed_us: int = 0) -> dict[str, Any]:
-    return {"kind": "parquet", "groups": groups, "untimed": sum(group[3] or 0 for group in groups), "untimed_us": untimed_us, "outside": 0}
+    return {
+        "kind": "parquet",
+        "groups": groups,
+        "untimed": sum(group[3] or 0 for group in groups),
+        "untimed_us": untimed_us,
+        "outside": 0,
+    }
 
 
 def test_a_routed_window_of_one_cell_has_that_cells_digest() -> None:

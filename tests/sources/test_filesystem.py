@@ -95,7 +95,13 @@ def test_every_way_to_write_a_file_changes_its_stat(tree: Path) -> None:
 
 def test_a_file_written_within_two_seconds_is_unsettled(tree: Path) -> None:
     path = tree / "a.csv"
-    for age_ns, settled in [(0, False), (1_999_999_999, False), (2_000_000_000, True), (-1_000_000_000, False), (-3_000_000_000, True)]:
+    for age_ns, settled in [
+        (0, False),
+        (1_999_999_999, False),
+        (2_000_000_000, True),
+        (-1_000_000_000, False),
+        (-3_000_000_000, True),
+    ]:
         os.utime(path, ns=(NOW_NS - age_ns, NOW_NS - age_ns))
         assert stat_file(str(path), NOW_NS).settled is settled, age_ns
 

@@ -23,7 +23,9 @@ def write(bench: Any) -> Callable[..., None]:
     return run
 
 
-def test_rows_come_typed_with_their_place_in_the_file(bench: Any, write: Callable[..., None], timestamps: Callable[..., pa.Array]) -> None:
+def test_rows_come_typed_with_their_place_in_the_file(
+    bench: Any, write: Callable[..., None], timestamps: Callable[..., pa.Array]
+) -> None:
     write({"ts": timestamps("2024-01-02", "2024-01-01", "2024-01-02", "2024-01-03"), "n": pa.array([1, 2, 3, 4], pa.int16())})
     source = bench.source("*.parquet", format="parquet")
     reading = bench.read(source)
@@ -71,7 +73,9 @@ def test_rows_without_event_time_are_rejects_of_one_window_whole_and_once(
     assert "s" not in reading.rows[1][0]
 
 
-def test_nested_event_time_is_read_with_only_its_own_columns(bench: Any, write: Callable[..., None], timestamps: Callable[..., pa.Array]) -> None:
+def test_nested_event_time_is_read_with_only_its_own_columns(
+    bench: Any, write: Callable[..., None], timestamps: Callable[..., pa.Array]
+) -> None:
     payload = pa.StructArray.from_arrays([timestamps("2024-01-02", "2024-01-01"), pa.array([1, 2])], ["ts", "x"])
     write({"payload": payload, "n": [10, 20]})
     reading = bench.read(bench.source("*.parquet", format="parquet", column="payload.ts"), columns=["n"])
@@ -82,7 +86,14 @@ def test_nested_event_time_is_read_with_only_its_own_columns(bench: Any, write: 
 def test_a_wall_clock_in_a_zone_with_a_change_of_clocks_places_every_row_once(
     bench: Any, write: Callable[..., None], timestamps: Callable[..., pa.Array]
 ) -> None:
-    write({"ts": timestamps("2024-03-30T23:59:59", "2024-03-31T00:00:00", "2024-03-31T02:30:00", "2024-03-31T23:59:59", "2024-04-01T00:00:00"), "n": range(5)})
+    write(
+        {
+            "ts": timestamps(
+                "2024-03-30T23:59:59", "2024-03-31T00:00:00", "2024-03-31T02:30:00", "2024-03-31T23:59:59", "2024-04-01T00:00:00"
+            ),
+            "n": range(5),
+        }
+    )
     source = bench.source("*.parquet", format="parquet", zone="Europe/Madrid", start_us=1711753200000000, end="2024-04-05")
     reading = bench.read(source)
     assert [(window.end_us - window.start_us) // 3_600_000_000 for window in bench.windows(source)][:3] == [24, 23, 24]
@@ -93,7 +104,11 @@ def test_a_wall_clock_in_a_zone_with_a_change_of_clocks_places_every_row_once(
 def test_row_groups_larger_than_a_batch_are_cut(
     bench: Any, write: Callable[..., None], timestamps: Callable[..., pa.Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write({"ts": timestamps(*["2024-01-01"] * 5000), "s": ["x" * 1000 + str(place) for place in range(5000)]}, row_group_size=5000, use_dictionary=False)
+    write(
+        {"ts": timestamps(*["2024-01-01"] * 5000), "s": ["x" * 1000 + str(place) for place in range(5000)]},
+        row_group_size=5000,
+        use_dictionary=False,
+    )
     monkeypatch.setattr(parquet, "BATCH_BYTES", 2**21)
     monkeypatch.setattr(stream, "JOINED_ROWS", 1)
     source = bench.source("*.parquet", format="parquet")
@@ -104,7 +119,9 @@ def test_row_groups_larger_than_a_batch_are_cut(
     assert 1024 <= max(sizes) <= 2**21 // 1000
 
 
-def test_columns_that_a_file_lacks_are_left_to_the_contract(bench: Any, write: Callable[..., None], timestamps: Callable[..., pa.Array]) -> None:
+def test_columns_that_a_file_lacks_are_left_to_the_contract(
+    bench: Any, write: Callable[..., None], timestamps: Callable[..., pa.Array]
+) -> None:
     write({"ts": timestamps("2024-01-01"), "a": [1]}, "a.parquet")
     write({"ts": timestamps("2024-01-01"), "b": [2]}, "b.parquet")
     rows = bench.read(bench.source("*.parquet", format="parquet"), columns=["a", "b", "never"]).rows[0]
@@ -117,9 +134,17 @@ def test_a_file_without_the_time_column_is_quarantined_where_drift_may_be(bench:
     assert [(one.position, one.raw) for one in reading.rejects[0]] == [(0, '{"a": 1}'), (1, '{"a": 2}')]
 
 
-def test_a_page_that_fails_its_checksum_names_the_file(bench: Any, write: Callable[..., None], timestamps: Callable[..., pa.Array]) -> None:
+def test_a_page_that_fails_its_checksum_names_the_file(
+    bench: Any, write: Callable[..., None], timestamps: Callable[..., pa.Array]
+) -> None:
     text = "a value that is easy to find in the file"
-    write({"ts": timestamps("2024-01-01"), "s": [text]}, write_page_checksum=True, write_statistics=["ts"], compression="none", use_dictionary=False)
+    write(
+        {"ts": timestamps("2024-01-01"), "s": [text]},
+        write_page_checksum=True,
+        write_statistics=["ts"],
+        compression="none",
+        use_dictionary=False,
+    )
     path = bench.folder / "f.parquet"
     content = path.read_bytes()
     place = content.index(text.encode())

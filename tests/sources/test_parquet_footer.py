@@ -30,10 +30,18 @@ def index(tmp_path: Path, micros: Callable[[str], int], monkeypatch: pytest.Monk
     """Write a file and index it; the second of what comes back tells how many row groups had to be looked into."""
     looked: list[int] = []
     look = parquet_footer._from_column
-    monkeypatch.setattr(parquet_footer, "_from_column", lambda parquet, number, *rest: looked.append(number) or look(parquet, number, *rest))
+    monkeypatch.setattr(
+        parquet_footer, "_from_column", lambda parquet, number, *rest: looked.append(number) or look(parquet, number, *rest)
+    )
 
-    def run(columns: dict[str, Any], *, group_rows: int = 2, required: bool = True, **options: Any) -> tuple[dict[str, Any], list[int]]:
-        written = {name: options.pop(name) for name in ("write_statistics", "use_deprecated_int96_timestamps", "coerce_timestamps") if name in options}
+    def run(
+        columns: dict[str, Any], *, group_rows: int = 2, required: bool = True, **options: Any
+    ) -> tuple[dict[str, Any], list[int]]:
+        written = {
+            name: options.pop(name)
+            for name in ("write_statistics", "use_deprecated_int96_timestamps", "coerce_timestamps")
+            if name in options
+        }
         path = tmp_path / "f.parquet"
         pq.write_table(pa.table(columns), path, row_group_size=group_rows, **written)
         looked.clear()
@@ -85,7 +93,9 @@ def test_a_row_group_of_nulls_has_no_times_and_is_not_read(index: Callable[..., 
     assert (spans(content), looked) == ([[2, None, None, 2, 0]], [])
 
 
-def test_nested_event_time_has_statistics_too(index: Callable[..., Any], timestamps: Callable[..., pa.Array], micros: Callable[[str], int]) -> None:
+def test_nested_event_time_has_statistics_too(
+    index: Callable[..., Any], timestamps: Callable[..., pa.Array], micros: Callable[[str], int]
+) -> None:
     times = timestamps("2026-02-01", "2026-02-02")
     payload = pa.StructArray.from_arrays([times, pa.array([1, 2])], ["ts", "x"], mask=pa.array([False, True]))
     content, looked = index({"payload": payload}, column="payload.ts")
@@ -134,7 +144,9 @@ def test_a_reserved_column_name_is_refused(index: Callable[..., Any], timestamps
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "no footer"])
-def test_a_broken_file_is_named(tmp_path: Path, micros: Callable[[str], int], timestamps: Callable[..., pa.Array], damage: str) -> None:
+def test_a_broken_file_is_named(
+    tmp_path: Path, micros: Callable[[str], int], timestamps: Callable[..., pa.Array], damage: str
+) -> None:
     path = tmp_path / "f.parquet"
     pq.write_table(pa.table({"ts": timestamps("2026-02-01")}), path)
     whole = path.read_bytes()

@@ -138,7 +138,9 @@ def test_a_type_that_cannot_hold_a_time_names_file_and_remedy() -> None:
 
 
 def test_a_path_reaches_into_structs_and_a_name_with_a_dot_goes_first() -> None:
-    rows = pa.RecordBatch.from_pylist([{"payload": {"meta": {"ts": "a"}}, "payload.meta.ts": "b"}, {"payload": None, "payload.meta.ts": "c"}])
+    rows = pa.RecordBatch.from_pylist(
+        [{"payload": {"meta": {"ts": "a"}}, "payload.meta.ts": "b"}, {"payload": None, "payload.meta.ts": "c"}]
+    )
     assert column_at(rows, "payload.meta.ts").to_pylist() == ["b", "c"]
     nested = rows.select(["payload"])
     assert column_at(nested, "payload.meta.ts").to_pylist() == ["a", None]
@@ -149,7 +151,10 @@ def test_a_path_reaches_into_structs_and_a_name_with_a_dot_goes_first() -> None:
 
 def test_each_rule_is_explained() -> None:
     time = event_time(zone=MADRID)
-    assert explain("no_such_time", "2026-03-29T02:30", time) == "ts: got '2026-03-29T02:30', a time that the clocks of Europe/Madrid skipped"
+    assert (
+        explain("no_such_time", "2026-03-29T02:30", time)
+        == "ts: got '2026-03-29T02:30', a time that the clocks of Europe/Madrid skipped"
+    )
     assert explain("out_of_range", 1, time) == "ts: got 1, expected a time in the years 1 to 9998"
     assert explain("no_event_time", "x", time) == "ts: got 'x', expected a time in the format 'iso'"
     assert explain("no_event_time", None, time) == "ts: there is no event time"

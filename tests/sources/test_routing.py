@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +18,9 @@ from raypipe.pipeline import EventTime
 from raypipe.ports import Reject
 from raypipe.sources import routing
 from raypipe.sources.lines import DecodedBlock
-from raypipe.sources.routing import Router, row_texts
-from raypipe.sources.slices import RoutedFile, SliceWriter
+from raypipe.sources.routing import Router
+from raypipe.sources.slice_writer import SliceWriter
+from raypipe.sources.slices import RoutedFile
 
 HOUR_US = 3_600_000_000
 ALL = [Window(-(2**60), 2**60)]
@@ -26,10 +28,14 @@ ALL = [Window(-(2**60), 2**60)]
 
 def block(rows: Sequence[tuple[str | None, str | None]], first: int = 2, rejects: Sequence[Reject] = ()) -> DecodedBlock:
     columns = {"ts": pa.array([row[0] for row in rows], pa.string()), "x": pa.array([row[1] for row in rows], pa.string())}
-    return DecodedBlock(pa.RecordBatch.from_pydict({**columns, "_position": pa.array(range(first, first + len(rows)), pa.int64())}), tuple(rejects))
+    return DecodedBlock(
+        pa.RecordBatch.from_pydict({**columns, "_position": pa.array(range(first, first + len(rows)), pa.int64())}), tuple(rejects)
+    )
 
 
-def route(blocks: Sequence[DecodedBlock], width: str = "1h", end_us: int | None = None, **options: Any) -> tuple[dict[str, Any], RoutedFile]:
+def route(
+    blocks: Sequence[DecodedBlock], width: str = "1h", end_us: int | None = None, **options: Any
+) -> tuple[dict[str, Any], RoutedFile]:
     time = EventTime(column="ts", start_us=0, end_us=end_us, shard=parse_width(width))
     writer = SliceWriter(Path("unused"), memory_bytes=2**40)
     router = Router("f", time, Calendar(0, time.shard), writer, **options)
@@ -51,7 +57,12 @@ def test_rows_go_to_their_cells_in_order_of_position() -> None:
     assert content["ends"] == [HOUR_US, 3 * HOUR_US]
     assert content["rows"] == [2, 2]
     (rows,) = slices.read([Window(2 * HOUR_US, 3 * HOUR_US)])
-    assert rows.to_pydict() == {"ts": [at(2), at(2, 5)], "x": ["a", "c"], "_position": [2, 4], "_time": [2 * HOUR_US, 2 * HOUR_US + 300_000_000]}
+    assert rows.to_pydict() == {
+        "ts": [at(2), at(2, 5)],
+        "x": ["a", "c"],
+        "_position": [2, 4],
+        "_time": [2 * HOUR_US, 2 * HOUR_US + 300_000_000],
+    }
     (everything,) = slices.read(ALL)
     assert everything["x"].to_pylist() == ["a", "b", "c", None]
 
@@ -114,10 +125,15 @@ lines = st.lists(st.tuples(times, texts), max_size=30)
 @given(lines, st.lists(st.integers(0, 30), max_size=4), st.integers(1, 400), st.sampled_from(["1h", "1d", "7m"]), st.booleans())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_digests_and_rows_do_not_depend_on_blocks_and_flushes(
-    monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str | None, str | None]], cuts: list[int], flush_bytes: int, width: str, vary: bool
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[tuple[str | None, str | None]],
+    cuts: list[int],
+    flush_bytes: int,
+    width: str,
+    vary: bool,
 ) -> None:
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
-    blocks = [block(rows[a:b], first=a + 2) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    blocks = [block(rows[a:b], first=a + 2) for a, b in itertools.pairwise(edges)]
     monkeypatch.setattr(routing, "FLUSH_BYTES", 2**40)
     whole, whole_slices = route([block(rows)], width, columns_vary=vary)
     monkeypatch.setattr(routing, "FLUSH_BYTES", flush_bytes)
@@ -129,35 +145,6 @@ def test_digests_and_rows_do_not_depend_on_blocks_and_flushes(
 
 def _delivered(slices: RoutedFile) -> list[tuple[int, str | None]]:
     return [(row["_position"], row["x"]) for rows in slices.read(ALL) for row in rows.to_pylist()]
-
-
-rows_of_text = st.lists(st.tuples(st.one_of(st.none(), st.text()), st.one_of(st.none(), st.text())), min_size=1, max_size=2)
-
-
-@given(rows_of_text, rows_of_text, st.booleans())
-def test_rows_have_equal_bytes_only_when_they_are_equal(a: list[tuple[str, str]], b: list[tuple[str, str]], named: bool) -> None:
-    def joined(rows: list[tuple[str, str]]) -> bytes:
-        return b"".join(row_texts(block(rows).rows, named=named).to_pylist())
-
-    assert (joined(a) == joined(b)) == (a == b)
-
-
-def test_rows_with_names_have_the_same_bytes_whatever_columns_others_have() -> None:
-    narrow = pa.RecordBatch.from_pylist([{"a": "1"}])
-    wide = pa.RecordBatch.from_pydict({"b": pa.array([None], pa.int64()), "a": ["1"]})
-    assert row_texts(narrow, named=True).to_pylist() == row_texts(wide, named=True).to_pylist()
-
-
-def test_values_of_every_type_have_bytes() -> None:
-    rows = pa.RecordBatch.from_pydict(
-        {
-            "n": pa.array([1, 2]), "f": pa.array([0.1, None]), "b": [True, False], "s": [{"x": 1}, {"x": 2}], "l": [[1, 2], []],
-            "d": pa.array(["p", "q"]).dictionary_encode(), "t": pa.array([1, 2], pa.timestamp("us")), "v": pa.array(["a", "b"], pa.string_view()),
-        }
-    )  # fmt: skip
-    first, second = row_texts(rows, named=False).to_pylist()
-    assert first == b"\xff1\xff0.1\xfftrue" + b'\xff{"value":{"x":1}}' + b'\xff{"value":[1,2]}' + b"\xffp\xff1970-01-01 00:00:00.000001\xffa"
-    assert b"\xff2\xff\xfe\xfffalse" in second
 
 
 def test_names_of_columns_are_part_of_the_digest(micros: Callable[[str], int]) -> None:

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from raypipe.core.shard import InputFile
 from raypipe.core.window import Window
 from raypipe.ports import Reject
-from raypipe.sources import slices as slices_module
-from raypipe.sources.slices import RoutedFile, SliceKey, SliceStore, SliceWriter, Sorted
+from raypipe.sources.slice_store import SliceStore
+from raypipe.sources.slice_writer import SliceWriter
+from raypipe.sources.slices import RoutedFile, SliceKey, Sorted
 
 REJECT = Reject("f", 3, "malformed_line", "why", "raw \udcff \x00 é")
 ALL = [Window(0, 100)]
@@ -76,69 +75,6 @@ def test_slices_on_disk_are_not_copied(tmp_path: Path) -> None:
     assert pa.total_allocated_bytes() - before < 1024
 
 
-@pytest.mark.parametrize("memory_bytes", [0, 60, 2**30])
-def test_batches_of_other_columns_stand_apart(tmp_path: Path, memory_bytes: int) -> None:
-    found = write(tmp_path / "slices" / "f", memory_bytes, later_cell("x"), later_cell("y"), later_cell("x"))
-    assert [rows.schema.names[0] for rows in found.read(ALL)] == ["x", "y", "x"]
-    assert found.schema == later_cell()[0].schema
-
-
-def test_slices_that_outgrow_memory_go_to_disk_whole(tmp_path: Path) -> None:
-    folder = tmp_path / "slices" / "f"
-    writer = SliceWriter(folder, memory_bytes=two_cells()[0].nbytes)
-    writer.add(*two_cells())
-    assert not folder.parent.exists()
-    writer.add(*later_cell())
-    assert writer.finish() is None
-    found = SliceStore().find(SliceKey("f", "1", "c"), folder)
-    assert found is not None
-    assert values(found, Window(0, 10)) == [[1, 3], [5]]
-
-
-def test_many_rejects_go_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices_module, "REJECTS_BYTES_MAX", 500)
-    monkeypatch.setattr(slices_module, "_REJECTS_AT_ONCE", 3)
-    writer = SliceWriter(tmp_path / "slices" / "f", memory_bytes=2**30)
-    for _ in range(4):
-        writer.add_rejects([REJECT, REJECT])
-    assert writer.finish() is None
-    found = SliceStore().find(SliceKey("f", "1", "c"), tmp_path / "slices" / "f")
-    assert found is not None
-    assert [len(some) for some in found.rejects()] == [3, 3, 2]
-
-
-def test_an_abandoned_file_leaves_nothing(tmp_path: Path) -> None:
-    writer = SliceWriter(tmp_path / "slices" / "f", memory_bytes=0)
-    writer.add(*two_cells())
-    writer.abandon()
-    assert list((tmp_path / "slices").iterdir()) == []
-
-
-def test_two_writers_of_the_same_slices_leave_one(tmp_path: Path) -> None:
-    for _ in range(2):
-        assert values(write(tmp_path / "slices" / "f", 0, two_cells()), Window(10, 20)) == [[2, 4]]
-    assert [folder.name for folder in (tmp_path / "slices").iterdir()] == ["f"]
-
-
-def test_the_oldest_slices_go_when_the_disk_budget_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "slices" / "old", 0, two_cells())
-    monkeypatch.setattr(slices_module, "SLICES_BYTES_MAX", 1)
-    write(tmp_path / "slices" / "new", 0, two_cells())
-    assert [folder.name for folder in (tmp_path / "slices").iterdir()] == ["new"]
-
-
-@pytest.mark.parametrize("damage", ["layout.json", "0000.arrow", "rejects.jsonl"])
-def test_damaged_slices_are_as_good_as_gone(tmp_path: Path, damage: str) -> None:
-    folder = tmp_path / "slices" / "f"
-    write(folder, 0, two_cells())
-    if damage == "rejects.jsonl":
-        (folder / damage).unlink()
-    else:
-        (folder / damage).write_bytes(b"junk")
-    assert SliceStore().find(SliceKey("f", "1", "c"), folder) is None
-    assert not folder.exists()
-
-
 def test_slices_that_vanish_while_they_are_read_are_read_to_their_end(tmp_path: Path) -> None:
     folder = tmp_path / "slices" / "f"
     found = write(folder, 0, two_cells(), later_cell())
@@ -147,31 +83,3 @@ def test_slices_that_vanish_while_they_are_read_are_read_to_their_end(tmp_path: 
     for file in folder.iterdir():
         file.unlink()
     assert [rows["x"].to_pylist() for rows in reading] == [[5]]
-
-
-def test_the_store_keeps_slices_in_memory_until_a_newer_version_comes() -> None:
-    store, old, new = SliceStore(), SliceKey("f", "1", "c"), SliceKey("f", "2", "c")
-    slices = RoutedFile([], [], ())
-    store.keep(old, slices, 10)
-    store.keep(SliceKey("g", "1", "c"), slices, 1)
-    assert store.find(old, Path("nowhere")) is slices
-    store.keep(new, slices, 5)
-    assert store.held_bytes() == 16
-    store.drop_others(InputFile("f", 1, "2"), "c")
-    assert store.held_bytes() == 6
-    assert store.find(old, Path("nowhere")) is None
-
-
-def test_the_store_has_only_so_many_files_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices_module, "OPEN_FILES_MAX", 2)
-    store = SliceStore()
-    for number in range(4):
-        write(tmp_path / "slices" / str(number), 0, two_cells())
-        assert store.find(SliceKey(str(number), "1", "c"), tmp_path / "slices" / str(number)) is not None
-    assert len(store._open) == 2
-
-
-def test_threads_that_need_the_same_file_share_one_lock() -> None:
-    store = SliceStore()
-    assert store.routing(SliceKey("f", "1", "c")) is store.routing(SliceKey("f", "1", "c"))
-    assert isinstance(store.routing(SliceKey("g", "1", "c")), type(threading.Lock()))

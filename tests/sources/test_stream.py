@@ -24,7 +24,9 @@ class Routed:
 
     def read(self, ranges: Sequence[Window]) -> Iterator[pa.RecordBatch]:
         for size in self.sizes:
-            yield pa.RecordBatch.from_pydict({name: pa.array(range(size), pa.int64()) for name in (self.column, "_position", "_time")})
+            yield pa.RecordBatch.from_pydict(
+                {name: pa.array(range(size), pa.int64()) for name in (self.column, "_position", "_time")}
+            )
 
     def rejects(self) -> Iterator[tuple[Reject, ...]]:
         for place in range(self.count):

@@ -32,7 +32,9 @@ def rewrite_unseen(path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> No
     before = versions.stat_file(str(path), LATER_NS)
     write(path, text)
     find, stat = versions.find_files, versions.stat_file
-    monkeypatch.setattr(versions, "find_files", lambda patterns, now_ns: tuple(_as(one, before.stat) for one in find(patterns, now_ns)))
+    monkeypatch.setattr(
+        versions, "find_files", lambda patterns, now_ns: tuple(_as(one, before.stat) for one in find(patterns, now_ns))
+    )
     monkeypatch.setattr(versions, "stat_file", lambda uri, now_ns: _as(stat(uri, now_ns), before.stat))
 
 

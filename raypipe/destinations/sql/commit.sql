@@ -77,7 +77,7 @@ DELETE FROM _raypipe.late USING ranges_in WHERE late.pipeline = $pipeline AND la
 
 -- name: insert_late
 -- 6. A range that an older definition read: the newer one has to read it again.
-INSERT INTO _raypipe.late VALUES ($pipeline, make_timestamp($lo), make_timestamp($hi), 'superseded', $seq)
+INSERT INTO _raypipe.late SELECT $pipeline, lo, hi, 'superseded', $seq FROM ranges_in
 
 -- name: schemas_of
 -- The known column sets of an output.

@@ -91,13 +91,17 @@ RETURNING run
 -- Runs of the pipeline that have not ended.
 SELECT run FROM _raypipe.runs WHERE pipeline = $pipeline AND state IN ('open', 'publishing') ORDER BY started, run
 
--- name: forget_failure
--- A newer failure of the shard replaces the older one.
-DELETE FROM _raypipe.failed WHERE pipeline = $pipeline AND lo < make_timestamp($hi) AND hi > make_timestamp($lo)
+-- name: forget_failures
+-- Newer failures replace older ones.
+DELETE FROM _raypipe.failed
+USING (SELECT make_timestamp(unnest($lo::BIGINT[])) AS lo, make_timestamp(unnest($hi::BIGINT[])) AS hi) AS newer
+WHERE failed.pipeline = $pipeline AND failed.lo < newer.hi AND failed.hi > newer.lo
 
--- name: add_failure
--- Remember a shard that failed.
-INSERT INTO _raypipe.failed VALUES ($pipeline, make_timestamp($lo), make_timestamp($hi), $run, $code, $error, $retryable, make_timestamp($now))
+-- name: add_failures
+-- Remember shards that failed.
+INSERT INTO _raypipe.failed
+SELECT $pipeline, make_timestamp(unnest($lo::BIGINT[])), make_timestamp(unnest($hi::BIGINT[])), $run, unnest($code::VARCHAR[]),
+       unnest($error::VARCHAR[]), unnest($retryable::BOOLEAN[]), make_timestamp($now)
 
 -- name: start_of_history
 -- Where the low watermark counts from.

@@ -1,0 +1,89 @@
+"""The rows of raypipe's own tables as Arrow, the way to insert thousands of them at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from raypipe.core.commit import ShardCommit
+from raypipe.core.fingerprint import output_fingerprint
+from raypipe.core.shard import Outcome
+from raypipe.core.window import Window
+
+
+def ledger_table(entries: Sequence[tuple[ShardCommit, Outcome]]) -> pa.Table:
+    """Return the ledger's rows for shards and their outcomes."""
+    results = [shard.result for shard, _ in entries]
+    accounts = [result.accounts for result in results]
+    columns: dict[str, Any] = {
+        "lo": times(result.window.start_us for result in results),
+        "hi": times(result.window.end_us for result in results),
+        "attempt": pa.array([shard.attempt_id for shard, _ in entries], pa.string()),
+        "outcome": pa.array([outcome.value for _, outcome in entries], pa.string()),
+        "input_fp": pa.array([shard.input_fp for shard, _ in entries], pa.string()),
+        "output_fp": pa.array([output_fingerprint(result.outputs) for result in results], pa.string()),
+        "event_start": times(result.event_start_us for result in results),
+        "event_end": times(result.event_end_us for result in results),
+        "warnings": pa.array([json.dumps(result.warnings) for result in results], pa.string()),
+        "seconds": pa.array([result.seconds for result in results], pa.float64()),
+    }
+    for name in ("read", "expanded", "loaded", "filtered", "duplicate", "quarantined"):
+        columns[name] = pa.array([getattr(one, name) for one in accounts], pa.int64())
+    return pa.table(columns)
+
+
+def counts_table(shards: Sequence[ShardCommit]) -> pa.Table:
+    """Return what each filter dropped and how often each rule was broken, by shard."""
+    rows = [
+        (shard.window.start_us, kind, rule, count)
+        for shard in shards
+        for kind, counts in (("filtered", shard.result.filtered), ("broken", shard.result.broken))
+        for rule, count in counts.items()
+    ]
+    return pa.table(
+        {
+            "lo": times(row[0] for row in rows),
+            "kind": pa.array([row[1] for row in rows], pa.string()),
+            "rule": pa.array([row[2] for row in rows], pa.string()),
+            "rows": pa.array([row[3] for row in rows], pa.int64()),
+        }
+    )
+
+
+def live_table(shards: Sequence[ShardCommit], definitions: Mapping[str, int], numbers: Mapping[str, Mapping[str, int]]) -> pa.Table:
+    """Return the live ranges that shards become, one for each output; `numbers` are column sets by output and attempt."""
+    pairs = [(output, shard) for output in definitions for shard in shards]
+    stats = [shard.result.outputs[output] for output, shard in pairs]
+    return pa.table(
+        {
+            "output": pa.array([output for output, _ in pairs], pa.string()),
+            "lo": times(shard.window.start_us for _, shard in pairs),
+            "hi": times(shard.window.end_us for _, shard in pairs),
+            "attempt": pa.array([shard.attempt_id for _, shard in pairs], pa.string()),
+            "definition": pa.array([definitions[output] for output, _ in pairs], pa.int64()),
+            "input_fp": pa.array([shard.input_fp for _, shard in pairs], pa.string()),
+            "output_fp": pa.array([stat.digest for stat in stats], pa.string()),
+            "rows": pa.array([stat.rows for stat in stats], pa.int64()),
+            "files": pa.array([len(shard.result.slices) for _, shard in pairs], pa.int64()),
+            "schema_number": pa.array([numbers[output].get(shard.attempt_id) for output, shard in pairs], pa.int64()),
+        }
+    )
+
+
+def coverage_table(changes: Sequence[tuple[str, Window]]) -> pa.Table:
+    """Return covered ranges by output."""
+    ranges = ranges_table([window for _, window in changes])
+    return ranges.append_column("output", pa.array([output for output, _ in changes], pa.string()))
+
+
+def ranges_table(windows: Sequence[Window]) -> pa.Table:
+    """Return windows as an Arrow table with `lo` and `hi`."""
+    return pa.table({"lo": times(one.start_us for one in windows), "hi": times(one.end_us for one in windows)})
+
+
+def times(values: Iterable[int | None]) -> pa.Array[Any]:
+    """Return microseconds (or None) as an Arrow array of naive UTC timestamps."""
+    return pa.array(list(values), pa.int64()).cast(pa.timestamp("us"))
