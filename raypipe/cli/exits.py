@@ -12,6 +12,7 @@ from raypipe.errors import ConfigurationError, RaypipeError
 
 EXIT_UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h: a bug of ours, apart from all codes with a meaning
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 def exit_code_of(call: Callable[[], int | None], out: Output) -> int:

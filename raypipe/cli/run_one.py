@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raypipe.cli.exits import EXIT_TERMINATED
 from raypipe.cli.options import Shared
 from raypipe.cli.stopping import signals_stop
+from raypipe.errors import Interrupted
 
 if TYPE_CHECKING:
     from raypipe.launch import Ask, RunReport
@@ -29,6 +31,9 @@ def run_one(shared: Shared, config: str, pipeline: Pipeline, ask: Ask, stop: Sto
     try:
         with signals_stop(stop):
             report = launch.run(pipeline, ask, observer=Several([log, display], shared.out.note), stop=stop)
+    except Interrupted as error:
+        error.exit_code = EXIT_TERMINATED if stop.signal == "SIGTERM" else error.exit_code
+        raise
     finally:
         display.close()
         log.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +66,9 @@ class DeduplicateStep:
     def _spilled(
         self, held: list[pl.DataFrame], rest: Iterator[Batch], books: Books, memory_bytes: int, spill: Path
     ) -> Iterator[Batch]:
-        rows = SpilledRows(self.step, spill, memory_bytes)
+        spill.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="deduplicate-", dir=spill))  # there may be several such steps
+        rows = SpilledRows(self.step, folder, memory_bytes)
         try:
             for frame in held:
                 rows.add(frame)
@@ -91,7 +95,6 @@ class SpilledRows:
 
     def add(self, frame: pl.DataFrame) -> None:
         """Write the rows down, and note their keys and what orders them."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         frame.write_ipc(self._path(len(self._heights)), compat_level=pl.CompatLevel.newest())
         numbered = frame.with_row_index(_SEQUENCE, offset=self._next)
         notes = numbered.select(
@@ -153,5 +156,4 @@ class SpilledRows:
         """Close and remove what was written."""
         if self._keys is not None:
             self._keys.close()
-        for path in (*self.folder.glob("rows-*.arrow"), *self.folder.glob("keys.duckdb*")):
-            path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -168,4 +168,4 @@ def _warned(pipeline: Pipeline, broken: Mapping[str, int]) -> Iterator[str]:
     for rule in pipeline.quality.rules:
         rows = broken.get(rule.name, 0)
         if rule.otherwise == "warn" and rows:
-            yield f"{rule.name}: {rows:,} {'row breaks' if rows == 1 else 'rows break'} it and {'was' if rows == 1 else 'were'} kept"
+            yield f"{rule.name}: " + ("1 row breaks it and was kept" if rows == 1 else f"{rows:,} rows break it and were kept")

@@ -12,7 +12,7 @@ from raypipe import launch
 from raypipe.core.events import RunOpened
 from raypipe.core.plan import Scope
 from raypipe.core.state import RunKind
-from raypipe.errors import ConfigurationError, Fenced, InDoubt, UsageError
+from raypipe.errors import ConfigurationError, Fenced, InDoubt, Interrupted, UsageError
 
 HOUR_US = 3_600_000_000
 MADRID_NEW_YEAR_US = 1_356_998_400_000_000 - HOUR_US
@@ -197,6 +197,17 @@ def test_an_interrupted_pipeline_keeps_the_next_one_from_starting(launched, clos
 
     assert raypipe("run", "a.yaml", "b.yaml").exit_code == 130
     assert len(launched.asks) == 1
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_run_that_was_stopped_at_once_has_the_exit_code_of_its_signal(launched, raypipe, name, code):
+    def stopped(observer, stop):
+        stop.signal = name
+        raise Interrupted("stopped at once")
+
+    launched.while_running = stopped
+
+    assert raypipe("run", "pipeline.yaml").exit_code == code
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

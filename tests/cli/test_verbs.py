@@ -154,7 +154,8 @@ def test_check_lists_mistakes_on_standard_error_with_exit_code_2(launched, raypi
 def test_sample_shows_each_stage_and_turns_wide_ones(launched, raypipe):
     wide = [f"c{number} (int64)" for number in range(9)]
     launched.stages = [
-        ("source", wide, [list(range(9))], 40), ("filter departed", ["a (string)"], [["x\ty"], [None]], 2), ("output", ["b (int8)"], [], 0)
+        ("source", wide, [list(range(9))], 40), ("filter departed", ["a (string)"], [["x\ty"], [None]], 2),
+        ("output", ["b (int8)"], [], 0),
     ]  # fmt: skip
 
     text = raypipe("sample", "pipeline.yaml").stdout
@@ -182,6 +183,10 @@ def test_quarantine_list_counts_by_rule(launched, raypipe):
         "pipeline": "flights",
         "rules": launched.quarantine,
     }
+
+
+def test_quarantine_without_rows_says_so(launched, raypipe):
+    assert raypipe("quarantine", "show", "p.yaml", "--rule", "x").stdout == "flights: no such row is in quarantine\n"
 
 
 def test_quarantine_show_gives_place_reason_and_row_with_control_characters_escaped(launched, raypipe):

@@ -41,7 +41,10 @@ def _closed() -> Iterator[None]:
         ("'inf'::DOUBLE AS a, 1 AS b", "'-inf'::DOUBLE AS a, 1 AS b"),
         ("1.0::DOUBLE AS a, 1 AS b", "1.0000000000000002::DOUBLE AS a, 1 AS b"),
         ("123456789012345.678::DECIMAL(18,3) AS a, 1 AS b", "123456789012345.679::DECIMAL(18,3) AS a, 1 AS b"),
-        ("99999999999999999999999999999999999.01::DECIMAL(38,2) AS a, 1 AS b", "99999999999999999999999999999999999.02::DECIMAL(38,2) AS a, 1 AS b"),
+        (
+            "99999999999999999999999999999999999.01::DECIMAL(38,2) AS a, 1 AS b",
+            "99999999999999999999999999999999999.02::DECIMAL(38,2) AS a, 1 AS b",
+        ),
         ("[1, NULL] AS a, 1 AS b", "[1] AS a, 1 AS b"),
         ("['a,b'] AS a, 1 AS b", "['a', 'b'] AS a, 1 AS b"),
         ("{'x': 1, 'y': NULL} AS a, 1 AS b", "{'x': NULL, 'y': 1} AS a, 1 AS b"),
@@ -64,7 +67,7 @@ def test_two_equal_rows_do_not_cancel_out() -> None:
 
 def test_a_digest_is_the_same_in_every_version() -> None:
     row = "1 AS a, 'é' AS b, 2.5::DOUBLE AS c, TIMESTAMP '2013-01-01 10:00:00' AS d, TIMESTAMPTZ '2013-01-01 00:00:00+00' AS e"
-    assert digest(row, columns=("a", "b", "c", "d", "e")) == "PINNED"
+    assert digest(row, columns=("a", "b", "c", "d", "e")) == "cd7c64d88c06f558c29fe17c5b8701dc"
 
 
 @settings(max_examples=50, deadline=None)
@@ -74,7 +77,10 @@ def test_the_digest_of_a_table_is_the_sum_of_the_digests_of_its_parts(rows: list
     CONNECTION.execute("CREATE OR REPLACE TABLE t (part INT, a VARCHAR, b DOUBLE)")
     if rows:
         CONNECTION.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
-    parts = {part: (count, digest_of_sums(low, high)) for part, count, low, high in CONNECTION.execute(digest_query("t", ["b", "a"], by="part")).fetchall()}
+    parts = {
+        part: (count, digest_of_sums(low, high))
+        for part, count, low, high in CONNECTION.execute(digest_query("t", ["b", "a"], by="part")).fetchall()
+    }
     whole = CONNECTION.execute(f"SELECT {digest_sums_sql(['a', 'b'])} FROM t").fetchone()
     assert whole is not None
     assert combine_digests([digest for _, digest in parts.values()]) == digest_of_sums(*whole)

@@ -17,7 +17,7 @@ import duckdb
 import pytest
 
 from raypipe import failpoints
-from raypipe.core.shard import Outcome
+from raypipe.core.shard import Outcome, ShardFailure
 from raypipe.core.state import Snapshot
 from raypipe.destinations.duckdb import DuckDBFile
 from raypipe.destinations.duckdb_file import transaction
@@ -219,3 +219,25 @@ def test_a_destination_travels_to_another_process(file: DuckDBFile, work: Any) -
     copy.commit(*work.group(opened, {work.hours(0): n(1)}))
     assert file.snapshot() != Snapshot()
     assert file.snapshot() == copy.snapshot()
+
+
+def test_an_answer_that_was_lost_is_unknown_and_the_ledger_has_it(
+    file: DuckDBFile, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = file.open_run(work.opening())
+    asked = work.group(opened, {work.hours(0): n(1)})
+    arm(monkeypatch, "after_commit_before_ack", "raise:EIO")
+    with pytest.raises(CommitUnknown, match="lost"):
+        file.commit(*asked)
+    monkeypatch.undo()
+    assert file.commit(*asked).commit_seq == 1
+    assert file.table_rows() == {"clean": 1, "hourly": 1}
+
+
+def test_thousands_of_failures_are_remembered_at_once(file: DuckDBFile, work: Any, sql: Any) -> None:
+    opened = file.open_run(work.opening())
+    failures = [ShardFailure(work.hours(hour), "shard", f"no {hour}", hour % 2 == 0) for hour in range(3000)]
+    file.record_failures("run1", opened.epoch, failures)
+    file.record_failures("run1", opened.epoch, failures[:1])
+    assert sql("SELECT count(*), count(DISTINCT lo), sum(retryable::INTEGER) FROM _raypipe.failed") == [(3000, 3000, 1500)]
+    assert file.snapshot().failed[7].error == "no 7"

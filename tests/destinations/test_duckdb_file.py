@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from raypipe.core.state import Snapshot
+from raypipe.destinations import duckdb_file
 from raypipe.destinations.duckdb import DuckDBFile
 from raypipe.destinations.holder import describe_process, is_dead
 from raypipe.destinations.sql_statements import statements
-from raypipe.errors import DestinationBusy, Fenced, StateFormat, UsageError
+from raypipe.errors import DestinationBusy, Fenced, RetryableError, StateFormat, UsageError
 
 HOLDS = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.readline()"
 
@@ -32,7 +33,11 @@ def stranger(path: Path, file: DuckDBFile, work: Any) -> Any:
     process.communicate("")
 
 
-def test_another_program_that_holds_the_file_is_named_with_the_remedy(file: DuckDBFile, stranger: Any) -> None:
+def test_another_program_that_holds_the_file_is_named_with_the_remedy(
+    file: DuckDBFile, stranger: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert duckdb_file.STRANGER_WAIT_S < 2
+    monkeypatch.setattr(duckdb_file, "STRANGER_WAIT_S", 0.2)
     for act in (lambda: file.heartbeat("run1", 1), file.snapshot):
         with pytest.raises(DestinationBusy, match=rf"held by process {stranger.pid} \(.*python.*no raypipe.*Close it there"):
             act()
@@ -45,7 +50,10 @@ def test_a_short_hold_by_another_program_is_waited_for(file: DuckDBFile, strange
     timer.join()
 
 
-def test_a_connection_of_the_own_process_is_told_apart(file: DuckDBFile, path: Path, work: Any) -> None:
+def test_a_connection_of_the_own_process_is_told_apart(
+    file: DuckDBFile, path: Path, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duckdb_file, "STRANGER_WAIT_S", 0.2)
     import duckdb
 
     file.open_run(work.opening())
@@ -167,3 +175,9 @@ def test_every_statement_has_a_sentence_and_is_one_statement_or_documented(name:
     for statement, text in found.items():
         assert text.startswith("-- "), statement
         assert text.splitlines()[0].rstrip().endswith((".", "?")), statement
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, still_clock: Any, work: Any) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RetryableError, match=r"file/flights\.duckdb\.raypipe/lock cannot be opened: Not a directory"):
+        DuckDBFile(str(tmp_path / "file" / "flights.duckdb"), "flights", still_clock).open_run(work.opening())

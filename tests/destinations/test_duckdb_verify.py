@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,13 +20,20 @@ def wrong(file: DuckDBFile) -> dict[str, str]:
     return {check.name: check.detail for check in file.verify() if not check.ok}
 
 
+_made: list[bytes] = []  # the same file for every test: made once, copied
+
+
 @pytest.fixture
-def loaded(file: DuckDBFile, work: Any) -> DuckDBFile:
+def loaded(file: DuckDBFile, path: Path, work: Any) -> DuckDBFile:
     """Three hours, one of them empty, one replaced; two rows are equal."""
+    if _made:
+        path.write_bytes(_made[0])
+        return file
     opened = file.open_run(work.opening())
     rows = {"hourly": [{"n": 1, "s": "x"}, {"n": 1, "s": "x"}, {"n": 2, "s": None}], "clean": [{"n": 5, "s": "y"}]}
     file.commit(*work.group(opened, {work.hours(0): rows, work.hours(1): {}, work.hours(2): rows}, quarantined={work.hours(0): 2}))
     file.commit(*work.group(opened, {work.hours(2): {"hourly": [{"n": 9, "s": "z"}]}}, snapshot=file.snapshot()))
+    _made.append(path.read_bytes())
     return file
 
 

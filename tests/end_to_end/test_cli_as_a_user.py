@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 import raypipe
+from raypipe.cli.group import cli
 
+PACKAGE = str(Path(raypipe.__file__).parents[1])
 ROWS = {"read", "expanded", "loaded", "filtered", "duplicate", "quarantined"}
 
 CONFIG = """
@@ -31,26 +34,29 @@ run: {executor: inline}
 
 
 class Person:
-    """Types commands in a folder."""
+    """Types commands in a folder: in a process of their own, or, for the JSON of the many, in this one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def types(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        path = str(Path(raypipe.__file__).parents[1])
+    def types(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "raypipe", *words], cwd=self.folder, capture_output=True, text=True, check=False, timeout=120,
-            env={**os.environ, "PYTHONPATH": path, **environment},
+            env={**os.environ, "PYTHONPATH": PACKAGE},
         )  # fmt: skip
 
+    def asks(self, *words: str) -> Result:
+        return CliRunner().invoke(cli, [*words, "--json"], prog_name="raypipe")
+
     def reads(self, *words: str) -> dict[str, object]:
-        done = self.types(*words, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        result = self.asks(*words)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
 
 
 @pytest.fixture
-def person(tmp_path):
+def person(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "visits.yaml").write_text(CONFIG)
     (tmp_path / "data").mkdir()
     for day in range(1, 5):
@@ -106,19 +112,19 @@ def test_a_changed_file_makes_its_shard_late_and_a_lost_one_changes_nothing(pers
     assert person.reads("run", "visits.yaml")["rows"]["read"] == 25
 
     file.unlink()
-    shrunk = person.types("run", "visits.yaml")
-    assert shrunk.returncode == 1
-    assert "--accept-shrunk" in shrunk.stdout
+    shrunk = person.asks("run", "visits.yaml")
+    assert shrunk.exit_code == 1
+    assert "--accept-shrunk" in shrunk.stderr
     assert person.reads("status", "visits.yaml")["rows"]["read"] == 97
 
 
 def test_a_shard_that_fails_leaves_the_others_committed_and_exit_code_1(person):
     (person.folder / "data" / "2.csv").write_text("at_time,page,ms\n" + "2024-01-02T01:00:00,/p1,-5\n" * 20)
 
-    done = person.types("run", "visits.yaml", "--json")
+    done = person.asks("run", "visits.yaml")
 
     document = json.loads(done.stdout)
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert document["shards"] == {"planned": 4, "committed": 3, "failed": 1, "skipped": 0}
     assert [(one["start"], one["code"]) for one in document["failures"]] == [("2024-01-02T00:00:00Z", "too_many_quarantined")]
     status = person.reads("status", "visits.yaml")
@@ -137,19 +143,18 @@ def test_a_shard_that_fails_leaves_the_others_committed_and_exit_code_1(person):
     ],
 )
 def test_a_mistake_is_one_plain_text_and_exit_code_2(person, words, text):
-    done = person.types(*words)
+    done = person.asks(*words)
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert not (person.folder / "visits.duckdb").exists()
 
 
 def test_a_pipe_that_closes_early_is_no_error(person):
-    path = str(Path(raypipe.__file__).parents[1])
     done = subprocess.run(
-        f"{sys.executable} -m raypipe schema | head -c 1", cwd=person.folder, capture_output=True, text=True, shell=True, check=False,
-        env={**os.environ, "PYTHONPATH": path},
+        f"{sys.executable} -m raypipe schema | head -c 1", cwd=person.folder, capture_output=True, text=True, shell=True,
+        check=False, env={**os.environ, "PYTHONPATH": PACKAGE},
     )  # fmt: skip
 
     assert (done.stdout, done.stderr) == ("{", "")

@@ -19,7 +19,7 @@ FLIGHTS_OF_THREE_DAYS = ["--end", "2013-01-04"]
 EXPECTED = {
     "csv_dialect": ({"sales": 45, "sales_by_shop": 12}, {}),
     "deduplicate": ({"latest_orders": 53}, {"type_amount": 1}),
-    "flights": ({"hourly_delays": 932, "daily_airports": 9, "flights_clean": 2682}, {}),
+    "flights": ({"hourly_delays": 921, "daily_airports": 9, "flights_clean": 2677}, {}),
     "late_rows": ({"daily_readings": 9}, {}),
     "lookup": ({"orders_by_country": 26}, {"lookup_country": 2, "type_amount": 1}),
     "nested_time": ({"page_views": 12}, {"malformed_line": 1, "no_event_time": 1}),
@@ -58,20 +58,15 @@ def test_a_pipeline_gives_what_it_says_and_then_nothing_is_left_to_do(configs, n
     window = FLIGHTS_OF_THREE_DAYS if name == "flights" else []
     tables, quarantined = EXPECTED[name]
 
-    planned = raypipe("plan", config, *window)
+    assert raypipe("check", config)["problems"] == []
     first = raypipe("run", config, *window)
     second = raypipe("run", config, *window)
 
-    assert first["shards"] == {"planned": len(planned["shards"]), "committed": len(planned["shards"]), "failed": 0, "skipped": 0}
+    assert first["shards"]["committed"] == first["shards"]["planned"] > 0
     assert {one["name"]: one["rows"] for one in first["tables"]} == tables
     assert {one["rule"]: one["rows"] for one in first["quarantine"]} == quarantined
     assert second["shards"]["planned"] == 0
     assert raypipe("verify", config)["ok"]
-
-
-def test_every_pipeline_passes_check(configs):
-    for name in EXPECTED:
-        assert raypipe("check", configs / f"{name}.yaml")["problems"] == []
 
 
 def test_a_late_row_is_found_in_the_next_days_file(configs):

@@ -268,7 +268,9 @@ def near_limits(kind: type[pl.DataType]) -> st.SearchStrategy[int]:
 LEAVES = st.sampled_from(sorted(WIDTHS)) | st.integers(0, 300).map(str)
 SUMS = st.recursive(
     LEAVES,
-    lambda inner: st.tuples(inner, st.sampled_from("+-"), inner).map(lambda p: f"({p[0]} {p[1]} {p[2]})") | inner.map(lambda p: f"(-{p})"),
+    lambda inner: (
+        st.tuples(inner, st.sampled_from("+-"), inner).map(lambda p: f"({p[0]} {p[1]} {p[2]})") | inner.map(lambda p: f"(-{p})")
+    ),
     max_leaves=5,
 )
 ARITHMETIC = SUMS | st.tuples(SUMS, SUMS).map(lambda pair: f"{pair[0]} * {pair[1]}") | SUMS.map(lambda one: f"abs({one})")

@@ -38,7 +38,7 @@ BROKEN = [
     '{"ts": "2026-01-03T00:00:00"}',
     '{"id": 14}',
     line(15, ', "note": "nul: \\u0000 and \U0001f600"'),
-    line(16, ', "note": 17'),  # a number where text stands: its text
+    line(16, ', "note": 17'),  # a number is no text
 ]
 BROKEN_ASIDE = {
     2: "malformed_line",
@@ -51,6 +51,7 @@ BROKEN_ASIDE = {
     12: "type_amount",
     13: "required_id",
     14: "no_event_time",
+    16: "type_note",
 }
 
 
@@ -71,7 +72,8 @@ def test_broken_lines_are_set_aside_and_never_become_rows_of_nulls(bench, suffix
     assert errors[11] == "amount: got 'many', expected float64"
     assert errors[12] == 'amount: got {"nested":1}, expected float64'
     notes = dict(bench.query("SELECT id, note FROM clean WHERE note IS NOT NULL"))
-    assert notes == {3: "behind the broken line", 15: "nul: \x00 and \U0001f600", 16: "17"}
+    assert notes == {3: "behind the broken line", 15: "nul: \x00 and \U0001f600"}
+    assert errors[16] == "note: got 17, expected string"
 
 
 NUMBERS = [
@@ -96,6 +98,7 @@ NUMBERS_ASIDE = {
     6: "type_exact",
     8: "type_id",
     9: "type_id",
+    10: "type_id",
     11: "type_id",
 }
 
@@ -105,9 +108,7 @@ def test_numbers_are_kept_exactly_or_set_aside(bench):
     path = bench.write("in.jsonl", "\n".join(NUMBERS))
     bench.config("in.jsonl", columns=COLUMNS)
     bench.done()
-    aside = bench.rules()
-    assert {number: aside.get(number) for number in NUMBERS_ASIDE} == NUMBERS_ASIDE
-    bench.every_line_is_accounted(range(1, 13), aside, path=path)
+    bench.every_line_is_accounted(range(1, 13), NUMBERS_ASIDE, path=path)
     assert bench.aside()[1][1] == "got NaN, which is not JSON; expected a number or null"
     assert bench.aside()[2][1] == "amount: got 1e400, expected float64"
     assert bench.aside()[8][1] == "id: got 123456789012345678901234567890, expected int64"
@@ -138,11 +139,11 @@ def test_nesting_without_end_is_set_aside_whether_the_column_is_read_or_not(benc
 @pytest.mark.fault(32, 38)
 def test_a_column_whose_type_changes_midway_is_read_by_the_contract_alone(bench):
     """The first thousand lines hold whole numbers, or nothing: no type is guessed from them."""
-    lines = [json.dumps({"id": number, "ts": "2026-01-01T00:00:00", "amount": None, "note": 5}) for number in range(1, 1001)]
+    lines = [json.dumps({"id": number, "ts": "2026-01-01T00:00:00", "amount": number % 2 or None}) for number in range(1, 1001)]
     lines += [json.dumps({"id": 1001, "ts": "2026-01-01T00:00:00", "amount": 0.5, "note": "text"})]
     path = bench.write("in.jsonl", "\n".join(lines))
     bench.config("in.jsonl", columns=COLUMNS)
     bench.done()
     bench.every_line_is_accounted(range(1, 1002), {}, path=path)
-    assert bench.query("SELECT sum(amount), count(amount), count(note) FROM clean") == [(0.5, 1, 1001)]
+    assert bench.query("SELECT sum(amount), count(amount), count(note) FROM clean") == [(500.5, 501, 1)]
     assert bench.query("SELECT DISTINCT typeof(amount), typeof(note) FROM clean") == [("DOUBLE", "VARCHAR")]
