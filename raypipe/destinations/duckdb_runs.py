@@ -98,10 +98,11 @@ def set_watermark(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs:
 
 def _claim_tables(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Collection[str]) -> None:
     owners = {output.lower(): (output, owner, created) for output, owner, created in query(connection, _SQL["owners"])}
-    existing = existing_tables(connection)
+    mine = [output for output, owner, _ in owners.values() if owner == pipeline]
+    existing = existing_tables(connection, {*outputs, *mine})
     for output in outputs:
         spelled, owner, _ = owners.get(output.lower(), (output, None, False))
-        _refuse_foreign(output, spelled, owner, pipeline, exists=output.lower() in existing)
+        _refuse_foreign(output, spelled, owner, pipeline, exists=output in existing)
         if owner is None:
             query(connection, _SQL["claim_table"], {"pipeline": pipeline, "output": output})
     for output, owner, created in owners.values():
@@ -109,7 +110,7 @@ def _claim_tables(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs:
         if owner == pipeline and output not in outputs:
             query(connection, _SQL["release_table"], values)
             _forget(connection, values)
-        elif owner == pipeline and created and output.lower() not in existing:  # dropped by a person: all of it is to be done again
+        elif owner == pipeline and created and output not in existing:  # dropped by a person: all of it is to be done again
             query(connection, _SQL["unmake_table"], values)
             _forget(connection, values)
 

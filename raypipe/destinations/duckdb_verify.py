@@ -31,8 +31,8 @@ def verify(connection: duckdb.DuckDBPyConnection, pipeline: str) -> list[Check]:
     outputs = [output for (output,) in query(connection, _SQL["outputs"], values)]
     checks = [_law(connection, values, *law) for law in _LAWS]
     checks += _sequence(connection, values), _coverage(connection, pipeline), _watermark(connection, pipeline, outputs)
-    there = existing_tables(connection)
-    checks += [_digests(connection, pipeline, output, exists=output.lower() in there) for output in outputs]
+    there = existing_tables(connection, outputs)
+    checks += [_digests(connection, pipeline, output, exists=output in there) for output in outputs]
     return checks
 
 

@@ -9,14 +9,16 @@ import polars as pl
 import pyarrow as pa
 
 from raypipe.core.window import Window, iso
-from raypipe.errors import AccountsDontBalance
-from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, SOURCE_COLUMN, TIME_COLUMN, Reject, SourceBatch
+from raypipe.errors import AccountsDontBalance, ConfigurationError
+from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, SHARD_COLUMN, SOURCE_COLUMN, TIME_COLUMN, Reject, SourceBatch
 
-SHARD_INDEX = "_shard_index"  # uint32, place of the row's shard in the task
-ROW_COLUMN = "_row"  # uint32, place of the row in its batch as read
-RAW_COLUMN = "_raw"  # the source row as JSON text, only where the batch as read does not outlive a step
+SHARD_INDEX = "_raypipe_shard"  # uint32, place of the row's shard in the task
+ROW_COLUMN = "_raypipe_row"  # uint32, place of the row in its batch as read
+RAW_COLUMN = "_raypipe_raw"  # the source row as JSON text, only where the batch as read does not outlive a step
 PLACEMENT = (SHARD_INDEX, TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN, ROW_COLUMN)
 HIDDEN = frozenset((*PLACEMENT, RAW_COLUMN))
+RESERVED_NAMES = frozenset((*HIDDEN, SHARD_COLUMN))
+"""Names that no column of the user's may have."""
 
 BATCH_ROWS = 131_072  # smaller ones cost Python's overhead per batch, larger ones gain nothing (performance.md, 5)
 BATCH_SHARE = 16  # a batch takes at most this part of the task's memory: several stages hold one at a time
@@ -80,6 +82,9 @@ def _as_frame(tables: list[pa.RecordBatch]) -> pl.DataFrame:
 
 
 def _placed(rows: pl.DataFrame, windows: Sequence[Window]) -> Batch:
+    taken = sorted(RESERVED_NAMES.difference(RESERVED_COLUMNS).intersection(rows.columns))
+    if taken:
+        raise ConfigurationError(f"the source has a column {taken[0]!r}, a name that raypipe keeps for itself: rename it there")
     frame = rows.with_columns(
         shard_indexes(rows[TIME_COLUMN], windows),
         pl.col(TIME_COLUMN).cast(pl.Int64),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from raypipe.engine.batches import HIDDEN
+from raypipe.engine.batches import RESERVED_NAMES
 from raypipe.errors import ConfigurationError
 
 
@@ -25,6 +25,6 @@ def require_columns(what: str, names: Iterable[str], schema: Mapping[str, pl.Dat
 
 def refuse_reserved(what: str, names: Iterable[str]) -> None:
     """Raise ConfigurationError for new columns with names that raypipe keeps for itself."""
-    taken = [name for name in names if name in HIDDEN]
+    taken = [name for name in names if name in RESERVED_NAMES]
     if taken:
         raise ConfigurationError(f"{what}: {', '.join(map(repr, taken))} is a name that raypipe keeps for itself: take another")

@@ -72,13 +72,25 @@ class Contract:
             return self._drifted(batch, plan, books)
         if not self.source.columns:
             return batch
+        self._warn(batch, plan, books)
         typed, breaches = self._convert(batch.frame, plan)
         return settle(batch.with_frame(typed), breaches, books)
 
+    def _warn(self, batch: Batch, plan: ContractPlan, books: Books) -> None:
+        """Tell of what `evolve` let through: nulls of a missing column are never silent."""
+        if not plan.drift:
+            return
+        text = f"{', '.join(self._uris(batch, books))}: {'; '.join(plan.drift)} (on_drift: evolve)"
+        for shard in batch.frame[SHARD_INDEX].unique().to_list():
+            if text not in books.tally.warnings[shard]:
+                books.tally.warnings[shard].append(text)
+
+    def _uris(self, batch: Batch, books: Books) -> list[str]:
+        return sorted({books.quarantine.uris[one] for one in batch.frame[SOURCE_COLUMN].unique().to_list()})
+
     def _drifted(self, batch: Batch, plan: ContractPlan, books: Books) -> Batch:
         """Fail the shards that have rows of the file, or set these rows aside."""
-        uris = sorted({books.quarantine.uris[one] for one in batch.frame[SOURCE_COLUMN].unique().to_list()})
-        text = f"{', '.join(uris)}: {'; '.join(plan.drift)}"
+        text = f"{', '.join(self._uris(batch, books))}: {'; '.join(plan.drift)}"
         if self.source.on_drift == "quarantine" and not (plan.fatal and self.source.extra_columns == "fail"):
             everything = pl.repeat(True, batch.frame.height, dtype=pl.Boolean, eager=True)
             settled = settle(batch, [Breach("drift", everything, lambda places: [text] * len(places))], books)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from raypipe.core.digest import quote
 from raypipe.core.window import Window
+from raypipe.engine.arrow_types import plain_table
 from raypipe.engine.output_sql import ROWS
 from raypipe.ports import RESERVED_COLUMNS, SHARD_COLUMN
 
@@ -90,7 +91,7 @@ class HeldRows:
             assert self._table is not None
             shards = self._table[SHARD_COLUMN].cast(pa.int64())
             ascending = len(shards) < 2 or pc.all(pc.greater_equal(shards[1:], shards[:-1])).as_py()
-            table = self._table if ascending else self._table.take(pc.sort_indices(shards))
+            table = self._table if ascending else plain_table(self._table).take(pc.sort_indices(shards))  # views cannot be taken
             offsets, offset = {}, 0
             for start_us in sorted(self.counts):
                 offsets[start_us] = offset

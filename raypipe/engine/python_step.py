@@ -15,7 +15,7 @@ from types import CodeType, ModuleType
 
 import polars as pl
 
-from raypipe.engine.batches import HIDDEN, ROW_COLUMN, SHARD_INDEX, Batch
+from raypipe.engine.batches import HIDDEN, RESERVED_NAMES, ROW_COLUMN, SHARD_INDEX, Batch
 from raypipe.engine.quality import Books
 from raypipe.errors import ConfigurationError, TransformFailed
 from raypipe.pipeline import PythonStep
@@ -111,7 +111,7 @@ def _told(error: BaseException, folder: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BoundPython:
-    """A function that is called with the rows of one shard of a batch; `_row` beside the user's columns tells rows apart."""
+    """A function that is called with the rows of one shard of a batch; the column `_raypipe_row` tells rows apart."""
 
     step: PythonStep
     function: UserFunction
@@ -159,7 +159,7 @@ class BoundPython:
     def _origins(self, made: pl.DataFrame, height: int) -> pl.Series | None:
         """Return for each row the row that it came from, or None when all are still in their places."""
         promise = self.step.rows
-        hidden = [name for name in made.columns if name in HIDDEN and name != ROW_COLUMN]
+        hidden = [name for name in made.columns if name in RESERVED_NAMES and name != ROW_COLUMN]
         if hidden:
             raise self._broken(f"returned a column {hidden[0]!r}, a name that raypipe keeps for itself")
         origins = made[ROW_COLUMN] if ROW_COLUMN in made.columns and made.schema[ROW_COLUMN] == pl.UInt32 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,7 +119,15 @@ def raw_rows(batch: Batch, rows: pl.DataFrame) -> list[str]:
 
 def json_rows(rows: pl.DataFrame) -> list[str]:
     """Return each row as a JSON object; what JSON has no word for stands as text, binary as base64."""
-    return [json.dumps(row, ensure_ascii=False, default=_as_text) for row in rows.iter_rows(named=True)]
+    return [_json(row) for row in rows.iter_rows(named=True)]
+
+
+def _json(row: dict[str, Any]) -> str:
+    try:
+        return json.dumps(row, ensure_ascii=False, default=_as_text, allow_nan=False)
+    except ValueError:  # JSON has no word for NaN and infinity
+        finite = {name: str(one) if isinstance(one, float) and not math.isfinite(one) else one for name, one in row.items()}
+        return json.dumps(finite, ensure_ascii=False, default=_as_text)
 
 
 def _as_text(value: Any) -> Any:

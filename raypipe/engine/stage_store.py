@@ -11,7 +11,6 @@ from pathlib import Path
 from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.shard import Shard, Task
 from raypipe.core.window import Window
-from raypipe.engine.stage import adopt, attempt_folder, find_staged
 from raypipe.errors import StagedDamaged
 from raypipe.ports import Staged
 
@@ -31,6 +30,8 @@ class StagedFiles:
 
         Work is taken whole: an attempt of which any shard is not wanted, or differs, is left where it is.
         """
+        from raypipe.engine.stage import adopt, attempt_folder, find_staged  # pyarrow: a run with nothing to do needs none
+
         wanted = {shard.window: shard for shard in shards}
         adopted: list[Staged] = []
         for found in find_staged(self.stage_folder):

@@ -36,7 +36,9 @@ def run(
 
     Failed shards are in the report; Fenced, InDoubt, ConfigurationError and the like are raised (raypipe.errors).
     """
-    ask = Ask(start_us=window and window.start_us, end_us=window and window.end_us, executor=executor, address=address)
+    ask = Ask(
+        start_us=window.start_us if window else None, end_us=window.end_us if window else None, executor=executor, address=address
+    )
     return run_asked(pipeline, ask, observer=observer or Unobserved(), stop=StopFlag())
 
 
@@ -64,4 +66,4 @@ def backfill(
 
 def plan(pipeline: Pipeline, window: Window | None = None) -> PlanReport:
     """Tell what `run` would do; writes nothing."""
-    return plan_asked(pipeline, Ask(start_us=window and window.start_us, end_us=window and window.end_us))
+    return plan_asked(pipeline, Ask(start_us=window.start_us if window else None, end_us=window.end_us if window else None))

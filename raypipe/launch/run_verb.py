@@ -15,8 +15,9 @@ from raypipe.core import events as ev
 from raypipe.core.executor_choice import Choice, WorkSize, choose_executor, phrase
 from raypipe.core.state import RunOpening
 from raypipe.core.window import from_us
-from raypipe.errors import FixableError
+from raypipe.errors import UsageError
 from raypipe.launch.inspect_verbs import versions
+from raypipe.launch.late_worker import LateWorker, MadeByPlan
 from raypipe.launch.parts import Parts, cores
 from raypipe.launch.plan_verb import planner
 from raypipe.launch.reports import Ask, RunReport
@@ -43,8 +44,9 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag) -> 
         closed = run_on_ray(Parts(pipeline, clock), ask, choice, run_id, tally, stop)
     else:
         slots = choice.slots + 1  # one more than threads: while one task reads or hands over, the others compute
-        worker = parts.worker(pipeline.run.memory_bytes // slots)
-        closed = make_driver(parts, ask, choice, run_id, InlineExecutor(worker, slots), tally, stop).run()
+        worker = LateWorker(lambda: parts.worker(pipeline.run.memory_bytes // slots))
+        executor = InlineExecutor(worker, slots)
+        closed = make_driver(parts, ask, choice, run_id, executor, MadeByPlan(worker, tally), stop).run()
     return _report(parts, choice, run_id, closed, tally)
 
 
@@ -96,7 +98,7 @@ def holder() -> str:
 def _require_folder(parts: Parts) -> None:
     folder = Path(parts.pipeline.destination.path).parent
     if not folder.is_dir():
-        raise FixableError(f"destination.path: the folder {folder} does not exist: create it, or name another path")
+        raise UsageError(f"destination.path: the folder {folder} does not exist: create it, or name another path")
 
 
 def _choice(parts: Parts, ask: Ask) -> Choice:

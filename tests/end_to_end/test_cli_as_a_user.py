@@ -151,6 +151,42 @@ def test_a_mistake_is_one_plain_text_and_exit_code_2(person, words, text):
     assert not (person.folder / "visits.duckdb").exists()
 
 
+def test_wrong_sql_is_told_before_anything_is_run(person):
+    config = person.folder / "visits.yaml"
+    config.write_text(config.read_text().replace("SELECT page,", "SELECT pgae,,"))
+
+    done = person.asks("run", "visits.yaml")
+
+    assert done.exit_code == 2
+    assert "outputs.daily_visits.sql" in done.stderr
+    assert not (person.folder / "visits.duckdb").exists()
+
+
+def test_a_run_with_nothing_to_do_loads_no_engine_but_the_destinations(person):
+    person.reads("run", "visits.yaml")
+    code = """
+import sys
+from raypipe.cli import main
+sys.argv = ["raypipe", "run", "visits.yaml"]
+try:
+    main()
+except SystemExit as end:
+    heavy = {"polars", "pyarrow", "ray", "rich"} & set(sys.modules)
+    sys.exit(end.code or str(heavy or "") or 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=person.folder,
+        env={**os.environ, "PYTHONPATH": PACKAGE},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nothing to do" in done.stdout
+
+
 def test_a_pipe_that_closes_early_is_no_error(person):
     done = subprocess.run(
         f"{sys.executable} -m raypipe schema | head -c 1", cwd=person.folder, capture_output=True, text=True, shell=True,

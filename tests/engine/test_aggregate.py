@@ -226,8 +226,9 @@ SHAPES = {
     "distinct_sum": "SELECT s, count(DISTINCT k) AS c, sum(DISTINCT v) AS d FROM rows GROUP BY s",
     "lists": "SELECT k, list(v) AS l, string_agg(s, ',') AS j, first(v) AS f, list(v ORDER BY i DESC) AS o FROM rows GROUP BY k",
     "list_all": "SELECT list(v) AS l, last(i) AS i FROM rows",
-    "quantiles": "SELECT k, median(v) AS m, quantile_cont(v, 0.3) AS q, approx_quantile(v, 0.5) AS a, mode(s) AS mo FROM rows GROUP BY k",
-    "statistics": "SELECT corr(v, i) AS c, kurtosis(v) AS ku, regr_slope(v, i) AS r, entropy(k) AS e, approx_count_distinct(i) AS d FROM rows",
+    "quantiles": "SELECT k, median(v) AS m, quantile_cont(v, 0.3) AS q, "
+    "approx_quantile(v, 0.5) AS a, mode(s) AS o FROM rows GROUP BY k",
+    "statistics": "SELECT corr(v, i) AS c, kurtosis(v) AS ku, regr_slope(v, i) AS r, approx_count_distinct(i) AS d FROM rows",
     "arg_max": "SELECT k, arg_max(i, v) AS a, max(v, 2) AS two FROM rows GROUP BY k",
     "star": "SELECT * FROM rows WHERE v > 0 ORDER BY v",
     "unnest": "SELECT k, unnest([i, i + 1]) AS u FROM rows",
@@ -242,7 +243,8 @@ SHAPES = {
     "exists": "SELECT k, v FROM rows a WHERE EXISTS (SELECT 1 FROM rows b WHERE b.k = a.k AND b.i > a.i)",
     "rollup": "SELECT k, s, sum(v) AS t FROM rows GROUP BY ROLLUP (k, s)",
     "pivot": "SELECT * FROM (SELECT k, s, v FROM rows) PIVOT (sum(v) FOR s IN ('x', 'y'))",
-    "recursive": "WITH RECURSIVE c AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM c WHERE n < 3) SELECT n, count(k) AS c FROM c, rows GROUP BY n",
+    "recursive": "WITH RECURSIVE c AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM c WHERE n < 3) "
+    "SELECT n, count(k) AS d FROM c, rows GROUP BY 1",
 }
 
 
@@ -264,7 +266,7 @@ def multiset(rows: pa.Table) -> Counter[tuple[object, ...]]:
     return Counter(tuple(bits(value) for value in row.values()) for row in rows.to_pylist())
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), size=st.sampled_from([0, 1, 30, 400]), width=st.sampled_from([1, 4]), mixed=st.booleans())
 def test_a_shard_among_others_has_bit_for_bit_its_contribution_alone(
     shapes: Aggregator, seed: int, size: int, width: int, mixed: bool

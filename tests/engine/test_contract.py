@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import polars as pl
 import pytest
 
@@ -63,6 +65,7 @@ def test_a_missing_column_fails_the_shard_by_default_and_names_the_file(make_pip
 def test_evolve_fills_a_missing_column_with_nulls_but_a_required_one_is_still_required(make_pipeline, run):
     staged = run(make_pipeline({"a": "string", "b": "int8"}, on_drift="evolve"), {"a": ["x"]})
     assert staged.tables["out"].drop(["_shard"]).to_pylist() == [{"a": "x", "b": None}]
+    assert staged.results[0].warnings == ("events.csv: column 'b' is missing (on_drift: evolve)",)
     staged = run(make_pipeline({"a": "string", "b": "int8!"}, on_drift="evolve"), {"a": ["x"]})
     assert quarantined(staged) == [(0, "required_b", "b: got no value, but it is required")]
 
@@ -125,3 +128,15 @@ def test_files_that_differ_without_a_contract_fail_with_the_difference(make_pipe
     staged = make_runner(make_pipeline(format="parquet"), TwoFiles(pl.DataFrame())).run(make_task())
     assert staged.failures[0].code == "schema_drift"
     assert "a: int64" in staged.failures[0].error
+
+
+def test_a_column_with_a_name_of_raypipes_own_is_refused_not_overwritten(make_pipeline, run):
+    failure = run(make_pipeline(format="parquet"), {"_shard": [1]}).failures[0]
+    assert failure.code == "configuration"
+    assert failure.error == "the source has a column '_shard', a name that raypipe keeps for itself: rename it there"
+
+
+def test_raw_rows_are_json_whatever_stands_in_them(make_pipeline, run):
+    rows = {"n": [300], "f": [float("nan")], "b": [b"\xff"], "d": [dt.date(2020, 1, 2)]}
+    staged = run(make_pipeline({"n": "int8", "f": "float64"}, format="parquet", on_drift="evolve", extra_columns="keep"), rows)
+    assert staged.tables["_quarantine"].to_pylist()[0]["raw"] == '{"n": 300, "f": "nan", "b": "/w==", "d": "2020-01-02"}'

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import pairwise
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -251,7 +252,7 @@ def test_a_rows_result_does_not_depend_on_its_batch(rows: list[tuple[object, ...
     frame = pl.DataFrame(rows, schema=POOL_SCHEMA, orient="row")
     whole = COMPILED_POOL.evaluate(frame)
     places = [0, *sorted(min(cut, frame.height) for cut in cuts), frame.height]
-    parts = [COMPILED_POOL.evaluate(frame[start:end]) for start, end in zip(places, places[1:], strict=False)]
+    parts = [COMPILED_POOL.evaluate(frame[start:end]) for start, end in pairwise(places)]
     assert_frame_equal(pl.concat(parts), whole)
 
 
@@ -282,8 +283,8 @@ def test_integer_arithmetic_is_that_of_unbounded_integers_or_an_error(text: str,
     frame = pl.DataFrame([row], schema=WIDTHS)
     try:
         compiled = compile_expressions({"x": text, "y": f"{text} > 100"}, frame.schema, where="derive")
-    except ConfigurationError as error:
-        assert "127 bits" in str(error)
+    except ConfigurationError:
+        event("might not fit 127 bits")
         assert "*" in text
         return
     expected = eval(text, {"abs": abs}, dict(row))

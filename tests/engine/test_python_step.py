@@ -89,7 +89,7 @@ def test_more_counts_what_was_added(out):
         ("turned", "same", "changed the order of the rows"),
         ("more", "fewer", "made 5 rows of 3, some more than once, but promised rows: fewer"),
         ("fewer", "more", "made 2 rows of 3, but promised rows: more"),
-        ("lost", "fewer", "lost the column `_row`"),
+        ("lost", "fewer", "lost the column `_raypipe_row`"),
         ("nothing", "same", "returned NoneType, expected a LazyFrame"),
         ("reserved", "same", "returned a column '_time', a name that raypipe keeps for itself"),
     ],

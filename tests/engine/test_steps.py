@@ -84,7 +84,7 @@ def test_mistakes_name_the_step_the_column_and_the_nearest_one(problem):
     )
     assert problem(Rename(columns={"n": "s"})) == "transform[0].rename: two columns would be named 's'"
     assert "did you mean 'carrier'?" in problem(Rename(columns={"s": "carrier"}), Drop(columns=("carier",)))
-    assert "keeps for itself" in problem(Derive(columns={"_row": "n"}))
+    assert "keeps for itself" in problem(Derive(columns={"_shard": "n"}))
     assert problem(FillNull(columns={"n": "x"})) == "transform[0].fill_null: n: got 'x', but the column is Int64"
     assert "cannot become date" in problem(Cast(columns={"n": parse_datatype("date")}))
     assert problem(Filter(condition="n +", name="f")).startswith("transform[0].filter.f: 'n +'")

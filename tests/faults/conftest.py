@@ -67,7 +67,7 @@ class Bench:
         if not document["source"]["columns"]:
             del document["source"]["columns"]
         target = self.folder / name
-        target.write_text(yaml.safe_dump(document, allow_unicode=True))
+        target.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
         return target
 
     # ---- runs -------------------------------------------------------------------------------------------------

@@ -20,10 +20,6 @@ UPDATE _raypipe.pipeline SET start = make_timestamp($start) WHERE pipeline = $pi
 -- Who writes which table.
 SELECT output, pipeline, created FROM _raypipe.tables
 
--- name: existing_tables
--- The tables and views of the user's schema.
-SELECT table_name FROM information_schema.tables WHERE table_catalog = current_database() AND table_schema = 'main'
-
 -- name: claim_table
 -- From now on this pipeline writes the table.
 INSERT INTO _raypipe.tables VALUES ($output, $pipeline, false)
