@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,8 @@ def run_one(shared: Shared, config: str, pipeline: Pipeline, ask: Ask, stop: Sto
 
     clock = SystemClock()
     log = Log(Path(f"{pipeline.destination.path}.raypipe", "logs"), clock)
-    display = display_on(sys.stderr, clock, terminal=sys.stderr.isatty(), quiet=shared.out.quiet)
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    display = display_on(sys.stderr, clock, terminal=terminal, quiet=shared.out.quiet)
     try:
         with signals_stop(stop):
             report = launch.run(pipeline, ask, observer=Several([log, display], shared.out.note), stop=stop)

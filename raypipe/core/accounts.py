@@ -21,7 +21,8 @@ class Accounts:
     def balanced(self) -> bool:
         """Tell whether every row that came in went somewhere, and no count is negative."""
         went = self.loaded + self.filtered + self.duplicate + self.quarantined
-        return self.read + self.expanded == went and min(asdict(self).values()) >= 0
+        least = min(self.read, self.expanded, self.loaded, self.filtered, self.duplicate, self.quarantined)
+        return self.read + self.expanded == went and least >= 0
 
     def __add__(self, other: Accounts) -> Accounts:
         return Accounts(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -21,6 +23,23 @@ Rows = Sequence[tuple[Any, ...]]
 
 def read_snapshot(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:
     """Read the state of a pipeline in one transaction."""
+    with _collector_resting():
+        return _read(connection, pipeline)
+
+
+@contextlib.contextmanager
+def _collector_resting() -> Iterator[None]:
+    """Keep the cycle collector from looking through 100,000 new rows again and again: it takes longer than the reading."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _read(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:
     connection.begin()
     try:
         if not has_state(connection):

@@ -55,7 +55,8 @@ class Attempt:
     def __post_init__(self) -> None:
         windows = [one.window for one in self.shards]
         uris = sorted({one.file.uri for shard in self.shards for one in shard.slices})
-        self.books = Books(Tally(windows), Quarantine(windows, uris, max(self.memory_bytes // QUARANTINE_SHARE, QUARANTINE_BYTES_MIN)))
+        limit_bytes = max(self.memory_bytes // QUARANTINE_SHARE, QUARANTINE_BYTES_MIN)
+        self.books = Books(Tally(windows), Quarantine(windows, uris, limit_bytes))
         self._starts = [one.start_us for one in windows]
         self._untimed = {one.file.uri: place for place, shard in enumerate(self.shards) for one in shard.slices if one.untimed}
 

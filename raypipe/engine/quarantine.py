@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from raypipe.core.window import Window
 from raypipe.engine.batches import RAW_COLUMN, ROW_COLUMN, SHARD_INDEX, Batch
+from raypipe.engine.far_times import readable
 from raypipe.errors import TooManyQuarantined
 from raypipe.ports import POSITION_COLUMN, SHARD_COLUMN, SOURCE_COLUMN, Reject
 
@@ -119,7 +120,7 @@ def raw_rows(batch: Batch, rows: pl.DataFrame) -> list[str]:
 
 def json_rows(rows: pl.DataFrame) -> list[str]:
     """Return each row as a JSON object; what JSON has no word for stands as text, binary as base64."""
-    return [_json(row) for row in rows.iter_rows(named=True)]
+    return [_json(row) for row in readable(rows).iter_rows(named=True)]
 
 
 def _json(row: dict[str, Any]) -> str:

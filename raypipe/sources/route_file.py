@@ -42,6 +42,7 @@ def route_file(
     if slices is not None:
         STORE.keep(key, slices, writer.held_bytes)
         return content, slices
+    STORE.wrote(folder, writer.held_bytes)
     slices = STORE.find(key, folder)
     if slices is None:
         raise OSError(f"{folder}: the slices of {key.uri} were removed as soon as they were written; is the disk full?")

@@ -18,6 +18,7 @@ from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, Reject
 from raypipe.sources.cells import Cells
 from raypipe.sources.lines import DecodedBlock
 from raypipe.sources.placement import Placed, column_at, explain, has_column, in_history, no_time_column, place, untimed_instant
+from raypipe.sources.plain_values import plain_values
 from raypipe.sources.row_bytes import row_bytes
 from raypipe.sources.slice_writer import SliceWriter
 from raypipe.sources.slices import Sorted, join_batches
@@ -158,7 +159,10 @@ def rejects_of(batch: pa.RecordBatch, placed: Placed, uri: str, time: EventTime)
     rules, rows = placed.rules.filter(bad), batch.filter(bad)
     values = column_at(rows, time.column) if has_column(rows.schema, time.column) else pa.nulls(rows.num_rows)
     for at in range(0, rows.num_rows, _REJECTS_AT_ONCE):
-        some = (one.slice(at, _REJECTS_AT_ONCE).to_pylist() for one in (rows, rules, values))
-        for row, rule, value in zip(*some, strict=True):
+        some = rows.slice(at, _REJECTS_AT_ONCE)
+        columns = [plain_values(column) for column in some.columns]
+        told = plain_values(values.slice(at, _REJECTS_AT_ONCE))
+        for rule, value, *cells in zip(rules.slice(at, _REJECTS_AT_ONCE).to_pylist(), told, *columns, strict=True):
+            row = dict(zip(some.schema.names, cells, strict=True))
             position = row.pop(POSITION_COLUMN)
             yield Reject(uri, position, rule, explain(rule, value, time), json.dumps(row, default=str, ensure_ascii=False))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 from raypipe.core.shard import InputFile
 from raypipe.sources.slices import RoutedFile, SliceKey, open_slices
 
+SLICES_BYTES_MAX = 32 * 1024**3  # of all slices of one state folder; the oldest go first and are read from their file again
+TRIM_BYTES = 1024**3  # written between two looks at all slices of a folder: with ten thousand files a look takes a while
 OPEN_FILES_MAX = 16  # routed files on disk whose layout is kept between reads
 
 
@@ -20,6 +24,7 @@ class SliceStore:
         self._memory: dict[SliceKey, tuple[RoutedFile, int]] = {}
         self._open: OrderedDict[tuple[SliceKey, Path], RoutedFile] = OrderedDict()
         self._routing: dict[SliceKey, threading.Lock] = {}
+        self._untrimmed_bytes = TRIM_BYTES
 
     def find(self, key: SliceKey, folder: Path) -> RoutedFile | None:
         """Return the slices from memory or disk, None when they are gone."""
@@ -50,10 +55,33 @@ class SliceStore:
         with self._lock:
             return sum(size for _, size in self._memory.values())
 
+    def wrote(self, folder: Path, size_bytes: int) -> None:
+        """Take note of slices written to disk, and remove the oldest from time to time while all are too many."""
+        with self._lock:
+            self._untrimmed_bytes += size_bytes
+            if self._untrimmed_bytes < TRIM_BYTES:
+                return
+            self._untrimmed_bytes = 0
+        _trim(folder)
+
     def routing(self, key: SliceKey) -> threading.Lock:
         """Return the lock under which a file is routed: threads that need the same file wait for the first."""
         with self._lock:
             return self._routing.setdefault(key, threading.Lock())
+
+
+def _trim(newest: Path) -> None:
+    """Remove the oldest slices while all are more than SLICES_BYTES_MAX or half of the free disk."""
+    ages = []
+    for folder in newest.parent.iterdir():
+        with contextlib.suppress(OSError):
+            ages.append((folder.stat().st_mtime_ns, folder, sum(file.stat().st_size for file in folder.iterdir())))
+    size_bytes = sum(size for _, _, size in ages)
+    bound = min(SLICES_BYTES_MAX, (size_bytes + shutil.disk_usage(newest.parent).free) // 2)
+    for _, folder, size in sorted(ages):
+        if size_bytes > bound and folder != newest:
+            shutil.rmtree(folder, ignore_errors=True)
+            size_bytes -= size
 
 
 STORE = SliceStore()

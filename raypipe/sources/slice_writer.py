@@ -17,7 +17,6 @@ import pyarrow as pa
 from raypipe.ports import Reject
 from raypipe.sources.slices import LAYOUT_FILE, REJECTS_FILE, RoutedFile, Sorted
 
-SLICES_BYTES_MAX = 32 * 1024**3  # of all slices of one state folder; the oldest go first and are read from their file again
 REJECTS_BYTES_MAX = 8 * 1024**2  # of rejects held in memory while a file is routed; more go to disk with its rows
 
 
@@ -120,18 +119,3 @@ def _publish(staging: Path, folder: Path) -> None:
         if not folder.is_dir():
             raise
         shutil.rmtree(staging, ignore_errors=True)
-    _trim(folder)
-
-
-def _trim(newest: Path) -> None:
-    """Remove the oldest slices while all are more than SLICES_BYTES_MAX or half of the free disk."""
-    ages = []
-    for folder in newest.parent.iterdir():
-        with contextlib.suppress(OSError):
-            ages.append((folder.stat().st_mtime_ns, folder, sum(file.stat().st_size for file in folder.iterdir())))
-    size_bytes = sum(size for _, _, size in ages)
-    bound = min(SLICES_BYTES_MAX, (size_bytes + shutil.disk_usage(newest.parent).free) // 2)
-    for _, folder, size in sorted(ages):
-        if size_bytes > bound and folder != newest:
-            shutil.rmtree(folder, ignore_errors=True)
-            size_bytes -= size

@@ -32,7 +32,7 @@ def test_with_json_only_the_document_is_on_standard_output(capsys):
 
 
 def test_data_is_never_taken_for_markup_or_colour(capsys):
-    Output().show(Text("[red]x[/red] [2013-01-01, 2014) :smile:"))
+    Output().show("[red]x[/red] [2013-01-01, 2014) :smile:")
 
     assert capsys.readouterr().out == "[red]x[/red] [2013-01-01, 2014) :smile:\n"
 

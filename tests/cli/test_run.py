@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 
 from raypipe import launch
@@ -240,6 +241,7 @@ def test_the_events_of_a_run_are_logged_beside_the_destination(launched, raypipe
 
     lines = (tmp_path / "flights.duckdb.raypipe" / "logs" / "r1.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["RunOpened", "RunClosed"]
+    assert not [one.path for one in psutil.Process().open_files() if one.path.endswith("r1.jsonl")]
 
 
 def test_a_log_that_cannot_be_written_is_told_and_stops_nothing(launched, raypipe, tmp_path):

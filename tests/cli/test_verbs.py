@@ -126,16 +126,17 @@ def test_status_shows_what_is_missing_and_escapes_what_came_from_data(launched, 
 def test_verify_tells_what_does_not_hold_by_its_exit_code(launched, raypipe):
     assert raypipe("verify", "pipeline.yaml").exit_code == 0
 
-    launched.checks = [*launched.checks, Check("digests", False, "2013-01-04 differs")]
+    launched.checks = [*launched.checks, Check("digests", False, "2013-01-04 \x1b[7mdiffers")]
     result = raypipe("verify", "pipeline.yaml")
 
     assert result.exit_code == 1
     assert "FAILED" in result.stdout
+    assert "\\x1b[7mdiffers" in result.stdout
     assert json.loads(raypipe("verify", "pipeline.yaml", "--json").stdout) == {
         "ok": False,
         "checks": [
             {"name": "accounts", "ok": True, "detail": "10 = 9 + 1"},
-            {"name": "digests", "ok": False, "detail": "2013-01-04 differs"},
+            {"name": "digests", "ok": False, "detail": "2013-01-04 \x1b[7mdiffers"},
         ],
     }
 

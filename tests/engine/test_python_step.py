@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 
 import polars as pl
 import pytest
@@ -131,6 +132,15 @@ def test_two_folders_may_have_modules_of_one_name(tmp_path):
     assert (first(pl.LazyFrame()), second(pl.LazyFrame())) == ("one", "two")
     assert "steps" not in sys.modules
     assert "near" not in sys.modules
+
+
+def test_a_module_of_the_folder_hides_one_of_its_name_and_gives_the_name_back(tmp_path, monkeypatch):
+    elsewhere = types.ModuleType("near")
+    monkeypatch.setitem(sys.modules, "near", elsewhere)
+    (tmp_path / "steps.py").write_text("import near\ndef tell(rows):\n    return near.NAME\n")
+    (tmp_path / "near.py").write_text("NAME = 'mine'\n")
+    assert load_function("steps:tell", tmp_path)(pl.LazyFrame()) == "mine"
+    assert sys.modules["near"] is elsewhere
 
 
 def test_a_module_is_read_as_it_stands_now(tmp_path):

@@ -84,3 +84,14 @@ def test_damaged_slices_are_as_good_as_gone(tmp_path: Path, damage: str) -> None
         (folder / damage).write_bytes(b"junk")
     assert SliceStore().find(SliceKey("f", "1", "c"), folder) is None
     assert not folder.exists()
+
+
+def test_the_oldest_slices_go_when_the_disk_budget_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slice_store, "SLICES_BYTES_MAX", 1)
+    store = SliceStore()
+    for name in ("a", "b"):
+        write(tmp_path / "slices" / name, 0, two_cells())
+        store.wrote(tmp_path / "slices" / name, 10)
+    assert sorted(folder.name for folder in (tmp_path / "slices").iterdir()) == ["a", "b"]
+    store.wrote(tmp_path / "slices" / "b", slice_store.TRIM_BYTES)
+    assert [folder.name for folder in (tmp_path / "slices").iterdir()] == ["b"]

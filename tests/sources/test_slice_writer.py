@@ -82,13 +82,6 @@ def test_two_writers_of_the_same_slices_leave_one(tmp_path: Path) -> None:
     assert [folder.name for folder in (tmp_path / "slices").iterdir()] == ["f"]
 
 
-def test_the_oldest_slices_go_when_the_disk_budget_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "slices" / "old", 0, two_cells())
-    monkeypatch.setattr(slice_writer, "SLICES_BYTES_MAX", 1)
-    write(tmp_path / "slices" / "new", 0, two_cells())
-    assert [folder.name for folder in (tmp_path / "slices").iterdir()] == ["new"]
-
-
 @pytest.mark.parametrize("memory_bytes", [0, 60, 2**30])
 def test_batches_of_other_columns_stand_apart(tmp_path: Path, memory_bytes: int) -> None:
     found = write(tmp_path / "slices" / "f", memory_bytes, later_cell("x"), later_cell("y"), later_cell("x"))
