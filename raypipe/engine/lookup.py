@@ -68,7 +68,10 @@ def typed_column(text: pl.Series) -> pl.Series:
     """
     if text.dtype != pl.String or text.str.contains(r"^[+-]?0\d").any():
         return text
+    first = text.drop_nulls().head(1)
     for kind in _INFERRED:
+        if from_text(first, kind, "UTC").has_nulls():
+            continue
         typed = from_text(text, kind, "UTC")
         if typed.null_count() == text.null_count():
             return typed

@@ -12,8 +12,8 @@ import polars as pl
 
 from raypipe.core.datatype import DataType, parse_datatype
 
-_DATE = r"\d{4}-\d{2}-\d{2}"
-_SECONDS = r"\d{2}:\d{2}:[0-5]\d"  # a leap second is no time of any engine
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_SECONDS = r"[0-9]{2}:[0-9]{2}:[0-5][0-9]"  # a leap second is no time of any engine
 _BOOL_WORDS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -106,12 +106,12 @@ def _floats(text: pl.Series, target: pl.DataType) -> pl.Series:
 
 
 def _decimals(text: pl.Series, kind: DataType) -> pl.Series:
-    fraction = rf"(\.\d{{0,{kind.scale}}}0*)?" if kind.scale else r"(\.0*)?"
-    return _kept(text, rf"^[+-]?\d+{fraction}$|^[+-]?\.\d{{1,{max(kind.scale, 1)}}}$").cast(polars_type(kind), strict=False)
+    fraction = rf"(\.[0-9]{{0,{kind.scale}}}0*)?" if kind.scale else r"(\.0*)?"
+    return _kept(text, rf"^[+-]?[0-9]+{fraction}$|^[+-]?\.[0-9]{{1,{max(kind.scale, 1)}}}$").cast(polars_type(kind), strict=False)
 
 
 def _times(text: pl.Series) -> pl.Series:
-    kept = _kept(text, rf"^(\d{{2}}:\d{{2}}|{_SECONDS}(\.\d{{1,9}})?)$")
+    kept = _kept(text, rf"^([0-9]{{2}}:[0-9]{{2}}|{_SECONDS}(\.[0-9]{{1,9}})?)$")
     short = kept.str.len_bytes() == 5
     if short.any():
         kept = kept.to_frame("t").select(pl.when(pl.lit(short)).then(pl.col("t") + ":00").otherwise("t")).to_series()
@@ -123,8 +123,8 @@ def _times(text: pl.Series) -> pl.Series:
 
 def _timestamp_forms() -> list[tuple[str, str]]:
     """List (pattern, strptime format) of all ISO forms; exact forms come first, for Polars parses these much faster."""
-    times = [(_SECONDS, "%H:%M:%S"), (_SECONDS + r"\.\d{1,9}", "%H:%M:%S%.f"), (r"\d{2}:\d{2}", "%H:%M")]
-    zones = [("Z", "Z"), ("", ""), (r"[+-]\d{2}:?\d{2}", "%z"), (r"[+-]\d{2}", "%#z")]
+    times = [(_SECONDS, "%H:%M:%S"), (_SECONDS + r"\.[0-9]{1,9}", "%H:%M:%S%.f"), (r"[0-9]{2}:[0-9]{2}", "%H:%M")]
+    zones = [("Z", "Z"), ("", ""), (r"[+-][0-9]{2}:?[0-9]{2}", "%z"), (r"[+-][0-9]{2}", "%#z")]
     forms = [
         (f"^{_DATE}{separator}{time}{zone}$", f"%Y-%m-%d{separator}{time_format}{zone_format}")
         for time, time_format in times
@@ -135,11 +135,12 @@ def _timestamp_forms() -> list[tuple[str, str]]:
 
 
 _FORMS = _timestamp_forms()
+_LIKE_A_FORM = rf"^{_DATE}([T ][0-9]{{2}}:[0-9]{{2}}.*)?$"  # what does not even look like one is not tried against each
 
 
 def _timestamps(text: pl.Series, zone: str, *, aware: bool) -> pl.Series:
     values = pl.Series(text.name, [None], dtype=pl.Datetime("us", "UTC" if aware else None)).new_from_index(0, len(text))
-    pending = text.is_not_null()
+    pending = text.str.contains(_LIKE_A_FORM).fill_null(False)
     for pattern, form in _ordered_forms(text):
         if not pending.any():
             break

@@ -42,14 +42,16 @@ class RowStage:
     keeps_columns: bool = False
     """What comes out has the columns of what came in."""
     _bound: dict[tuple[tuple[str, pl.DataType], ...], BoundStep] = field(default_factory=dict, compare=False)
+    _binding: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def bound(self, frame: pl.DataFrame) -> BoundStep:
         """Return the stage for the columns of a frame. Raises ConfigurationError where it does not fit them."""
         schema = pl.Schema({name: frame.schema[name] for name in user_columns(frame)})
         key = tuple(schema.items())
-        if key not in self._bound:
-            self._bound[key] = self.binder(schema)
-        return self._bound[key]
+        with self._binding:  # to bind is dear: threads that meet here wait for the first
+            if key not in self._bound:
+                self._bound[key] = self.binder(schema)
+            return self._bound[key]
 
     def stream(self, batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:
         """Pass each batch through the stage."""

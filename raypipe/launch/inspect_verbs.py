@@ -11,7 +11,7 @@ from raypipe.core.intervals import gaps
 from raypipe.core.plan import Scope, covered
 from raypipe.core.shard import Reason
 from raypipe.core.window import Window
-from raypipe.launch.parts import Parts
+from raypipe.launch.parts import Parts, warnings_of
 from raypipe.launch.reports import Ask, CheckReport, StatusReport
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Check
@@ -64,8 +64,9 @@ def check(pipeline: Pipeline) -> CheckReport:
     from raypipe.engine.check import check_pipeline
 
     parts = Parts(pipeline, SystemClock())
-    problems, warnings = check_pipeline(pipeline, parts.source.columns(parts.source.list()))
-    return CheckReport(tuple(problems), tuple(warnings))
+    listing = parts.source.list()
+    problems, warnings = check_pipeline(pipeline, parts.source.columns(listing))
+    return CheckReport(tuple(problems), (*warnings_of(pipeline, listing), *warnings))
 
 
 def versions() -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from raypipe.core.plan import Horizon, horizon
 from raypipe.core.state import Definition
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline
-from raypipe.ports import Clock, Source, StageStore, Worker
+from raypipe.ports import Clock, Listing, Source, StageStore, Worker
 
 if TYPE_CHECKING:
     from raypipe.destinations.duckdb import DuckDBFile
@@ -118,3 +118,13 @@ def asked_window(parts: Parts, ask: Ask) -> tuple[int, int] | None:
         return None
     end_us = ask.end_us if ask.end_us is not None else (ready.window.end_us if ready.window else time.start_us)
     return (ask.start_us if ask.start_us is not None else time.start_us), end_us
+
+
+def warnings_of(pipeline: Pipeline, listing: Listing) -> tuple[str, ...]:
+    """Return what a person should know of a listing: a source without files is an empty one, or more often a mistyped path."""
+    if listing.files:
+        return ()
+    return (
+        f"source.path matches no file, so every shard is empty: {', '.join(pipeline.source.paths)}; "
+        "once there are files, the next run does the shards again that have rows in them",
+    )

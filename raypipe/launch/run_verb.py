@@ -18,7 +18,7 @@ from raypipe.core.window import from_us
 from raypipe.errors import UsageError
 from raypipe.launch.inspect_verbs import versions
 from raypipe.launch.late_worker import LateWorker, MadeByPlan
-from raypipe.launch.parts import Parts, cores
+from raypipe.launch.parts import Parts, cores, warnings_of
 from raypipe.launch.plan_verb import planner
 from raypipe.launch.reports import Ask, RunReport
 from raypipe.pipeline import Pipeline, PythonStep
@@ -37,6 +37,8 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag) -> 
     _require_folder(parts)
     choice = _choice(parts, ask)
     tally = _Tally(observer)
+    for warning in warnings_of(pipeline, parts.source.list()):
+        tally.warn(warning)
     run_id = new_run_id(clock)
     if choice.executor == "ray":
         from raypipe.launch.ray_run import run_on_ray
@@ -139,9 +141,16 @@ class _Tally:
                         self._add(result.filtered, result.warnings)
                         for rule, rows in result.broken.items():
                             self.broken[rule] = self.broken.get(rule, 0) + rows
+            case ev.TaskFailed(error=error, relist=True):
+                self.warnings.append(f"{error}; its shards were planned again, from what is there now")
             case _:
                 pass
         self.observer.on(event)
+
+    def warn(self, text: str) -> None:
+        """Tell something now and in the report."""
+        self.warnings.append(text)
+        self.observer.on(ev.Warned(text))
 
     def _add(self, filtered: Mapping[str, int], warnings: tuple[str, ...]) -> None:
         for name, rows in filtered.items():

@@ -9,6 +9,7 @@ import pytest
 from raypipe.core.calendar import parse_width
 from raypipe.errors import SchemaDrift
 from raypipe.pipeline import EventTime
+from raypipe.sources import event_text
 from raypipe.sources.placement import column_at, explain, has_column, place, type_at
 
 MADRID = "Europe/Madrid"
@@ -52,11 +53,15 @@ def placed(values: list[object] | pa.Array, form: str = "iso", zone: str = "UTC"
         (None, "no_event_time"),
     ],
 )
-def test_iso_text_is_read_or_named(text: str | None, expected: str) -> None:
+@pytest.mark.parametrize("few_texts", [0, 100])
+def test_iso_text_is_read_or_named(text: str | None, expected: str, few_texts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_text, "FEW_TEXTS", few_texts)
     assert placed([text, "2024-01-01T00:00:00Z"])[0] == expected
 
 
-def test_naive_text_is_the_wall_clock_of_the_zone() -> None:
+@pytest.mark.parametrize("few_texts", [0, 100])
+def test_naive_text_is_the_wall_clock_of_the_zone(few_texts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_text, "FEW_TEXTS", few_texts)
     texts: list[object] = ["2026-06-01T00:00:00", "2026-06-01T00:00:00Z", "2026-10-25T02:30:00", "2026-03-29T02:30:00"]
     assert placed(texts, zone=MADRID) == ["2026-05-31T22:00:00", "2026-06-01T00:00:00", "2026-10-25T00:30:00", "no_such_time"]
 
