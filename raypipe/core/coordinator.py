@@ -6,8 +6,9 @@ loses nothing that is committed; safety is the destination's (core/commit.py), t
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -22,28 +23,67 @@ from raypipe.core.shard import Outcome, Reason, Shard, ShardFailure, ShardResult
 from raypipe.core.state import OpenedRun
 from raypipe.core.window import Window
 
-COMMIT_SHARDS = 500  # a commit costs some 40 ms whatever it holds: this many shards make that nothing
+COMMIT_SHARDS = 10_000  # bounds one transaction, and the results that the driver holds
 COMMIT_INTERVAL_S = 1.0  # what is finished becomes visible, and safe from a crash, within about this time
+COMMIT_REST = 8  # a commit is followed by this many times its own duration without one: it costs a ninth of the time at most
 BUFFERED_ROWS_MAX = 1_000_000  # contributions waiting in memory are committed at this size
 CONFLICTS_MAX = 10  # a shard that loses so often is not making progress: it fails, and says so
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """A shard that is done, or that another run has done, and the attempt that holds its contribution."""
+
+    result: ShardResult
+    attempt_id: str
+    outcome: Outcome
+
+    @property
+    def window(self) -> Window:
+        return self.result.window
 
 
 @dataclass(slots=True)
 class _Buffer:
     """Finished shards that wait for their commit."""
 
-    shards: list[tuple[ShardResult, str, Outcome]] = field(default_factory=list)
+    shards: list[_Finished] = field(default_factory=list)
     since_s: float | None = None
     rows: int = 0
 
-    def add(self, result: ShardResult, attempt_id: str, outcome: Outcome, now_s: float) -> None:
-        self.shards.append((result, attempt_id, outcome))
-        self.rows += sum(stat.rows for stat in result.outputs.values())
+    def add(self, finished: _Finished, now_s: float) -> None:
+        self.shards.append(finished)
+        self.rows += sum(stat.rows for stat in finished.result.outputs.values())
         self.since_s = now_s if self.since_s is None else self.since_s
 
-    def take(self) -> list[tuple[ShardResult, str, Outcome]]:
+    def take(self) -> list[_Finished]:
         taken, self.shards, self.since_s, self.rows = self.shards, [], None, 0
         return taken
+
+
+class _Waiting:
+    """Shards whose next attempt is not due yet, the soonest first."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, tuple[Shard, ...]]] = []
+        self._added = 0
+
+    def add(self, at_s: float, shards: tuple[Shard, ...]) -> None:
+        self._added += 1
+        heapq.heappush(self._heap, (at_s, self._added, shards))
+
+    def take_due(self, now_s: float) -> list[tuple[Shard, ...]]:
+        due = []
+        while self._heap and self._heap[0][0] <= now_s:
+            due.append(heapq.heappop(self._heap)[2])
+        return due
+
+    @property
+    def next_s(self) -> float | None:
+        return self._heap[0][0] if self._heap else None
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
 
 
 class Coordinator:
@@ -56,18 +96,22 @@ class Coordinator:
         self._atomic = atomic
         self._queue: deque[tuple[Shard, ...]] = deque()
         self._in_flight: dict[str, Task] = {}
-        self._waiting: list[tuple[float, tuple[Shard, ...]]] = []
+        self._waiting = _Waiting()
         self._buffer = _Buffer()
-        self._replanning: list[Window] = []
-        self._planning = False
-        self._committing = False
+        self._refused: deque[list[_Finished]] = deque()
+        """Halves of a group that was refused as a whole; each is a commit of its own."""
+        self._committing: list[_Finished] = []
+        self._to_replan: list[Window] = []
+        self._replanning: tuple[Window, ...] = ()
         self._reasons: dict[Window, Reason] = {}
+        """Every shard of the plan, with its reason."""
         self._failures: dict[Window, ShardFailure] = {}
         self._unrecorded: list[ShardFailure] = []
         self._attempts: dict[Window, int] = {}
         self._conflicts: dict[Window, int] = {}
         self._outcomes: dict[Window, Outcome] = {}
         self._accounts: list[Accounts] = []
+        self._commit_interval_s = COMMIT_INTERVAL_S
         self._tasks = 0
         self._stopping: str | None = None
         self._finished = False
@@ -84,24 +128,29 @@ class Coordinator:
             case ev.TaskFailed():
                 self._task_failed(event, now_s)
             case ev.GroupCommitted():
-                self._committed(event.receipt, event.results)
+                self._commit_interval_s = max(COMMIT_INTERVAL_S, COMMIT_REST * event.seconds)
+                self._committed(event.receipt)
+            case ev.GroupRefused():
+                self._group_refused(event)
             case ev.StopAsked():
                 self._stopping = event.signal
-            case ev.RetryDue() | ev.RunOpened() | ev.ScanStarted() | ev.FileScanned() | ev.TaskStarted():
+            case ev.RunOpened() | ev.ScanStarted() | ev.FileScanned() | ev.TaskStarted():
                 pass
-            case ev.Warned() | ev.RunClosed():
+            case ev.Adopted() | ev.Warned() | ev.RunClosed():
                 pass
             case _:
                 assert_never(event)
         return self.decide(now_s)
 
     def _planned(self, event: ev.Planned, now_s: float) -> None:
-        self._planning = False
+        for window in self._replanning:  # what comes back may be wider, or satisfied
+            self._reasons.pop(window, None)
+        self._replanning = ()
         for failure in event.failures:
             self._fail(failure)
         for shard in event.satisfied:
             result = ShardResult(shard.window, shard.observed, shard.slices, Accounts(), {})
-            self._buffer.add(result, "", Outcome.SATISFIED, now_s)
+            self._buffer.add(_Finished(result, "", Outcome.SATISFIED), now_s)
         for shard in (*event.shards, *event.satisfied):
             self._reasons[shard.window] = shard.reason
         for ended in event.adopted:
@@ -113,7 +162,7 @@ class Coordinator:
         self._in_flight.pop(event.task.attempt_id, None)
         for result in event.results:
             outcome = Outcome.LOADED if result.accounts.read else Outcome.EMPTY
-            self._buffer.add(result, event.task.attempt_id, outcome, now_s)
+            self._buffer.add(_Finished(result, event.task.attempt_id, outcome), now_s)
         by_window = {shard.window: shard for shard in event.task.shards}
         for failure in event.failures:
             if failure.retryable:
@@ -124,7 +173,7 @@ class Coordinator:
     def _task_failed(self, event: ev.TaskFailed, now_s: float) -> None:
         self._in_flight.pop(event.task.attempt_id, None)
         if event.relist:
-            self._plan_again([shard.window for shard in event.task.shards], event.code, event.error)
+            self._plan_again((shard.window for shard in event.task.shards), event.code, event.error)
             return
         shards = event.task.shards
         # Never the same way again: a group is halved, so that one shard cannot take its neighbours down.
@@ -135,42 +184,52 @@ class Coordinator:
 
     def _try_again(self, shards: tuple[Shard, ...], code: str, error: str, now_s: float) -> None:
         if len(shards) > 1:  # still narrowing down: only attempts at a single shard are counted against it
-            self._waiting.append((now_s, shards))
+            self._waiting.add(now_s, shards)
             return
         window = shards[0].window
         failures = self._attempts[window] = self._attempts.get(window, 0) + 1
         wait_s = self._retries.wait_s(failures)
         if wait_s is None:
-            self._fail(ShardFailure(window, code, f"{error} (after {failures} attempts)"))
+            self._fail(ShardFailure(window, code, f"{error} (after {failures} attempt{'s' if failures > 1 else ''})"))
         else:
-            self._waiting.append((now_s + wait_s, shards))
+            self._waiting.add(now_s + wait_s, shards)
 
     def _plan_again(self, windows: Iterable[Window], code: str, error: str) -> None:
         for window in windows:
             self._conflicts[window] = self._conflicts.get(window, 0) + 1
             if self._conflicts[window] > CONFLICTS_MAX:
-                self._fail(ShardFailure(window, code, f"{error} (it happened {CONFLICTS_MAX} times)"))
+                self._fail(ShardFailure(window, code, f"{error} (it happened {self._conflicts[window]} times)"))
             else:
-                self._replanning.append(window)
+                self._to_replan.append(window)
 
     def _fail(self, failure: ShardFailure) -> None:
         self._failures[failure.window] = failure
         self._unrecorded.append(failure)
 
-    def _committed(self, receipt: Receipt, results: Sequence[ShardResult]) -> None:
-        self._committing = False
-        by_window = {result.window: result for result in results}
-        for window, outcome in receipt.outcomes.items():
-            self._outcomes[window] = outcome
-            self._failures.pop(window, None)
-            if window in by_window and outcome in (Outcome.LOADED, Outcome.EMPTY):
-                self._accounts.append(by_window[window].accounts)
-        if self._atomic and receipt.conflicts:
-            for result in results:
-                if result.window not in receipt.outcomes:
-                    self._plan_again([result.window], "conflict", "another run committed this range")
-            return
-        self._plan_again(receipt.conflicts, "conflict", "another run keeps committing this range")
+    def _committed(self, receipt: Receipt) -> None:
+        group, self._committing = self._committing, []
+        for one in group:
+            outcome = receipt.outcomes.get(one.window)
+            if outcome is None:
+                continue
+            self._outcomes[one.window] = outcome
+            self._failures.pop(one.window, None)
+            if outcome in (Outcome.LOADED, Outcome.EMPTY):
+                self._accounts.append(one.result.accounts)
+        # Of an atomic group nothing is committed after a conflict: all of it is planned again.
+        left_out = (one.window for one in group if one.window not in receipt.outcomes) if self._atomic else receipt.conflicts
+        self._plan_again(left_out, "conflict", "another run keeps committing this range")
+
+    def _group_refused(self, event: ev.GroupRefused) -> None:
+        group, self._committing = self._committing, []
+        if event.relist:
+            self._plan_again((one.window for one in group), event.code, event.error)
+        elif self._atomic or len(group) == 1:
+            for one in group:
+                self._fail(ShardFailure(one.window, event.code, event.error))
+        else:  # as with tasks: one shard cannot take its neighbours down
+            half = len(group) // 2
+            self._refused.extend((group[:half], group[half:]))
 
     # ---- decisions --------------------------------------------------------------------------------------
 
@@ -186,7 +245,7 @@ class Coordinator:
             commands.extend(self._dispatches(now_s))
         if self._commit_due(now_s):
             commands.append(self._commit())
-        if self._replanning and not self._giving_up:
+        if self._to_replan and not self._replanning and not self._giving_up:
             commands.append(self._replan())
         if not commands and self._idle:
             self._finished = True
@@ -194,11 +253,9 @@ class Coordinator:
         return commands
 
     def _replan(self) -> Replan:
-        command = Replan(tuple(sorted(set(self._replanning))), dict(self._reasons))
-        for window in command.windows:  # what comes back may be wider, or satisfied
-            self._reasons.pop(window, None)
-        self._replanning, self._planning = [], True
-        return command
+        self._replanning, self._to_replan = tuple(sorted(set(self._to_replan))), []
+        reasons = {window: self._reasons[window] for window in self._replanning if window in self._reasons}
+        return Replan(self._replanning, reasons)
 
     @property
     def _giving_up(self) -> bool:
@@ -206,9 +263,7 @@ class Coordinator:
         return self._stopping is not None or (self._atomic and bool(self._failures))
 
     def _dispatches(self, now_s: float) -> Iterable[Dispatch]:
-        due = [shards for at_s, shards in self._waiting if at_s <= now_s]
-        self._waiting = [one for one in self._waiting if one[0] > now_s]
-        self._queue.extendleft(reversed(due))
+        self._queue.extendleft(reversed(self._waiting.take_due(now_s)))
         while self._queue and len(self._in_flight) < self._limits.slots:
             shards = self._queue.popleft()
             self._tasks += 1
@@ -217,31 +272,33 @@ class Coordinator:
             yield Dispatch(task)
 
     def _commit_due(self, now_s: float) -> bool:
-        if not self._buffer.shards or self._committing:
+        if self._committing:
             return False
         if self._atomic:
-            return self._nothing_left and not self._failures and self._stopping is None
-        since_s = now_s if self._buffer.since_s is None else self._buffer.since_s
+            return bool(self._buffer.shards) and self._nothing_left and not self._giving_up
+        if self._refused:
+            return True
+        if self._buffer.since_s is None:
+            return False
         full = len(self._buffer.shards) >= COMMIT_SHARDS or self._buffer.rows >= BUFFERED_ROWS_MAX
-        return full or now_s - since_s >= COMMIT_INTERVAL_S or self._nothing_left
+        return full or now_s - self._buffer.since_s >= self._commit_interval_s or self._nothing_left
 
     @property
     def _nothing_left(self) -> bool:
         """Nothing more will be finished, so that there is nothing to wait for with a commit."""
         if self._giving_up:
             return not self._in_flight
-        return not (self._in_flight or self._queue or self._waiting or self._replanning or self._planning)
+        return not (self._in_flight or self._queue or self._waiting or self._to_replan or self._replanning)
 
     @property
     def _idle(self) -> bool:
-        return self._nothing_left and not self._committing and (not self._buffer.shards or self._atomic)
+        waits = self._buffer.shards or self._refused
+        return self._nothing_left and not self._committing and (not waits or self._atomic)
 
     def _commit(self) -> Commit:
-        taken = self._buffer.take()
-        self._committing = True
-        shards = tuple(
-            ShardCommit(result, outcome, attempt_id, input_fingerprint(result.slices)) for result, attempt_id, outcome in taken
-        )
+        taken = self._refused.popleft() if self._refused else self._buffer.take()
+        self._committing = taken
+        shards = tuple(ShardCommit(one.result, one.outcome, one.attempt_id, input_fingerprint(one.result.slices)) for one in taken)
         identity = commit_id(
             self._run.run_id,
             ((one.window, one.outcome.value, output_fingerprint(one.result.outputs), one.result.observed) for one in shards),
@@ -250,12 +307,11 @@ class Coordinator:
             run_id=self._run.run_id, epoch=self._run.epoch, commit_id=identity, shards=shards,
             definitions=self._run.definitions, atomic=self._atomic,
         )  # fmt: skip
-        return Commit(request, tuple(dict.fromkeys(attempt_id for _, attempt_id, _ in taken if attempt_id)))
+        return Commit(request, tuple(dict.fromkeys(one.attempt_id for one in taken if one.attempt_id)))
 
     def abandon(self) -> None:
         """Forget what is in flight: its workers were told to stop, or are not waited for any longer."""
-        for task in self._in_flight.values():
-            self._queue.append(task.shards)
+        self._queue.extend(task.shards for task in self._in_flight.values())
         self._in_flight = {}
 
     # ---- what people ask --------------------------------------------------------------------------------
@@ -270,15 +326,10 @@ class Coordinator:
     @property
     def next_s(self) -> float | None:
         """When `decide` has something to do by itself: a wait ends or a commit is due."""
-        times = [at_s for at_s, _ in self._waiting]
-        if self._buffer.shards and not self._atomic and self._buffer.since_s is not None:
-            times.append(self._buffer.since_s + COMMIT_INTERVAL_S)
+        times = [] if self._waiting.next_s is None else [self._waiting.next_s]
+        if self._buffer.since_s is not None and not self._atomic:
+            times.append(self._buffer.since_s + self._commit_interval_s)
         return min(times, default=None)
-
-    @property
-    def in_flight(self) -> int:
-        """Tasks handed out and not back."""
-        return len(self._in_flight)
 
     @property
     def failures(self) -> tuple[ShardFailure, ...]:
@@ -287,11 +338,11 @@ class Coordinator:
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
-        """Planned, committed, failed, skipped."""
-        planned = set(self._reasons) | set(self._failures)
+        """Planned, committed, failed, skipped. Takes time with the number of shards: for the end of a run."""
+        planned = len(self._reasons.keys() | self._failures.keys())
         committed = sum(outcome in (Outcome.LOADED, Outcome.EMPTY) for outcome in self._outcomes.values())
         failed = len(self._failures)
-        return len(planned), committed, failed, max(0, len(planned) - committed - failed)
+        return planned, committed, failed, max(0, planned - committed - failed)
 
     @property
     def rows(self) -> Accounts:
@@ -311,6 +362,6 @@ class Coordinator:
             return f"{window}: {self._outcomes[window]}"
         if any(window == shard.window for task in self._in_flight.values() for shard in task.shards):
             return f"{window}: being worked on, attempt {self._attempts.get(window, 0) + 1}"
-        if any(window == result.window for result, _, _ in self._buffer.shards):
+        if any(window == one.window for one in self._buffer.shards):
             return f"{window}: finished, waits for its commit"
         return f"{window}: waits"

@@ -1,4 +1,4 @@
-"""Events: what happened in a run. The driver feeds them to RunCoordinator and shows the same ones to observers."""
+"""Events: what happened in a run. The driver feeds them to the Coordinator and shows the same ones to observers."""
 
 from __future__ import annotations
 
@@ -89,10 +89,21 @@ class GroupCommitted:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryDue:
-    """The wait before another attempt at some shards is over."""
+class GroupRefused:
+    """Nothing of a group was committed, and asking again as it is would not help."""
 
-    shards: tuple[Shard, ...]
+    windows: tuple[Window, ...]
+    code: str
+    error: str
+    relist: bool = False
+    """Its staged files were damaged: observe and list again, and do the work again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """Work that an earlier run left staged and that is still right was taken over: it is not done again."""
+
+    ended: tuple[TaskEnded, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +125,7 @@ class RunClosed:
     """The run is over."""
 
     status: str
-    """`done`, `failed`, `interrupted`, `cancelled`."""
+    """`done`, `failed`, `interrupted` or `terminated`."""
     planned: int
     committed: int
     failed: int
@@ -135,7 +146,8 @@ RunEvent = (
     | TaskEnded
     | TaskFailed
     | GroupCommitted
-    | RetryDue
+    | GroupRefused
+    | Adopted
     | StopAsked
     | Warned
     | RunClosed

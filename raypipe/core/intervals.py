@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterable, Sequence
 
@@ -54,6 +55,26 @@ def intersect(left: Sequence[Window], right: Sequence[Window]) -> Ranges:
         else:
             j += 1
     return tuple(result)
+
+
+def covers(ranges: Sequence[Window], window: Window) -> bool:
+    """Tell whether a window lies wholly in a normalised set."""
+    place = bisect.bisect_right(ranges, window.start_us, key=_start) - 1
+    return place >= 0 and ranges[place].contains(window)
+
+
+def meeting(windows: Sequence[Window], window: Window) -> Sequence[Window]:
+    """Return those of sorted, disjoint windows that share an instant with a window."""
+    first = bisect.bisect_right(windows, window.start_us, key=_end)
+    return windows[first : bisect.bisect_left(windows, window.end_us, lo=first, key=_start)]
+
+
+def _start(window: Window) -> int:
+    return window.start_us
+
+
+def _end(window: Window) -> int:
+    return window.end_us
 
 
 def gaps(ranges: Sequence[Window]) -> Ranges:

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import bisect
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from raypipe.core.calendar import Calendar
 from raypipe.core.fingerprint import input_fingerprint
-from raypipe.core.intervals import Ranges, intersect, normalise, subtract
+from raypipe.core.intervals import Ranges, covers, intersect, meeting, normalise, subtract
 from raypipe.core.shard import Observed, Reason, Shard, ShardFailure, Slice
 from raypipe.core.state import LiveRange, Snapshot
 from raypipe.core.window import Window
@@ -83,25 +82,16 @@ class _Known:
     windows: tuple[Window, ...]
     """Distinct live ranges, sorted."""
     by_window: Mapping[Window, Sequence[LiveRange]]
-    starts: Sequence[int] = field(default_factory=list)
 
-    def meeting(self, window: Window) -> list[Window]:
-        first = max(0, bisect.bisect_right(self.starts, window.start_us) - 1)
-        found = []
-        for position in range(first, len(self.windows)):
-            if self.windows[position].start_us >= window.end_us:
-                break
-            if self.windows[position].meets(window):
-                found.append(self.windows[position])
-        return found
+    def meeting(self, window: Window) -> Sequence[Window]:
+        return meeting(self.windows, window)
 
 
 def _known(snapshot: Snapshot) -> _Known:
     by_window: dict[Window, list[LiveRange]] = {}
     for live in snapshot.live:
         by_window.setdefault(live.window, []).append(live)
-    windows = tuple(sorted(by_window))
-    return _Known(windows, by_window, [window.start_us for window in windows])
+    return _Known(tuple(sorted(by_window)), by_window)
 
 
 def covered(snapshot: Snapshot, outputs: Iterable[str]) -> Ranges:
@@ -137,16 +127,15 @@ def make_plan(
     done = covered(snapshot, outputs)
     failed = {one.window for one in snapshot.failed}
     wanted = _wanted(scope, within, ready, snapshot, done)
-    late = _late(within, known, slices_of) if scope is Scope.DUE else []
+    late = _late([within], known, slices_of) if scope is Scope.DUE else []
     merged = _widen([*wanted, *late], known)
-    late_set, done_set = set(late), done
 
     def reason(one: Window) -> Reason:
         if one in failed:
             return Reason.FAILED
-        if not subtract([one], done_set):
-            return Reason.LATE if scope is Scope.DUE or one in late_set else Reason.FORCED
-        return Reason.NEW
+        if not covers(done, one):
+            return Reason.NEW
+        return Reason.LATE if scope is Scope.DUE else Reason.FORCED
 
     slices = slices_of(merged)
     shards = tuple(
@@ -165,34 +154,34 @@ def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, output
     known = _known(snapshot)
     merged = _widen(windows, known)
     done = covered(snapshot, outputs)
-    slices = slices_of(merged)
+    late = set(_late(merged, known, slices_of))
+    asked = sorted(reasons)
     todo: list[Shard] = []
     satisfied: list[Shard] = []
-    for one, mine in zip(merged, slices, strict=True):
-        shard = Shard(ready.index_of(one), one, _first_reason(one, reasons), _observed(known, one), mine)
-        met = [live for window in known.meeting(one) for live in known.by_window[window]]
-        current = not subtract([one], done) and all(live.definition >= definitions.get(live.output, 0) for live in met)
-        (satisfied if current and not _late(one, known, slices_of) else todo).append(shard)
+    for one, mine in zip(merged, slices_of(merged), strict=True):
+        reason = next((reasons[window] for window in meeting(asked, one)), Reason.NEW)
+        shard = Shard(ready.index_of(one), one, reason, _observed(known, one), mine)
+        met = known.meeting(one)
+        new_enough = all(live.definition >= definitions.get(live.output, 0) for window in met for live in known.by_window[window])
+        is_done = covers(done, one) and new_enough and late.isdisjoint(met)
+        (satisfied if is_done else todo).append(shard)
     kept, failures = (tuple(todo), ()) if accept_shrunk else _without_shrunk(tuple(todo), known, slices_of)
     return Plan(kept, tuple(satisfied), failures)
 
 
-def _first_reason(window: Window, reasons: Mapping[Window, Reason]) -> Reason:
-    return next((reason for one, reason in reasons.items() if one.meets(window)), Reason.NEW)
-
-
 def _wanted(scope: Scope, within: Window, ready: Horizon, snapshot: Snapshot, done: Ranges) -> list[Window]:
     cells = ready.cells(within)
+    failed = [one.window for one in snapshot.failed if one.window.meets(within)]
     match scope:
         case Scope.ALL:
             return cells
         case Scope.FAILED:
-            return [one.window for one in snapshot.failed if one.window.meets(within)]
+            return failed
         case Scope.GAPS:
             history = [Window(ready.calendar.start_us, done[-1].end_us)] if done else []
             return _pieces(cells, subtract(history, done))
-        case Scope.DUE:
-            return _pieces(cells, subtract(normalise(cells), done))
+        case Scope.DUE:  # one that failed again, in a backfill say, may be covered by what it said before
+            return [*_pieces(cells, subtract(normalise(cells), done)), *failed]
 
 
 def _pieces(cells: Sequence[Window], ranges: Ranges) -> list[Window]:
@@ -211,9 +200,9 @@ def _pieces(cells: Sequence[Window], ranges: Ranges) -> list[Window]:
     return found
 
 
-def _late(within: Window, known: _Known, slices_of: SlicesOf) -> list[Window]:
-    """Return the live ranges whose current input differs from what they were made from, whatever the index says."""
-    windows = [window for window in known.windows if window.meets(within)]
+def _late(within: Sequence[Window], known: _Known, slices_of: SlicesOf) -> list[Window]:
+    """Return the live ranges in windows whose current input differs from what they were made from, whatever the index says."""
+    windows = [window for one in within for window in known.meeting(one)]
     found = []
     for window, slices in zip(windows, slices_of(windows), strict=True):
         current = input_fingerprint(slices)

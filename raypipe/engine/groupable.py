@@ -30,11 +30,11 @@ _ALONE = Shape(shared=False, ordered=False)
 _ADDED_IN_ORDER = words(
     "any_value approx_count_distinct approx_quantile arbitrary arg_max arg_min argmax argmin array_agg avg bit_and bit_or "
     "bit_xor bool_and bool_or corr count count_if count_star countif covar_pop covar_samp favg first fsum group_concat "
-    "histogram kahan_sum kurtosis kurtosis_pop last list listagg mad max max_by mean median min min_by mode product "
+    "histogram kahan_sum kurtosis kurtosis_pop last list listagg mad max max_by mean median min min_by product "
     "quantile quantile_cont quantile_disc regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx "
     "regr_sxy regr_syy sem skewness stddev stddev_pop stddev_samp string_agg sum sumkahan var_pop var_samp variance"
 )
-"""Aggregates that look at the rows of a group in order and at nothing else; `entropy`, for one, does not."""
+"""Aggregates that look at the rows of a group in order and at nothing else; `entropy` and `mode` do not."""
 
 
 def groupable(tree: Node) -> bool:

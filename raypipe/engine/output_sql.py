@@ -39,7 +39,7 @@ _ORDERED_AGGREGATES = words(
     "any_value arbitrary array_agg first group_concat last list listagg string_agg json_group_array json_group_object "
     "arg_max arg_min argmax argmin max_by min_by"
 )
-_TIES = words("arg_max arg_min argmax argmin max_by min_by")
+_TIES = words("arg_max arg_min argmax argmin max_by min_by mode")
 _ORDERED_WINDOWS = words(
     "WINDOW_ROW_NUMBER WINDOW_NTILE WINDOW_LEAD WINDOW_LAG WINDOW_FIRST_VALUE WINDOW_LAST_VALUE WINDOW_NTH_VALUE WINDOW_FILL"
 )
@@ -185,7 +185,7 @@ def _depends_on_order(node: dict[str, Any]) -> str | None:
         name = str(node["function_name"]).lower()
         ordered = bool((node.get("order_bys") or {}).get("orders"))
         if name in _TIES:
-            return f"{name} takes the first of equal values: add a column that makes them unique"
+            return f"{name} takes any of equal values where several come first"
         if name in _ORDERED_AGGREGATES and not ordered:
             return f"{name} without ORDER BY depends on the order of rows: write {name}(... ORDER BY ...)"
     if kind in _ORDERED_WINDOWS and not node.get("orders"):

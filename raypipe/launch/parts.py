@@ -124,7 +124,8 @@ def warnings_of(pipeline: Pipeline, listing: Listing) -> tuple[str, ...]:
     """Return what a person should know of a listing: a source without files is an empty one, or more often a mistyped path."""
     if listing.files:
         return ()
-    return (
-        f"source.path matches no file, so every shard is empty: {', '.join(pipeline.source.paths)}; "
-        "once there are files, the next run does the shards again that have rows in them",
+    text = (
+        f"source.path matches no file: {', '.join(pipeline.source.paths)}; new shards are committed as empty. "
+        "Is the path right? Once there are files, the next run does the shards again that have rows"
     )
+    return (text,)

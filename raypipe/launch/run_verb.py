@@ -22,7 +22,7 @@ from raypipe.launch.parts import Parts, cores, warnings_of
 from raypipe.launch.plan_verb import planner
 from raypipe.launch.reports import Ask, RunReport
 from raypipe.pipeline import Pipeline, PythonStep
-from raypipe.ports import Clock, Executor, Observer, StopFlag
+from raypipe.ports import Clock, Executor, Listing, Observer, StopFlag
 from raypipe.runtime.driver import Driver, DriverSettings
 from raypipe.runtime.inline import InlineExecutor
 from raypipe.runtime.system_clock import SystemClock
@@ -35,9 +35,10 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag) -> 
     clock = SystemClock()
     parts = Parts(pipeline, clock, slices_in_memory=True)
     _require_folder(parts)
-    choice = _choice(parts, ask)
+    listing = parts.source.list()
+    choice = _choice(parts, ask, listing)
     tally = _Tally(observer)
-    for warning in warnings_of(pipeline, parts.source.list()):
+    for warning in warnings_of(pipeline, listing):
         tally.warn(warning)
     run_id = new_run_id(clock)
     if choice.executor == "ray":
@@ -103,9 +104,9 @@ def _require_folder(parts: Parts) -> None:
         raise UsageError(f"destination.path: the folder {folder} does not exist: create it, or name another path")
 
 
-def _choice(parts: Parts, ask: Ask) -> Choice:
+def _choice(parts: Parts, ask: Ask, listing: Listing) -> Choice:
     pipeline = parts.pipeline
-    size_bytes = sum(file.size_bytes for file in parts.source.list().files)
+    size_bytes = sum(file.size_bytes for file in listing.files)
     python_steps = any(isinstance(step, PythonStep) for step in pipeline.transform)
     size = WorkSize(shards=0, rows=size_bytes // ROW_BYTES, size_bytes=size_bytes, python_steps=python_steps)
     return choose_executor(

@@ -62,7 +62,8 @@ def _read_iso(texts: pl.Series) -> ReadTimes:
     if len(texts) <= FEW_TEXTS:
         nothing = ReadTimes(_none(len(texts)), _none(len(texts)))
         return _with_rest(texts, nothing, datetime.fromisoformat)
-    frame = pl.select(text=texts.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T"))
+    spaced = pl.lit(texts).str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
+    frame = pl.select(text=pl.when(~spaced.str.starts_with("0000")).then(spaced))  # Polars has a year 0, Python has none
     aware, naive = _ISO + r"(?:Z|[+-]\d{2}:?\d{2})$", _ISO + "$"
     form = "%Y-%m-%dT%H:%M:%S%.f"
     common = frame.select(

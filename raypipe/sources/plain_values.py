@@ -31,7 +31,7 @@ def _plain_value(value: Any) -> Any:
         return _time(value.value, kind)
     if pa.types.is_struct(kind):
         return {name: _plain_value(one) for name, one in value.items()}
-    if isinstance(value, pa.ListScalar):
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind) or pa.types.is_fixed_size_list(kind):
         return [_plain_value(one) for one in value.values]
     try:
         found = value.as_py()
@@ -40,7 +40,7 @@ def _plain_value(value: Any) -> Any:
     return found.isoformat() if hasattr(found, "isoformat") else found
 
 
-def _time(count: int, kind: pa.TimestampType) -> str:
+def _time(count: int, kind: Any) -> str:
     at_us = count // 1_000 if kind.unit == "ns" else count * _UNITS[kind.unit]
     try:
         text = (_EPOCH + timedelta(microseconds=at_us)).replace(tzinfo=None).isoformat()

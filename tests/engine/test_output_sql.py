@@ -81,7 +81,7 @@ def test_sql_over_rows_is_allowed(sql: str) -> None:
         ("SELECT * FROM rows LIMIT 5", ["LIMIT without ORDER BY"]),
         ("SELECT * FROM (SELECT * FROM rows ORDER BY t LIMIT 5)", []),
         ("SELECT DISTINCT ON (k) k, v FROM rows", ["DISTINCT ON without ORDER BY"]),
-        ("SELECT arg_max(v, t) FROM rows", ["arg_max takes the first"]),
+        ("SELECT arg_max(v, t) FROM rows", ["arg_max takes any of equal values"]),
         ("SELECT k, sum(v) FROM rows GROUP BY k", []),
     ],
 )
@@ -109,6 +109,7 @@ def test_what_depends_on_the_order_of_rows_is_warned_of(sql: str, warned: list[s
         ("SELECT k, sum(v) FROM rows GROUP BY ROLLUP (k)", False),
         ("SELECT sum(v) FROM (SELECT v FROM rows ORDER BY t)", False),
         ("SELECT entropy(k) FROM rows", False),
+        ("SELECT mode(k) FROM rows", False),
         ("SELECT k FROM rows UNION SELECT k FROM rows", False),
         ("WITH RECURSIVE c AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM c WHERE n < 3) SELECT * FROM c", False),
     ],

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from raypipe.core.calendar import parse_width
 from raypipe.errors import SchemaDrift
@@ -47,7 +49,8 @@ def placed(values: list[object] | pa.Array, form: str = "iso", zone: str = "UTC"
         ("24:00", "no_event_time"),
         ("", "no_event_time"),
         ("-0001-01-01T00:00:00Z", "no_event_time"),
-        ("0000-01-01T00:00:00Z", "out_of_range"),
+        ("0000-01-01T00:00:00Z", "no_event_time"),
+        ("0001-01-01T00:00:00Z", "out_of_range"),
         ("9999-12-31T23:59:59Z", "out_of_range"),
         ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00"),
         (None, "no_event_time"),
@@ -57,6 +60,21 @@ def placed(values: list[object] | pa.Array, form: str = "iso", zone: str = "UTC"
 def test_iso_text_is_read_or_named(text: str | None, expected: str, few_texts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_text, "FEW_TEXTS", few_texts)
     assert placed([text, "2024-01-01T00:00:00Z"])[0] == expected
+
+
+ISO_LIKE = (
+    r"(0000|0001|1969|2024|9999)-(0[1-9]|1[0-3])-([0-2][1-9]|3[01])[T ]([01][0-9]|2[0-4]):[0-6][0-9]:[0-6][0-9]"
+    r"(\.[0-9]{1,10})?(Z|[+-][0-2][0-9]:?[0-7][0-9])?"
+)
+
+
+@given(st.lists(st.from_regex(ISO_LIKE, fullmatch=True), min_size=1, max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_few_texts_are_read_as_many_are(monkeypatch: pytest.MonkeyPatch, texts: list[str]) -> None:
+    monkeypatch.setattr(event_text, "FEW_TEXTS", 0)
+    many = placed(list(texts))
+    monkeypatch.setattr(event_text, "FEW_TEXTS", 100)
+    assert placed(list(texts)) == many
 
 
 @pytest.mark.parametrize("few_texts", [0, 100])

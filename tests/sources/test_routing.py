@@ -86,6 +86,18 @@ def test_rows_without_event_time_and_malformed_lines_belong_to_the_cell_of_the_e
     assert content["digests"][0] != without["digests"][0]
 
 
+def test_a_malformed_line_that_changes_makes_its_shard_late_and_one_that_moves_does_not() -> None:
+    def digests(position: int, raw: str) -> Any:
+        return route(
+            [block([(at(4), "a"), (at(5), "c")], rejects=[Reject("f", position, "malformed_line", f"line {position}", raw)])]
+        )[0]["digests"]
+
+    first, second = digests(3, "raw")
+    assert digests(9, "raw") == [first, second]
+    assert digests(3, "war")[0] != first
+    assert digests(3, "war")[1] == second
+
+
 def test_a_file_of_rejects_alone_belongs_to_the_first_cell_of_the_history() -> None:
     content, slices = route([block([("junk", "a")])])
     assert (content["starts"], content["rows"], content["untimed"], content["untimed_us"]) == ([0], [0], 1, 0)
