@@ -194,3 +194,10 @@ def local_ray():
 
     with LocalCluster(cpus=2, memory_bytes=1024**3) as cluster:
         yield cluster
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that need Ray on one worker of pytest-xdist, so that they share one cluster."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))

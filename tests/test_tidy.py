@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from raypipe import errors
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "raypipe").rglob("*.py"))
 TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split("\n")
@@ -72,5 +74,13 @@ def test_no_file_names_a_registry_or_a_path_of_a_machine():
 
 
 def test_nothing_is_left_for_later():
-    pattern = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+    pattern = re.compile(r"\b(TODO|FIXME|XXX|raise NotImplementedError)\b")
     assert [f"{path}: {line}" for path in SOURCES for line in path.read_text().splitlines() if pattern.search(line)] == []
+
+
+def test_every_error_says_what_it_means():
+    found = [errors.RaypipeError]
+    for one in found:
+        found.extend(one.__subclasses__())
+    assert len(found) > 15
+    assert [one.__name__ for one in found if not one.__dict__.get("__doc__") or "code" not in one.__dict__] == []

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from raypipe.core.calendar import Calendar
 from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.intervals import Ranges, covers, intersect, meeting, normalise, subtract
 from raypipe.core.shard import Observed, Reason, Shard, ShardFailure, Slice
-from raypipe.core.state import LiveRange, Snapshot
+from raypipe.core.state import Definition, LiveRange, Snapshot
 from raypipe.core.window import Window
 
 SlicesOf = Callable[[Sequence[Window]], Sequence[tuple[Slice, ...]]]
@@ -72,7 +73,7 @@ class Plan:
     failures: tuple[ShardFailure, ...] = ()
     """Shards that cannot be done now: their source shrank."""
     stale: tuple[tuple[Window, str], ...] = ()
-    """Live ranges made by an older definition, with the parts that changed; only a backfill redoes them."""
+    """Live ranges made by another definition: the outputs with what changed, `hourly (transform)`; only a backfill redoes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +112,13 @@ def make_plan(
     outputs: Sequence[str],
     slices_of: SlicesOf,
     *,
-    definitions: Mapping[str, str] | None = None,
+    definitions: Mapping[str, Definition] | None = None,
     accept_shrunk: bool = False,
 ) -> Plan:
     """Plan the shards of a window (None: all of history that is ready).
 
-    `slices_of` answers for the listing that was taken after `snapshot`. `definitions` are today's fingerprints by
-    output; with them, live ranges of older definitions are reported as stale.
+    `slices_of` answers for the listing that was taken after `snapshot`. `definitions` are today's by output; with them,
+    live ranges of older definitions are reported as stale.
     """
     known = _known(snapshot)
     asked = window or ready.window
@@ -245,15 +246,33 @@ def _without_shrunk(
     return tuple(shard for shard in shards if shard.window not in failures), tuple(failures.values())
 
 
-def _stale(known: _Known, snapshot: Snapshot, definitions: Mapping[str, str]) -> tuple[tuple[Window, str], ...]:
-    current = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
-    numbers = {output: one.version for output, one in current.items() if definitions.get(output) == one.fingerprint}
+def _stale(known: _Known, snapshot: Snapshot, definitions: Mapping[str, Definition]) -> tuple[tuple[Window, str], ...]:
+    """Return the live ranges that another definition than today's made, with the outputs and what of them changed."""
+    made_by = {(output, one.version): one for output, versions in snapshot.definitions.items() for one in versions}
+    newest = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
+    current = {output: one.version for output, one in newest.items() if _same(definitions.get(output), one)}
+
+    @functools.cache
+    def why(output: str, version: int) -> str:
+        made = made_by.get((output, version))
+        changed = _changed_parts(made, definitions[output]) if made else ()
+        return f"{output} ({', '.join(changed)})" if changed else output
+
     found = []
     for window in known.windows:
-        changed = sorted({
-            live.output for live in known.by_window[window]
-            if live.output in definitions and numbers.get(live.output) != live.definition
-        })  # fmt: skip
-        if changed:
-            found.append((window, ", ".join(changed)))
+        older = [
+            why(live.output, live.definition)
+            for live in known.by_window[window]
+            if live.output in definitions and current.get(live.output) != live.definition
+        ]
+        if older:
+            found.append((window, ", ".join(sorted(set(older)))))
     return tuple(found)
+
+
+def _same(one: Definition | None, other: Definition) -> bool:
+    return one is not None and one.fingerprint == other.fingerprint
+
+
+def _changed_parts(old: Definition, new: Definition) -> list[str]:
+    return sorted(name for name in old.parts.keys() | new.parts.keys() if old.parts.get(name) != new.parts.get(name))

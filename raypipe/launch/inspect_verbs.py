@@ -11,7 +11,7 @@ from raypipe.core.intervals import gaps
 from raypipe.core.plan import Scope, covered
 from raypipe.core.shard import Reason
 from raypipe.core.window import Window
-from raypipe.launch.parts import Parts, warnings_of
+from raypipe.launch.parts import Parts, scratch_index, warnings_of
 from raypipe.launch.reports import Ask, CheckReport, StatusReport
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Check
@@ -22,19 +22,18 @@ ENGINES = ("ray", "polars", "duckdb", "pyarrow")
 
 def status(pipeline: Pipeline) -> StatusReport:
     """Tell where a pipeline stands: the ledger against the source and the definition of now."""
-    from raypipe.launch.plan_verb import plan
+    from raypipe.launch.plan_verb import look_ahead
 
-    report = plan(pipeline, Ask(scope=Scope.DUE))
-    parts = Parts(pipeline, SystemClock())
-    snapshot = report.snapshot
-    done = covered(snapshot, parts.fingerprints)
+    parts, planned = look_ahead(pipeline, Ask(scope=Scope.DUE))
+    snapshot, made = planned.snapshot, planned.plan
+    done = covered(snapshot, parts.definitions)
     return StatusReport(
         pipeline=pipeline,
         snapshot=snapshot,
         coverage=done,
         gaps=gaps(done),
-        late=tuple(shard.window for shard in report.plan.shards if shard.reason is Reason.LATE),
-        stale=report.plan.stale,
+        late=tuple(shard.window for shard in made.shards if shard.reason is Reason.LATE),
+        stale=made.stale,
         tables=parts.destination.table_rows(),
         quarantine=parts.destination.quarantine_counts(),
     )
@@ -63,9 +62,9 @@ def check(pipeline: Pipeline) -> CheckReport:
     """Validate all that can be without running."""
     from raypipe.engine.check import check_pipeline
 
-    parts = Parts(pipeline, SystemClock())
-    listing = parts.source.list()
-    problems, warnings = check_pipeline(pipeline, parts.source.columns(listing))
+    with scratch_index(pipeline) as parts:
+        listing = parts.source.list()
+        problems, warnings = check_pipeline(pipeline, parts.source.columns(listing))
     return CheckReport(tuple(problems), (*warnings_of(pipeline, listing), *warnings))
 
 

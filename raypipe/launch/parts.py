@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +17,12 @@ from raypipe.core.plan import Horizon, horizon
 from raypipe.core.state import Definition
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline
-from raypipe.ports import Clock, Listing, Source, StageStore, Worker
+from raypipe.ports import Clock, Listing, Source, StageStore
+from raypipe.runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
     from raypipe.destinations.duckdb import DuckDBFile
+    from raypipe.engine.shard_run import ShardRunner
 
 SLICES_IN_MEMORY_SHARE = 4  # a quarter of run.memory may hold slices of files that were read once
 
@@ -44,6 +49,11 @@ class Parts:
         return str(Path(self.state_folder) / "stage" / self.pipeline.name)
 
     @property
+    def index_folder(self) -> str:
+        """Where the source remembers what it learnt of its files."""
+        return self.scratch or str(Path(self.state_folder) / "index" / self.pipeline.name)
+
+    @property
     def calendar(self) -> Calendar:
         """Where shards are cut."""
         time = self.pipeline.time
@@ -60,9 +70,8 @@ class Parts:
         """The source; its index is in the state folder, or in the scratch folder."""
         from raypipe.sources.files import Files
 
-        folder = self.scratch or str(Path(self.state_folder) / "index" / self.pipeline.name)
         memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
-        return Files(self.pipeline.source, self.pipeline.time, self.calendar, folder, memory_bytes)
+        return Files(self.pipeline.source, self.pipeline.time, self.calendar, self.index_folder, memory_bytes)
 
     @cached_property
     def destination(self) -> DuckDBFile:
@@ -78,12 +87,7 @@ class Parts:
 
         return definitions(self.pipeline)
 
-    @property
-    def fingerprints(self) -> Mapping[str, str]:
-        """Today's fingerprint of each output."""
-        return {output: one.fingerprint for output, one in self.definitions.items()}
-
-    def worker(self, memory_bytes: int) -> Worker:
+    def worker(self, memory_bytes: int) -> ShardRunner:
         """Return what does tasks, each within this share of the memory; what was dear to compute is staged in files."""
         from raypipe.engine.shard_run import ShardRunner
         from raypipe.engine.stage import StageWhenDear
@@ -102,6 +106,18 @@ class Parts:
         from raypipe.engine.stage_store import StagedFiles
 
         return StagedFiles(self.stage_folder)
+
+
+@contextlib.contextmanager
+def scratch_index(pipeline: Pipeline) -> Iterator[Parts]:
+    """Yield parts whose index is a copy, gone afterwards: for verbs that write nothing, not even what they learn."""
+    with tempfile.TemporaryDirectory(prefix="raypipe-index-") as scratch:
+        index = Path(Parts(pipeline, SystemClock()).index_folder)
+        for file in sorted(index.glob("*")) if index.is_dir() else ():
+            if file.is_file():  # slices are folders: they are made again where they are needed
+                with contextlib.suppress(FileNotFoundError):  # a journal, gone meanwhile
+                    shutil.copy(file, scratch)
+        yield Parts(pipeline, SystemClock(), scratch=scratch)
 
 
 def cores() -> int:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
-from raypipe.core.executor_choice import Choice, WorkSize, choose_executor, estimated_seconds, phrase
+from raypipe.core.executor_choice import Choice, WorkSize, choose_executor, estimated_seconds
 from raypipe.core.plan import Plan
 from raypipe.core.shard import InputFile
 from raypipe.core.window import Window
-from raypipe.errors import InputChanged, ShardError, UsageError
-from raypipe.launch.parts import Parts, asked_window, cores
-from raypipe.launch.reports import Ask, PlanReport
+from raypipe.errors import InputChanged, ShardError, SourceUnreadable, UsageError
+from raypipe.launch.parts import Parts, asked_window, cores, scratch_index
+from raypipe.launch.reports import Ask, PlanReport, work_phrase
 from raypipe.pipeline import Pipeline, PythonStep
 from raypipe.ports import FileIndex
-from raypipe.runtime.planner import Planner, UnreadableFile
-from raypipe.runtime.system_clock import SystemClock
+from raypipe.runtime.planner import Planned, Planner, UnreadableFile, unreadable_text
 
 
 def plan(pipeline: Pipeline, ask: Ask) -> PlanReport:
-    """Plan without writing anything: files that are not in the index are read for a scratch one."""
-    with tempfile.TemporaryDirectory(prefix="raypipe-plan-") as scratch:
-        parts = Parts(pipeline, SystemClock(), scratch=None if _index_is_complete(pipeline) else scratch)
-        planned = planner(parts, ask).first(lambda files: _scan_here(parts, files))
-        choice = chosen(pipeline, ask, planned.plan, os.environ)
+    """Plan without writing anything. Raises SourceUnreadable when nothing is planned and yet a file cannot be read."""
+    parts, planned = look_ahead(pipeline, ask)
+    if planned.unreadable and not planned.plan.failures:
+        raise SourceUnreadable(unreadable_text(planned.unreadable))
+    choice = chosen(pipeline, ask, planned.plan, os.environ)
     size = work_size(pipeline, planned.plan)
     inline_s, ray_s = estimated_seconds(choice.slots, size)
     return PlanReport(
@@ -32,20 +30,27 @@ def plan(pipeline: Pipeline, ask: Ask) -> PlanReport:
         window=planner(parts, ask).window or parts.ready.window,
         plan=planned.plan,
         snapshot=planned.snapshot,
-        executor=phrase(choice),
+        executor=work_phrase(size.shards, size.size_bytes, choice),
         estimated_seconds=inline_s if choice.executor == "inline" else ray_s,
         memory_bytes=pipeline.run.memory_bytes,
     )
+
+
+def look_ahead(pipeline: Pipeline, ask: Ask) -> tuple[Parts, Planned]:
+    """Plan with a copy of the index, where files that are new or changed are read for it."""
+    with scratch_index(pipeline) as parts:
+        return parts, planner(parts, ask).first(lambda files: _scan_here(parts, files))
 
 
 def planner(parts: Parts, ask: Ask) -> Planner:
     """Return the planner of what a person asked for. Raises UsageError for a window that ends before it starts."""
     asked = asked_window(parts, ask)
     if asked is not None and asked[0] >= asked[1]:
-        raise UsageError("the window is empty or inverted: --end must be later than --start (windows are half open)")
+        bounds = "--shards A:B needs A < B" if ask.shards else "--end must be later than --start"
+        raise UsageError(f"the window is empty or inverted: {bounds} (windows are half open)")
     window = Window(*asked) if asked else None
     return Planner(
-        parts.source, parts.destination, parts.ready, ask.scope, window, parts.fingerprints, ask.accept_shrunk
+        parts.source, parts.destination, parts.ready, ask.scope, window, parts.definitions, parts.clock, ask.accept_shrunk
     )  # fmt: skip
 
 
@@ -66,14 +71,9 @@ def chosen(pipeline: Pipeline, ask: Ask, made: Plan, environ: Mapping[str, str])
     )
 
 
-def _index_is_complete(pipeline: Pipeline) -> bool:
-    parts = Parts(pipeline, SystemClock())
-    return not parts.source.unindexed(parts.source.list())
-
-
 def _scan_here(parts: Parts, files: Sequence[InputFile]) -> Iterator[FileIndex | UnreadableFile]:
     for file in files:
         try:
             yield parts.source.scan(file)
         except (ShardError, InputChanged) as error:
-            yield UnreadableFile(file, error.code, str(error))
+            yield UnreadableFile(file, error)

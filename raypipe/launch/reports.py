@@ -7,10 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from raypipe.core.events import RunClosed
+from raypipe.core.executor_choice import Choice, phrase
 from raypipe.core.plan import Plan, Scope
 from raypipe.core.state import RunKind, Snapshot
 from raypipe.core.window import Window
+from raypipe.observe.printable import count, size
 from raypipe.pipeline import Pipeline
+
+
+def work_phrase(shards: int, size_bytes: int, choice: Choice) -> str:
+    """Say what the executor was chosen for, and which: `365 shards, 31 MB: inline, 2 threads`."""
+    return f"{count(shards, 'shard')}, {size(size_bytes)}: {phrase(choice)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +45,7 @@ class PlanReport:
     plan: Plan
     snapshot: Snapshot
     executor: str
-    """One phrase: `inline, 2 threads`."""
+    """One phrase: `365 shards, 31 MB: inline, 2 threads`."""
     estimated_seconds: float | None = None
     memory_bytes: int = 0
 
@@ -64,6 +71,7 @@ class RunReport:
     pipeline: Pipeline
     run_id: str
     executor: str
+    """One phrase: `365 shards, 31 MB: inline, 2 threads`."""
     closed: RunClosed
     quarantine: Sequence[Mapping[str, Any]] = ()
     """What this run quarantined: rule, rows, an example's error; most first."""
@@ -77,7 +85,7 @@ class RunReport:
     @property
     def exit_code(self) -> int:
         """The exit code of interface.md."""
-        return {"done": 0, "failed": 1, "interrupted": 130, "terminated": 143, "cancelled": 3}[self.closed.status]
+        return {"done": 0, "failed": 1, "interrupted": 130, "terminated": 143}[self.closed.status]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from raypipe.core.state import RunOpening
 from raypipe.core.window import from_us
 from raypipe.errors import UsageError
 from raypipe.launch.inspect_verbs import versions
-from raypipe.launch.late_worker import LateWorker, MadeByPlan
+from raypipe.launch.late_worker import LateWorker
 from raypipe.launch.parts import Parts, cores, warnings_of
 from raypipe.launch.plan_verb import planner
-from raypipe.launch.reports import Ask, RunReport
+from raypipe.launch.reports import Ask, RunReport, work_phrase
 from raypipe.pipeline import Pipeline, PythonStep
 from raypipe.ports import Clock, Executor, Listing, Observer, StopFlag
 from raypipe.runtime.driver import Driver, DriverSettings
@@ -48,8 +48,11 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag) -> 
     else:
         slots = choice.slots + 1  # one more than threads: while one task reads or hands over, the others compute
         worker = LateWorker(lambda: parts.worker(pipeline.run.memory_bytes // slots))
-        executor = InlineExecutor(worker, slots)
-        closed = make_driver(parts, ask, choice, run_id, executor, MadeByPlan(worker, tally), stop).run()
+        driver = make_driver(parts, ask, choice, run_id, InlineExecutor(worker, slots), tally, stop, prepare=worker.made)
+        try:
+            closed = driver.run()
+        finally:
+            worker.close()
     return _report(parts, choice, run_id, closed, tally)
 
 
@@ -63,8 +66,12 @@ def make_driver(
     stop: StopFlag,
     *,
     force: bool = False,
+    prepare: Callable[[], object] = lambda: None,
 ) -> Driver:
-    """Build the driver of a run around an executor; the same for every executor."""
+    """Build the driver of a run around an executor; the same for every executor.
+
+    `prepare` is called when there is work, before the run opens; with `force` the run is taken over from whoever holds it.
+    """
     pipeline = parts.pipeline
     wanted = planner(parts, ask)
     settings = DriverSettings(
@@ -85,7 +92,7 @@ def make_driver(
         versions=versions(),
         force=force,
     )
-    return Driver(settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop)
+    return Driver(settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop, prepare)
 
 
 def new_run_id(clock: Clock) -> str:
@@ -164,7 +171,7 @@ def _report(parts: Parts, choice: Choice, run_id: str, closed: ev.RunClosed, tal
     return RunReport(
         pipeline=parts.pipeline,
         run_id=run_id,
-        executor=phrase(choice),
+        executor=work_phrase(tally.shards, tally.size_bytes, choice),
         closed=closed,
         quarantine=parts.destination.quarantine_counts(run_id=run_id) if worked and closed.rows.quarantined else (),
         filtered=tally.filtered,

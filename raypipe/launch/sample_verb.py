@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 from raypipe.core.shard import Reason, Shard
 from raypipe.core.window import Window
 from raypipe.errors import UsageError
-from raypipe.launch.parts import Parts
+from raypipe.launch.parts import Parts, scratch_index
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Listing
-from raypipe.runtime.system_clock import SystemClock
 
 Stage = tuple[str, Sequence[str], Sequence[Sequence[Any]], int]
 
@@ -22,8 +20,7 @@ def sample(pipeline: Pipeline, *, at_us: int | None, rows: int) -> Sequence[Stag
     from raypipe.engine.lookup import datatype_of
     from raypipe.engine.sample import sample as stages_of
 
-    with tempfile.TemporaryDirectory(prefix="raypipe-sample-") as scratch:
-        parts = Parts(pipeline, SystemClock(), scratch=scratch)
+    with scratch_index(pipeline) as parts:
         listing = parts.source.list()
         parts.source.record([parts.source.scan(file) for file in parts.source.unindexed(listing)])
         shard = _shard(parts, listing, at_us)

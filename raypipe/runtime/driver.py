@@ -5,51 +5,41 @@ A run is stopped through its StopFlag, from any thread.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from raypipe.core import events as ev
 from raypipe.core.accounts import Accounts
 from raypipe.core.commands import Command, Commit, Dispatch, Finish, RecordFailures, Replan
-from raypipe.core.commit import Receipt
 from raypipe.core.coordinator import Coordinator
 from raypipe.core.grouping import TaskLimits
 from raypipe.core.intervals import normalise
 from raypipe.core.retry import Retries
-from raypipe.core.shard import InputFile, Shard, Task
+from raypipe.core.shard import Shard, ShardFailure, Task
 from raypipe.core.state import OpenedRun, RunOpening, RunState
 from raypipe.core.window import Window
 from raypipe.errors import (
-    CommitUnknown,
-    DestinationBusy,
     Fenced,
-    InDoubt,
+    FixableError,
     InputChanged,
     Interrupted,
     RaypipeError,
+    RetryableError,
     ShardError,
+    SourceUnreadable,
+    StagedDamaged,
+    StopError,
 )
-from raypipe.ports import (
-    Clock,
-    Completion,
-    Destination,
-    Executor,
-    FileIndex,
-    Observer,
-    Staged,
-    StageStore,
-    StopFlag,
-)
-from raypipe.runtime.planner import Planned, Planner, UnreadableFile
+from raypipe.ports import Clock, Completion, Destination, Executor, Observer, Staged, StageStore, StopFlag
+from raypipe.runtime.planner import Planned, Planner, unreadable_text
+from raypipe.runtime.scanning import Scanner
+from raypipe.runtime.settling import Settler
+from raypipe.runtime.stopping import WAIT_MAX_S, Stopping
 
-WAIT_MAX_S = 0.2  # how soon a signal is noticed
-STOP_GRACE_S = 5.0  # work in flight may end within this time after a signal; container managers kill after 10 s or more
 HEARTBEAT_S = 15.0  # well below the limit after which another process may take a run over
-SETTLE_ATTEMPTS = 12  # with SETTLE_WAIT_S some two minutes in which a destination may come back
-SETTLE_WAIT_S = 1.0
-SETTLE_WAIT_MAX_S = 15.0
 MIB = 1024**2
 
 
@@ -80,6 +70,7 @@ class Driver:
         observer: Observer,
         clock: Clock,
         stop: StopFlag,
+        prepare: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
         self._opening = opening
@@ -87,56 +78,84 @@ class Driver:
         self._destination = destination
         self._executor = executor
         self._stages = stages
-        self._observer = observer
+        self._tell = observer.on
         self._clock = clock
+        self._prepare = prepare
+        """Called when there is work, before the run opens: what it raises ends the run before there is one."""
+        self._stopping = Stopping(stop, clock)
+        self._settler = Settler(self._stopping, self._tell)
+        self._scanner = Scanner(executor, self._stopping, self._tell, self._meanwhile, attempts=settings.retries.attempts)
+        self._run: OpenedRun | None = None
         self._staged: dict[str, Staged] = {}
+        self._unsettled: dict[str, set[Window]] = {}
+        """By attempt, the shards whose commit is not known yet; the attempt's files are kept as long."""
         self._deadlines: dict[str, tuple[float, Task]] = {}
         self._deferred: list[ev.RunEvent] = []
-        self._stop = stop
-        self._stopped_s: float | None = None
+        self._told_to_stop = False
         self._heartbeat_s = 0.0
         self._started_s = clock.monotonic_s()
 
     # ---- the run ------------------------------------------------------------------------------------------
 
     def run(self) -> ev.RunClosed:
-        """Plan, work, commit, close. Raises Fenced, InDoubt, RunIsAlive, DestinationBusy and what the plan may raise."""
+        """Plan, work, commit, close.
+
+        Raises Fenced, InDoubt, RunIsAlive, DestinationBusy, Interrupted after a second signal, SourceUnreadable when nothing
+        is planned and yet a file cannot be read, and what `prepare` raises. Whatever it raises, the executor is closed.
+        """
         try:
-            planned = self._planner.first(self._scan)
-        except Interrupted:
-            return self._nothing_done(None, self._stop.signal or "SIGINT")
-        self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside))
-        if not planned.plan.shards and not planned.plan.failures:
-            return self._nothing_done(planned, None)
-        run = self._destination.open_run(replace(self._opening, outside=planned.outside))
-        self._tell(ev.RunOpened(self._settings.pipeline, run.run_id, run.epoch, self._settings.executor))
-        for closed in run.closed:
-            self._tell(ev.Warned(f"run {closed} was left open by a process that is gone; it was closed"))
-        try:
-            return self._work(run, planned)
+            return self._planned_run()
         finally:
             self._executor.close(at_once=True)
+
+    def _planned_run(self) -> ev.RunClosed:
+        try:
+            planned = self._planner.first(self._scanner.scan)
+            self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside))
+            if self._stopping.signal is not None:
+                return self._unopened(planned)
+        except Interrupted:
+            return self._unopened(None)
+        if not planned.plan.shards and not planned.plan.failures:
+            if planned.unreadable:
+                raise SourceUnreadable(unreadable_text(planned.unreadable))
+            return self._unopened(planned)
+        self._prepare()
+        run = self._run = self._destination.open_run(replace(self._opening, outside=planned.outside))
+        try:
+            self._tell(ev.RunOpened(self._settings.pipeline, run.run_id, run.epoch, self._settings.executor))
+            for closed in run.closed:
+                self._tell(ev.Warned(f"run {closed} was left open by a process that is gone; it was closed"))
+            return self._work(run, planned)
+        except (StopError, RetryableError):
+            raise  # the run is not ours any more, or its destination does not answer, or there is no time for it
+        except Exception:
+            with contextlib.suppress(Exception):  # an end that nobody planned for; the first error is the one to show
+                self._destination.close_run(run.run_id, run.epoch, RunState.FAILED)
+            raise
 
     def _work(self, run: OpenedRun, planned: Planned) -> ev.RunClosed:
         share_bytes = self._settings.memory_bytes // max(1, self._executor.slots)
         limits = TaskLimits(slots=self._executor.slots, size_bytes=max(MIB, share_bytes // 8))
         coordinator = Coordinator(run, limits, self._settings.retries, atomic=self._settings.atomic)
-        commands: deque[Command] = deque(coordinator.handle(self._adopted(run, planned), self._now_s()))
         self._heartbeat_s = self._now_s()
+        commands: deque[Command] = deque(coordinator.handle(self._adopted(run, planned), self._now_s()))
         while True:
             while commands:
                 command = commands.popleft()
                 if isinstance(command, Finish):
                     return self._close(run, coordinator, command.status, planned)
                 commands.extend(self._perform(command, run, coordinator))
-            commands.extend(self._next_events(run, coordinator))
+            commands.extend(self._next_events(coordinator))
 
     def _adopted(self, run: OpenedRun, planned: Planned) -> ev.Planned:
         """Take over what earlier runs staged and is still right; the rest is planned."""
         adopted, rest = self._stages.adopt(planned.plan.shards, self._planner.fingerprints, run.run_id, run.epoch)
         for staged in adopted:
-            self._staged[staged.task.attempt_id] = staged
+            self._keep(staged)
         ended = tuple(ev.TaskEnded(staged.task, staged.results, ()) for staged in adopted)
+        if ended:
+            self._tell(ev.Adopted(ended))
         return ev.Planned(tuple(rest), (), planned.plan.failures, ended, outside=planned.outside)
 
     def _perform(self, command: Command, run: OpenedRun, coordinator: Coordinator) -> list[Command]:
@@ -148,43 +167,56 @@ class Driver:
                 return []
             case Commit():
                 return self._commit(command, coordinator)
-            case Replan(windows, reasons):
-                made = self._planner.again(windows, reasons, run.definitions, self._scan)
-                return self._feed(coordinator, ev.Planned(made.shards, made.satisfied, made.failures, again=True))
+            case Replan():
+                return self._replan(command, run, coordinator)
             case RecordFailures(failures):
-                self._destination.record_failures(run.run_id, run.epoch, failures)
+                self._settler.settled(lambda: self._destination.record_failures(run.run_id, run.epoch, failures))
                 return []
             case Finish():
                 raise AssertionError("the loop ends before a Finish is performed")
             case _:
                 assert_never(command)
 
-    def _next_events(self, run: OpenedRun, coordinator: Coordinator) -> list[Command]:
+    def _replan(self, command: Replan, run: OpenedRun, coordinator: Coordinator) -> list[Command]:
+        try:
+            made = self._settler.settled(
+                lambda: self._planner.again(command.windows, command.reasons, run.definitions, self._scanner.scan)
+            )
+        except Interrupted:
+            return self._notice_stop(coordinator)
+        return self._feed(coordinator, ev.Planned(made.shards, made.satisfied, made.failures, again=True))
+
+    def _next_events(self, coordinator: Coordinator) -> list[Command]:
         """Wait for something to happen, a moment at most, and tell the coordinator."""
-        commands = [command for event in self._deferred for command in self._feed(coordinator, event)]
-        self._deferred = []
         due_s = coordinator.next_s
         wait_s = WAIT_MAX_S if due_s is None else min(WAIT_MAX_S, max(0.0, due_s - self._now_s()))
-        for completion in self._executor.wait(wait_s):
+        self._meanwhile([] if self._deferred else self._executor.wait(wait_s))
+        happened, self._deferred = [*self._deferred, *self._overdue()], []
+        commands = [command for event in happened for command in self._feed(coordinator, event)]
+        return commands + self._notice_stop(coordinator) + coordinator.decide(self._now_s())
+
+    def _meanwhile(self, completions: Sequence[Completion]) -> int:
+        """Take what ended, for the coordinator to hear of, and say that this owner is alive; return the tasks in flight."""
+        for completion in completions:
             event = self._event_of(completion)
             if event is not None:
-                commands += self._feed(coordinator, event)
-        for event in self._overdue():
-            commands += self._feed(coordinator, event)
-        self._beat(run)
-        return commands + self._notice_stop(coordinator) + coordinator.decide(self._now_s())
+                self._deferred.append(event)
+        self._beat()
+        return len(self._deadlines)
 
     def _event_of(self, completion: Completion) -> ev.RunEvent | None:
         found = self._deadlines.pop(str(completion.key), None)
         if found is None:
-            return None  # it was given up as overdue: a zombie's result is nothing to us
+            return None  # it was given up as overdue, or is a scan of a plan that was broken off: nothing to us
         _, task = found
-        if completion.error is None:
+        error = completion.error
+        if error is None:
             staged = completion.value
             assert isinstance(staged, Staged)
-            self._staged[task.attempt_id] = staged
+            self._keep(staged)
             return ev.TaskEnded(task, staged.results, staged.failures)
-        error = completion.error
+        if isinstance(error, FixableError):  # doing the same again would end the same
+            return ev.TaskEnded(task, (), tuple(ShardFailure(shard.window, error.code, str(error)) for shard in task.shards))
         code = error.code if isinstance(error, RaypipeError) else "task_failed"
         text = str(error) if isinstance(error, RaypipeError) else f"{type(error).__name__}: {error}"
         return ev.TaskFailed(task, code, text, relist=isinstance(error, InputChanged))
@@ -198,15 +230,14 @@ class Driver:
         return [ev.TaskFailed(task, "timeout", text) for task in late]
 
     def _notice_stop(self, coordinator: Coordinator) -> list[Command]:
-        if self._stop.signal is None:
+        signal = self._stopping.signal
+        if signal is None:
             return []
         commands: list[Command] = []
-        if self._stopped_s is None:
-            self._stopped_s = self._now_s()
-            commands += self._feed(coordinator, ev.StopAsked(self._stop.signal))
-        if self._stop.at_once:
-            raise Interrupted("stopped at once; what is committed and staged is kept: run again to resume")
-        if self._now_s() - self._stopped_s > STOP_GRACE_S:
+        if not self._told_to_stop:
+            self._told_to_stop = True
+            commands = self._feed(coordinator, ev.StopAsked(signal))
+        if self._stopping.grace_is_over:
             coordinator.abandon()
             self._deadlines.clear()
         return commands
@@ -215,104 +246,78 @@ class Driver:
 
     def _commit(self, command: Commit, coordinator: Coordinator) -> list[Command]:
         started_s = self._now_s()
+        request = command.request
+        windows = tuple(shard.window for shard in request.shards)
         staged = [self._staged[attempt] for attempt in command.attempts]
-        receipt = self._settled(command, staged)
-        results = tuple(shard.result for shard in command.request.shards)
-        event = ev.GroupCommitted(receipt, results, self._now_s() - started_s)
-        for one in staged:
-            self._staged.pop(one.task.attempt_id, None)
-            self._stages.release(one)
+        event: ev.RunEvent
+        try:
+            receipt = self._settler.settled(lambda: self._destination.commit(request, staged))
+        except StagedDamaged as error:
+            self._tell(ev.Warned(f"{error}; the work is done again"))
+            event = ev.GroupRefused(windows, error.code, str(error), relist=True)
+        except ShardError as error:
+            event = ev.GroupRefused(windows, error.code, str(error))
+            if len(windows) > 1 and not request.atomic:
+                return self._feed(coordinator, event)  # its parts are tried apart: what is staged is still needed
+        else:
+            event = ev.GroupCommitted(receipt, tuple(shard.result for shard in request.shards), self._now_s() - started_s)
+        for attempt in command.attempts:
+            self._settle(attempt, windows)
         return self._feed(coordinator, event)
 
-    def _settled(self, command: Commit, staged: Sequence[Staged]) -> Receipt:
-        """Commit, and while the outcome is unknown or the destination is held, ask again: the ledger knows."""
-        unknown = False
-        wait_s = SETTLE_WAIT_S
-        last: RaypipeError = DestinationBusy("")
-        for _ in range(SETTLE_ATTEMPTS):
-            try:
-                return self._destination.commit(command.request, staged)
-            except (CommitUnknown, DestinationBusy) as error:
-                unknown = unknown or isinstance(error, CommitUnknown)
-                last = error
-                self._tell(ev.Warned(f"{error}; trying again"))
-                self._clock.sleep_s(wait_s)
-                wait_s = min(SETTLE_WAIT_MAX_S, wait_s * 2)
-        if not unknown:
-            raise last
-        raise InDoubt(f"the outcome of the last commit is not known ({last}); run again: the ledger settles it")
+    def _keep(self, staged: Staged) -> None:
+        attempt = staged.task.attempt_id
+        self._staged[attempt] = staged
+        self._unsettled[attempt] = {result.window for result in staged.results}
+        self._settle(attempt, ())
 
-    def _beat(self, run: OpenedRun) -> None:
-        if self._now_s() - self._heartbeat_s < HEARTBEAT_S:
+    def _settle(self, attempt: str, windows: Sequence[Window]) -> None:
+        """Let go of an attempt once each of its shards is committed, left out or refused."""
+        self._unsettled[attempt].difference_update(windows)
+        if not self._unsettled[attempt]:
+            del self._unsettled[attempt]
+            self._stages.release(self._staged.pop(attempt))
+
+    def _beat(self) -> None:
+        if self._run is None or self._now_s() - self._heartbeat_s < HEARTBEAT_S:
             return
         self._heartbeat_s = self._now_s()
-        try:
-            self._destination.heartbeat(run.run_id, run.epoch)
-        except DestinationBusy:
-            return  # a heartbeat is for liveness only; the next commit waits properly
+        with contextlib.suppress(RetryableError):  # it is for liveness only; the next commit waits properly
+            self._destination.heartbeat(self._run.run_id, self._run.epoch)
 
     def _close(self, run: OpenedRun, coordinator: Coordinator, status: str, planned: Planned) -> ev.RunClosed:
-        state = {"done": RunState.DONE}.get(status, RunState.FAILED)
+        state = RunState.DONE if status == "done" else RunState.FAILED
         try:
-            self._destination.close_run(run.run_id, run.epoch, state)
+            self._settler.settled(lambda: self._destination.close_run(run.run_id, run.epoch, state))
         except Fenced:
-            if status == "done":
+            if status in ("done", "failed"):
                 raise
+        watermark_us = self._settler.settled(self._destination.snapshot).watermark_us
         planned_count, committed, failed, skipped = coordinator.counts
-        closed = ev.RunClosed(
-            status, planned_count, committed, failed, skipped, coordinator.rows, self._now_s() - self._started_s,
-            self._destination.snapshot().watermark_us, coordinator.failures, _span(planned.plan.shards),
+        return self._closed(
+            ev.RunClosed(
+                status, planned_count, committed, failed, skipped, coordinator.rows, self._now_s() - self._started_s,
+                watermark_us, coordinator.failures, _span(planned.plan.shards),
+            )
         )  # fmt: skip
-        self._tell(closed)
-        return closed
 
-    def _nothing_done(self, planned: Planned | None, signal: str | None) -> ev.RunClosed:
-        status = "done" if signal is None else ("terminated" if signal == "SIGTERM" else "interrupted")
+    def _unopened(self, planned: Planned | None) -> ev.RunClosed:
+        """End before a run was opened: nothing is to do, or a signal came."""
+        signal = self._stopping.signal
+        status = {None: "done", "SIGTERM": "terminated"}.get(signal, "interrupted")
+        count = len(planned.plan.shards) if planned else 0
         watermark_us = planned.snapshot.watermark_us if planned else None
-        closed = ev.RunClosed(status, 0, 0, 0, 0, Accounts(), self._now_s() - self._started_s, watermark_us)
-        self._executor.close(at_once=True)
+        return self._closed(ev.RunClosed(status, count, 0, 0, count, Accounts(), self._now_s() - self._started_s, watermark_us))
+
+    def _closed(self, closed: ev.RunClosed) -> ev.RunClosed:
         self._tell(closed)
         return closed
-
-    # ---- the index ----------------------------------------------------------------------------------------
-
-    def _scan(self, files: Sequence[InputFile]) -> Iterator[FileIndex | UnreadableFile]:
-        """Scan files on the workers, as many at once as there are slots."""
-        if not files:
-            return
-        self._tell(ev.ScanStarted(len(files), sum(file.size_bytes for file in files)))
-        waiting = deque(files)
-        open_scans: dict[str, InputFile] = {}
-        while waiting or open_scans:
-            while waiting and len(open_scans) < self._executor.slots:
-                file = waiting.popleft()
-                open_scans[file.uri] = file
-                self._executor.submit_scan(("scan", file.uri), file)
-            for completion in self._executor.wait(WAIT_MAX_S):
-                if isinstance(completion.key, tuple) and completion.key[1] in open_scans:
-                    yield self._scanned(open_scans.pop(completion.key[1]), completion)
-                elif (event := self._event_of(completion)) is not None:
-                    self._deferred.append(event)
-            if self._stop.signal is not None:
-                raise Interrupted("stopped while files were read for the index; nothing was committed yet")
-
-    def _scanned(self, file: InputFile, completion: Completion) -> FileIndex | UnreadableFile:
-        if completion.error is None:
-            assert isinstance(completion.value, FileIndex)
-            self._tell(ev.FileScanned(file, completion.value.bytes_read))
-            return completion.value
-        if isinstance(completion.error, ShardError | InputChanged):
-            return UnreadableFile(file, completion.error.code, str(completion.error))
-        raise completion.error
 
     # ---- small things -------------------------------------------------------------------------------------
 
     def _feed(self, coordinator: Coordinator, event: ev.RunEvent) -> list[Command]:
         self._tell(event)
         return coordinator.handle(event, self._now_s())
-
-    def _tell(self, event: ev.RunEvent) -> None:
-        self._observer.on(event)
 
     def _now_s(self) -> float:
         return self._clock.monotonic_s()

@@ -5,20 +5,25 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from raypipe.core.shard import InputFile, Task
 from raypipe.ports import Completion, Worker
 
+THREAD_NAME = "raypipe-task"
+
 
 class InlineExecutor:
-    """Runs the work of a `Worker` in threads; implements `ports.Executor`."""
+    """Runs the work of a `Worker` in threads; implements `ports.Executor`.
+
+    A thread cannot be stopped from outside. So there is one for each piece of work, and whoever submits bounds their
+    number: work that was given up takes nobody's place. The threads do not hold the process at its end.
+    """
 
     def __init__(self, worker: Worker, slots: int) -> None:
         self._worker = worker
         self._slots = slots
         self._ended: queue.SimpleQueue[Completion] = queue.SimpleQueue()
-        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="raypipe-task")
+        self._threads: set[threading.Thread] = set()
         self._closed = threading.Event()
 
     @property
@@ -42,8 +47,11 @@ class InlineExecutor:
                 ended = Completion(key, error=error)
             if not self._closed.is_set():
                 self._ended.put(ended)
+            self._threads.discard(threading.current_thread())
 
-        self._threads.submit(do)
+        thread = threading.Thread(target=do, name=THREAD_NAME, daemon=True)
+        self._threads.add(thread)
+        thread.start()
 
     def wait(self, timeout_s: float) -> list[Completion]:
         """Return what has ended; empty when nothing did within the time."""
@@ -56,6 +64,8 @@ class InlineExecutor:
         return found
 
     def close(self, *, at_once: bool) -> None:
-        """Give up what waits; a thread that is inside an engine ends by itself, and its result is dropped."""
+        """Give up what is in flight: a thread that is inside an engine ends by itself, and its result is dropped."""
         self._closed.set()
-        self._threads.shutdown(wait=not at_once, cancel_futures=True)
+        if not at_once:
+            for thread in list(self._threads):
+                thread.join()

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from raypipe.core.plan import Horizon, Plan, Scope, make_plan, replan
+from raypipe.core.plan import Horizon, Plan, Scope, SlicesOf, make_plan, replan
 from raypipe.core.shard import InputFile, Reason, Shard, ShardFailure
-from raypipe.core.state import Snapshot
+from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window
-from raypipe.ports import Destination, FileIndex, Listing, Source
+from raypipe.errors import InputChanged, ShardError
+from raypipe.ports import Clock, Destination, FileIndex, Listing, Source
+
+LISTINGS_MAX = 6  # with the waits some 8 s, in which a file that is just being written is finished
+LISTING_WAIT_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +21,7 @@ class UnreadableFile:
     """A file that could not be read for the index."""
 
     file: InputFile
-    code: str
-    error: str
+    error: ShardError | InputChanged
 
 
 Scan = Callable[[Sequence[InputFile]], Iterable[FileIndex | UnreadableFile]]
@@ -33,6 +36,16 @@ class Planned:
     plan: Plan
     outside: int = 0
     bytes_read: int = 0
+    unreadable: tuple[UnreadableFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A listing of files whose time ranges are known, and those that are not in it because they cannot be read."""
+
+    listing: Listing
+    unreadable: tuple[UnreadableFile, ...]
+    bytes_read: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,59 +57,80 @@ class Planner:
     ready: Horizon
     scope: Scope
     window: Window | None
-    fingerprints: Mapping[str, str]
+    definitions: Mapping[str, Definition]
     """Today's definition of each output."""
+    clock: Clock
     accept_shrunk: bool = False
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Today's fingerprint of each output."""
+        return {output: one.fingerprint for output, one in self.definitions.items()}
 
     def first(self, scan: Scan) -> Planned:
         """Plan the run."""
         snapshot = self.destination.snapshot()
-        listing, unreadable, bytes_read = self._listing(scan)
-        if unreadable:
-            # Nothing can be said of time ranges, so every shard of the plan may lack rows of these files.
-            empty = make_plan(
-                self.scope, self.window, self.ready, snapshot, tuple(self.fingerprints), lambda windows: [()] * len(windows),
-                accept_shrunk=True,
-            )  # fmt: skip
-            return Planned(snapshot, listing, Plan((), failures=_all_failed(empty.shards, unreadable)), 0, bytes_read)
+        listed = self._listed(scan)
         made = make_plan(
-            self.scope, self.window, self.ready, snapshot, tuple(self.fingerprints),
-            lambda windows: self.source.slices(listing, windows),
-            definitions=self.fingerprints, accept_shrunk=self.accept_shrunk,
+            self.scope, self.window, self.ready, snapshot, tuple(self.definitions), self._slices_of(listed),
+            definitions=self.definitions, accept_shrunk=self._accepts_shrunk(listed),
         )  # fmt: skip
-        return Planned(snapshot, listing, made, self.source.outside(listing), bytes_read)
+        outside = self.source.outside(listed.listing)
+        return Planned(snapshot, listed.listing, _readable(made, listed), outside, listed.bytes_read, listed.unreadable)
 
     def again(self, windows: Sequence[Window], reasons: Mapping[Window, Reason], versions: Mapping[str, int], scan: Scan) -> Plan:
         """Plan some windows anew, after a conflict or a changed input."""
         snapshot = self.destination.snapshot()
-        listing, unreadable, _ = self._listing(scan)
-        if unreadable:
-            shards = [Shard(0, window, Reason.NEW, frozenset()) for window in windows]
-            return Plan((), failures=_all_failed(shards, unreadable))
-        return replan(
-            windows, self.ready, snapshot, tuple(self.fingerprints), versions, reasons,
-            lambda some: self.source.slices(listing, some), accept_shrunk=self.accept_shrunk,
+        listed = self._listed(scan)
+        made = replan(
+            windows, self.ready, snapshot, tuple(self.definitions), versions, reasons, self._slices_of(listed),
+            accept_shrunk=self._accepts_shrunk(listed),
         )  # fmt: skip
+        return _readable(made, listed)
 
-    def _listing(self, scan: Scan) -> tuple[Listing, list[UnreadableFile], int]:
-        listing = self.source.list()
-        entries: list[FileIndex] = []
-        unreadable: list[UnreadableFile] = []
-        for found in scan(self.source.unindexed(listing)):
-            if isinstance(found, UnreadableFile):
-                unreadable.append(found)
-            else:
-                entries.append(found)
-        if entries:
-            self.source.record(entries)
-        return listing, unreadable, sum(entry.bytes_read for entry in entries)
+    def _slices_of(self, listed: _Listed) -> SlicesOf:
+        return lambda windows: self.source.slices(listed.listing, windows)
+
+    def _accepts_shrunk(self, listed: _Listed) -> bool:
+        return self.accept_shrunk or bool(listed.unreadable)  # those shards fail for a better reason
+
+    def _listed(self, scan: Scan) -> _Listed:
+        """List the source and read the files that are not indexed; list again while one changes under the reading."""
+        bytes_read = 0
+        for place in range(LISTINGS_MAX):
+            listing = self.source.list()
+            entries: list[FileIndex] = []
+            unreadable: list[UnreadableFile] = []
+            for found in scan(self.source.unindexed(listing)):
+                if isinstance(found, UnreadableFile):
+                    unreadable.append(found)
+                else:
+                    entries.append(found)
+            if entries:
+                self.source.record(entries)
+            bytes_read += sum(entry.bytes_read for entry in entries)
+            if not any(isinstance(one.error, InputChanged) for one in unreadable) or place + 1 == LISTINGS_MAX:
+                break
+            self.clock.sleep_s(LISTING_WAIT_S * 2**place)
+        missing = {one.file.uri for one in unreadable}
+        known = Listing(tuple(file for file in listing.files if file.uri not in missing))
+        return _Listed(known, tuple(unreadable), bytes_read)
 
 
-def _all_failed(shards: Iterable[Shard], unreadable: Sequence[UnreadableFile]) -> tuple[ShardFailure, ...]:
-    first = unreadable[0]
-    more = f" (and {len(unreadable) - 1} more files)" if len(unreadable) > 1 else ""
-    text = (
-        f"{first.error}{more}; its rows may belong to any shard, so none is committed without them: "
+def _readable(made: Plan, listed: _Listed) -> Plan:
+    """Fail every shard of a plan when a file could not be read: its rows may belong to any of them."""
+    if not listed.unreadable:
+        return made
+    shards: tuple[Shard, ...] = (*made.shards, *made.satisfied)
+    text, code = unreadable_text(listed.unreadable), listed.unreadable[0].error.code
+    return Plan((), failures=tuple(ShardFailure(shard.window, code, text) for shard in shards), stale=made.stale)
+
+
+def unreadable_text(unreadable: Sequence[UnreadableFile]) -> str:
+    """Say which file could not be read, and what to do."""
+    more = len(unreadable) - 1
+    others = f" (and {more} more file{'s' if more > 1 else ''})" if more else ""
+    return (
+        f"{unreadable[0].error}{others}; its rows may belong to any shard, so none is committed without them: "
         "repair the file, or leave it out of source.path"
     )
-    return tuple(ShardFailure(shard.window, first.code, text) for shard in shards)

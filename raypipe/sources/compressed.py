@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -115,7 +116,8 @@ def _named(path: str) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise SourceUnreadable(f"{path}: cannot be opened: {error.strerror or error}") from error
+        # Arrow's own text holds the path a second time.
+        raise SourceUnreadable(f"{path}: cannot be opened: {os.strerror(error.errno) if error.errno else error}") from error
     except OSError as error:
         # Arrow raises OSError both for what the system says (with a number) and for corrupt data (without one).
         if error.errno is not None:

@@ -50,7 +50,7 @@ def test_the_two_commands_install_what_the_project_declares():
     first, second = blocks("sh")
     declared = (ROOT / "pyproject.toml").read_text()
     assert "-c constraints.txt '.[flights]' && .venv/bin/raypipe run configs/flights.yaml" in first
-    assert "-c constraints.txt -e '.[flights,test]' && .venv/bin/pytest" in second
+    assert "-c constraints.txt -e '.[flights,test]' && .venv/bin/pytest -n 2 --dist loadgroup" in second
     assert "\nflights = [" in declared
     assert "\ntest = [" in declared
     assert "constraints.txt -e '.[flights,test]'" in (ROOT / ".ci/run").read_text()
