@@ -270,8 +270,8 @@ class Destination(Protocol):
         """Remember failed shards, fenced, so that the next plan and `status` name them."""
         ...
 
-    def close_run(self, run_id: str, epoch: int, state: RunState) -> None:
-        """End a run and raise its epoch: nothing of it commits afterwards. Raises Fenced."""
+    def close_run(self, run_id: str, epoch: int, state: RunState) -> int | None:
+        """End a run and raise its epoch: nothing of it commits afterwards. Return the low watermark. Raises Fenced."""
         ...
 
     def cancel(self, run_id: str | None) -> tuple[str, ...]:

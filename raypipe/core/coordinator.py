@@ -26,6 +26,7 @@ from raypipe.core.window import Window
 COMMIT_SHARDS = 10_000  # bounds one transaction, and the results that the driver holds
 COMMIT_INTERVAL_S = 1.0  # what is finished becomes visible, and safe from a crash, within about this time
 COMMIT_REST = 8  # a commit is followed by this many times its own duration without one: it costs a ninth of the time at most
+COMMIT_INTERVAL_MAX_S = 30.0  # also after a commit that waited minutes for another program to let go of the destination
 BUFFERED_ROWS_MAX = 1_000_000  # contributions waiting in memory are committed at this size
 CONFLICTS_MAX = 10  # a shard that loses so often is not making progress: it fails, and says so
 
@@ -128,7 +129,7 @@ class Coordinator:
             case ev.TaskFailed():
                 self._task_failed(event, now_s)
             case ev.GroupCommitted():
-                self._commit_interval_s = max(COMMIT_INTERVAL_S, COMMIT_REST * event.seconds)
+                self._commit_interval_s = min(max(COMMIT_INTERVAL_S, COMMIT_REST * event.seconds), COMMIT_INTERVAL_MAX_S)
                 self._committed(event.receipt)
             case ev.GroupRefused():
                 self._group_refused(event)

@@ -78,11 +78,11 @@ class DuckDBFile:
             self._fence(connection, run_id, epoch)
             duckdb_runs.record_failures(connection, self.pipeline, run_id, failures, self.clock.now_us())
 
-    def close_run(self, run_id: str, epoch: int, state: RunState) -> None:
-        """End a run and raise its epoch."""
+    def close_run(self, run_id: str, epoch: int, state: RunState) -> int | None:
+        """End a run and raise its epoch; return the low watermark."""
         with writing(self.path, self.clock) as connection, transaction(connection):
             self._known_to(connection, run_id, epoch)
-            duckdb_runs.close_run(connection, self.pipeline, run_id, epoch, state, self.clock.now_us())
+            return duckdb_runs.close_run(connection, self.pipeline, run_id, epoch, state, self.clock.now_us())
 
     def cancel(self, run_id: str | None) -> tuple[str, ...]:
         """Cancel one open run, or all of the pipeline."""

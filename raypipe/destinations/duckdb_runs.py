@@ -64,14 +64,17 @@ def record_failures(
     query(connection, _SQL["add_failures"], values)
 
 
-def close_run(connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str, epoch: int, state: RunState, now_us: int) -> None:
-    """End a run; asking again after an unknown outcome is harmless."""
+def close_run(
+    connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str, epoch: int, state: RunState, now_us: int
+) -> int | None:
+    """End a run and return the low watermark; asking again after an unknown outcome is harmless."""
     values = {"pipeline": pipeline, "run": run_id, "epoch": epoch, "state": state.value, "now": now_us}
-    if query(connection, _SQL["end_run"], values):
-        return
-    found = query(connection, _SQL["find_run"], values)
-    if not found or found[0][:2] != (state.value, epoch + 1):
-        raise fenced(run_id, epoch)
+    if not query(connection, _SQL["end_run"], values):
+        found = query(connection, _SQL["find_run"], values)
+        if not found or found[0][:2] != (state.value, epoch + 1):
+            raise fenced(run_id, epoch)
+    ((watermark_us,),) = query(connection, _SQL["watermark"], values)
+    return None if watermark_us is None else int(watermark_us)
 
 
 def cancel(connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str | None, now_us: int) -> tuple[str, ...]:

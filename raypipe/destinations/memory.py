@@ -110,15 +110,15 @@ class MemoryDestination:
                 _settle_failures(state, [failure.window])
                 state.failed[failure.window] = FailedShard(failure.window, run_id, failure.code, failure.error)
 
-    def close_run(self, run_id: str, epoch: int, state: RunState) -> None:
-        """End a run and raise its epoch."""
+    def close_run(self, run_id: str, epoch: int, state: RunState) -> int | None:
+        """End a run and raise its epoch; return the low watermark."""
         with self.store.lock:
             held = self.store.pipelines.get(self._pipeline, PipelineState())
             record = held.runs.get(run_id)
-            if record and record.epoch == epoch + 1 and record.state is state:
-                return
-            held, record = self._fence(run_id, epoch)
-            held.runs[run_id] = _ended(record, state, self._clock.now_us())
+            if not (record and record.epoch == epoch + 1 and record.state is state):
+                held, record = self._fence(run_id, epoch)
+                held.runs[run_id] = _ended(record, state, self._clock.now_us())
+            return self.snapshot().watermark_us
 
     def cancel(self, run_id: str | None) -> tuple[str, ...]:
         """Cancel one open run, or all of the pipeline."""

@@ -17,6 +17,7 @@ from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_schema, plain_table
 from raypipe.engine.batched_sql import ShardwiseSql
+from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.groupable import groupable
 from raypipe.engine.held_rows import HeldRows, RowsInput, RowStream, hold, user_schema
 from raypipe.engine.output_sql import ROWS, SqlRefused, parse_select
@@ -119,6 +120,7 @@ class Aggregator:
             else:
                 select = self._selects[output.table]
                 table = ShardwiseSql(connection, select.sql, rows, groupable=select.groupable).run(shards)
+                refuse_unfit(f"outputs.{output.table}.sql", table.schema.names[:-1])  # the last one is our own `_shard`
             table = plain_table(table)
             return Contribution(table, _stats(connection, table, shards))
         except duckdb.OutOfMemoryException as error:

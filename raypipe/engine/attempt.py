@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from raypipe import failpoints
+from raypipe.core.accounts import Accounts
 from raypipe.core.shard import OutputStat, Shard, ShardFailure, ShardResult
 from raypipe.engine.batches import Batch, ReadBatch, empty_batch, placed_batches
 from raypipe.engine.columns import needed_columns
@@ -64,7 +65,7 @@ class Attempt:
         """Read, transform and aggregate the shards."""
         with contextlib.suppress(AllShardsFailed):
             return self._run(transform, outputs)
-        return self._done(Contributions(self.books.tally.windows, {}), ())
+        return self._done(Contributions(self.books.tally.windows, {}), (), ())  # all have failed: none has accounts
 
     def _run(self, transform: Transform, outputs: Outputs) -> Done:
         resources = Resources(self.books, self.memory_bytes, self.spill)
@@ -76,8 +77,7 @@ class Attempt:
             tally.fail(place, code, error)
         for place, warnings in contributions.warnings.items():
             tally.warnings[place].extend(warnings)
-        self._check_balance()
-        return self._done(contributions, outputs.names)
+        return self._done(contributions, outputs.names, self._balanced())
 
     def read(self) -> Iterator[Batch]:
         """Read the source, place the rows, and count what comes, rejects too, before anything is done with it."""
@@ -136,31 +136,34 @@ class Attempt:
             self.books.tally.loaded.update(self.books.tally.counts(batch.frame))
             yield batch.frame
 
-    def _check_balance(self) -> None:
+    def _balanced(self) -> list[Accounts]:
+        """Return the accounts of all shards; one whose rows do not add up has failed."""
         tally = self.books.tally
-        for place, shard in enumerate(self.shards):
-            accounts = tally.accounts(place)
+        found = [tally.accounts(place) for place in range(len(self.shards))]
+        for place, accounts in enumerate(found):
             if place not in tally.failed and not accounts.balanced:
-                tally.fail(place, AccountsDontBalance.code, f"{shard.window}: the rows do not add up: {accounts.as_json()}")
+                window = self.shards[place].window
+                tally.fail(place, AccountsDontBalance.code, f"{window}: the rows do not add up: {accounts.as_json()}")
+        return found
 
-    def _done(self, contributions: Contributions, outputs: Sequence[str]) -> Done:
+    def _done(self, contributions: Contributions, outputs: Sequence[str], accounts: Sequence[Accounts]) -> Done:
         tally = self.books.tally
         good = [place for place in range(len(self.shards)) if place not in tally.failed]
         tables = contributions.of_shards(good)
         quarantined = self.books.quarantine.table(good)
         if quarantined.num_rows:
             tables[QUARANTINE_TABLE] = quarantined
-        results = tuple(self._result(place, contributions.stats(place, outputs)) for place in good)
+        results = tuple(self._result(place, accounts[place], contributions.stats(place, outputs)) for place in good)
         failures = tuple(ShardFailure(self.shards[place].window, *tally.failed[place]) for place in sorted(tally.failed))
         return Done(results, failures, tables)
 
-    def _result(self, place: int, outputs: dict[str, OutputStat]) -> ShardResult:
+    def _result(self, place: int, accounts: Accounts, outputs: dict[str, OutputStat]) -> ShardResult:
         tally, shard = self.books.tally, self.shards[place]
         return ShardResult(
             window=shard.window,
             observed=shard.observed,
             slices=shard.slices,
-            accounts=tally.accounts(place),
+            accounts=accounts,
             outputs=outputs,
             filtered=named(tally.filtered, place),
             broken=named(tally.broken, place),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import string
 from collections.abc import Iterable, Mapping
 
 import polars as pl
 
 from raypipe.engine.batches import RESERVED_NAMES
 from raypipe.errors import ConfigurationError
+from raypipe.ports import SHARD_COLUMN
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def require_columns(what: str, names: Iterable[str], schema: Mapping[str, pl.DataType]) -> None:
@@ -28,3 +32,21 @@ def refuse_reserved(what: str, names: Iterable[str]) -> None:
     taken = [name for name in names if name in RESERVED_NAMES]
     if taken:
         raise ConfigurationError(f"{what}: {', '.join(map(repr, taken))} is a name that raypipe keeps for itself: take another")
+
+
+def refuse_unfit(what: str, names: Iterable[str]) -> None:
+    """Raise ConfigurationError for columns that no table can hold, because an engine would rename them without a word.
+
+    Tables know columns by their names whatever the case of ASCII letters; a name has at least one character and no NUL.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        folded = name.translate(_LOWER)
+        if folded in seen:
+            alike = f"columns {seen[folded]!r} and {name!r} have one name: tables do not tell upper from lower case"
+            raise ConfigurationError(f"{what}: {alike}; rename one, or leave it out")
+        seen[folded] = name
+        if not name or "\0" in name:
+            raise ConfigurationError(f"{what}: got a column named {name!r}, expected a name without NUL; rename it, or leave it out")
+        if folded == SHARD_COLUMN:
+            raise ConfigurationError(f"{what}: {name!r} is a name that raypipe keeps for itself: take another")

@@ -67,7 +67,8 @@ class Contract:
 
     def apply(self, batch: Batch, books: Books) -> Batch:
         """Return the batch with the contract's columns in its order; rows that break it are accounted for."""
-        plan = self.plan({name: batch.frame.schema[name] for name in user_columns(batch.frame)})
+        dtypes = batch.frame.schema  # built anew at each look
+        plan = self.plan({name: dtypes[name] for name in user_columns(batch.frame)})
         if plan.drift and (plan.fatal or self.source.on_drift != "evolve"):
             return self._drifted(batch, plan, books)
         if not self.source.columns:

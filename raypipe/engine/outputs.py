@@ -16,6 +16,7 @@ from raypipe.core.window import Window
 from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowStream
 from raypipe.engine.batches import SHARD_INDEX, user_columns
 from raypipe.engine.checks import Checks
+from raypipe.engine.column_names import refuse_unfit
 from raypipe.errors import SchemaDrift
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
@@ -61,6 +62,7 @@ class Outputs:
         held, rest = self._held(frames)
         if not held:
             return Contributions(windows, {})
+        refuse_unfit("the rows", user_columns(held[0]))
         starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
         tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
         if rest is None:

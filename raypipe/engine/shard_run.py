@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from raypipe import failpoints
 from raypipe.core.shard import InputFile, Shard, ShardFailure, Task
+from raypipe.engine.arrow_start import start_without_pandas
 from raypipe.engine.attempt import Attempt, Done
 from raypipe.engine.definition import definitions
 from raypipe.engine.outputs import Outputs
@@ -28,7 +29,7 @@ from raypipe.errors import (
     StopError,
     TransformFailed,
 )
-from raypipe.pipeline import Pipeline
+from raypipe.pipeline import Pipeline, PythonStep
 from raypipe.ports import FileIndex, Source, Staged
 
 
@@ -36,7 +37,8 @@ class ShardRunner:
     """Does tasks (ports.Worker). Picklable; several threads may call `run` on one instance.
 
     `memory_bytes` is the share of one task. `stage` says whether contributions become files: always, never (Arrow in
-    memory), or as a StagePolicy decides.
+    memory), or as a StagePolicy decides. `planned` are the fingerprints of the definitions that the run was planned with:
+    a worker that has others (a Python step or a reference file changed meanwhile) does nothing. None: it has what it has.
     """
 
     def __init__(
@@ -47,15 +49,19 @@ class ShardRunner:
         stage_folder: str,
         memory_bytes: int,
         stage: Literal["always", "never"] | StagePolicy,
+        planned: Mapping[str, str] | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.source = source
         self.stage_folder = stage_folder
         self.memory_bytes = memory_bytes
         self.stage = stage
+        self.planned = planned
         self._make()
 
     def _make(self) -> None:
+        if not any(isinstance(step, PythonStep) for step in self.pipeline.transform):  # a user's function may well use pandas
+            start_without_pandas()
         self._spill = Path(self.stage_folder + ".spill")
         self._transform = Transform(self.pipeline)
         self._outputs = Outputs(self.pipeline, memory_bytes=self.memory_bytes, spill_folder=self._spill)
@@ -109,6 +115,12 @@ class ShardRunner:
         """Return the fingerprint of each output's definition as this worker has it: its code and its reference files."""
         if self._fingerprints is None:
             self._fingerprints = {table: one.fingerprint for table, one in definitions(self.pipeline).items()}
+        changed = sorted(table for table, one in (self.planned or {}).items() if self._fingerprints.get(table) != one)
+        if changed:
+            raise ConfigurationError(
+                f"what {', '.join(changed)} is made by changed after the run was planned (a Python step, what it imports, or a "
+                "reference file): nothing of this shard was computed; run again"
+            )
         return self._fingerprints
 
     def _run_shards(self, shards: Sequence[Shard], spill: Path) -> Done:

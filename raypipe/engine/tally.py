@@ -71,15 +71,15 @@ class Tally:
     def accounts(self, shard: int) -> Accounts:
         """Return the accounts of one shard."""
         return Accounts(
-            read=self.read[shard],
-            expanded=self.expanded[shard],
-            loaded=self.loaded[shard],
-            filtered=sum(counts[shard] for counts in self.filtered.values()),
-            duplicate=self.duplicate[shard],
-            quarantined=self.quarantined[shard],
+            read=self.read.get(shard, 0),  # a Counter is slow to say that it has nothing
+            expanded=self.expanded.get(shard, 0),
+            loaded=self.loaded.get(shard, 0),
+            filtered=sum([counts.get(shard, 0) for counts in self.filtered.values()]),
+            duplicate=self.duplicate.get(shard, 0),
+            quarantined=self.quarantined.get(shard, 0),
         )
 
 
 def named(counts: Mapping[str, PerShard], shard: int) -> dict[str, int]:
     """Return the counts of one shard by name, without zeros."""
-    return {name: per_shard[shard] for name, per_shard in counts.items() if per_shard[shard]}
+    return {name: rows for name, per_shard in counts.items() if (rows := per_shard.get(shard, 0))}

@@ -46,11 +46,11 @@ class RowStage:
 
     def bound(self, frame: pl.DataFrame) -> BoundStep:
         """Return the stage for the columns of a frame. Raises ConfigurationError where it does not fit them."""
-        schema = pl.Schema({name: frame.schema[name] for name in user_columns(frame)})
-        key = tuple(schema.items())
+        dtypes = frame.schema  # built anew at each look
+        key = tuple((name, dtypes[name]) for name in user_columns(frame))
         with self._binding:  # to bind is dear: threads that meet here wait for the first
             if key not in self._bound:
-                self._bound[key] = self.binder(schema)
+                self._bound[key] = self.binder(pl.Schema(key))
             return self._bound[key]
 
     def stream(self, batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:

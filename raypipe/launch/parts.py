@@ -98,6 +98,7 @@ class Parts:
             stage_folder=self.stage_folder,
             memory_bytes=memory_bytes,
             stage=StageWhenDear(),
+            planned={output: one.fingerprint for output, one in self.definitions.items()},
         )
 
     @property

@@ -85,7 +85,7 @@ class RunReport:
     @property
     def exit_code(self) -> int:
         """The exit code of interface.md."""
-        return {"done": 0, "failed": 1, "interrupted": 130, "terminated": 143}[self.closed.status]
+        return {"done": 0, "failed": 1, "interrupted": 130, "terminated": 143, "cancelled": 3}[self.closed.status]
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,11 +288,11 @@ class Driver:
     def _close(self, run: OpenedRun, coordinator: Coordinator, status: str, planned: Planned) -> ev.RunClosed:
         state = RunState.DONE if status == "done" else RunState.FAILED
         try:
-            self._settler.settled(lambda: self._destination.close_run(run.run_id, run.epoch, state))
+            watermark_us = self._settler.settled(lambda: self._destination.close_run(run.run_id, run.epoch, state))
         except Fenced:
             if status in ("done", "failed"):
                 raise
-        watermark_us = self._settler.settled(self._destination.snapshot).watermark_us
+            watermark_us = self._settler.settled(self._destination.snapshot).watermark_us
         planned_count, committed, failed, skipped = coordinator.counts
         return self._closed(
             ev.RunClosed(

@@ -7,6 +7,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
@@ -61,8 +62,9 @@ class Cells:
             self._ends[start_us] = self._calendar.boundary(index + 1)
         return start_us, self._ends[start_us]
 
-    def take(self, starts: Sequence[int], counts: Sequence[int], texts: pa.Array[Any], edges: Sequence[int]) -> None:
+    def take(self, starts: Sequence[int], counts: Sequence[int], texts: pa.Array[Any]) -> None:
         """Add rows, sorted by cell, to their cells' digests."""
+        edges = edges_of(counts)
         _, offsets_buffer, data_buffer = texts.buffers()
         offsets = memoryview(offsets_buffer or b"").cast("i")[texts.offset :]
         data = memoryview(data_buffer or b"")
@@ -90,3 +92,8 @@ class Cells:
             "rows": [self._rows[start] for start in starts],
             "digests": [self._digests[start].hexdigest() for start in starts],
         }
+
+
+def edges_of(counts: Sequence[int]) -> list[int]:
+    """Return where each of some groups begins that stand one behind the other, and where the last ends."""
+    return [0, *accumulate(counts)]

@@ -16,10 +16,12 @@ from raypipe.sources.overlap import Spans
 class RoutedCut:
     """A file that was routed: the cells that a window meets, identified by the digests of their rows."""
 
-    def __init__(self, file: InputFile, content: Mapping[str, Any]) -> None:
+    def __init__(self, file: InputFile, content: Mapping[str, Any], end_us: int | None = None) -> None:
         self._file = file
         self._starts: Sequence[int] = content["starts"]
-        self._ends: Sequence[int] = content["ends"]
+        ends: Sequence[int] = content["ends"]
+        # The last shard ends with history, where the last cell may stick out: it holds no row beyond.
+        self._ends = ends if end_us is None or not ends or ends[-1] <= end_us else [*ends[:-1], end_us]
         self._digests: Sequence[str] = content["digests"]
         self._untimed: int = content["untimed"]
         self._untimed_us: int = content["untimed_us"]
@@ -103,6 +105,31 @@ def _is_inside(group: Sequence[Any], window: Window) -> bool:
     return first is not None and window.start_us <= first and last < window.end_us and untimed == 0 and outside == 0
 
 
-def cut_of(file: InputFile, content: Mapping[str, Any]) -> RoutedCut | ParquetCut:
-    """Return how an indexed file is cut."""
-    return RoutedCut(file, content) if content["kind"] == "routed" else ParquetCut(file, content)
+class WidthsCut:
+    """A file that was routed by several widths: its oldest cut by whose cells a window is whole says what belongs to it.
+
+    So the input of a live range stays what it was made from however often the width changes, since a newer cut never
+    goes before the one that it was made by.
+    """
+
+    def __init__(self, cuts: Sequence[RoutedCut]) -> None:
+        self._cuts = cuts
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The time from the first to the last of the file that belongs to a shard."""
+        spans = [one.span for one in self._cuts if one.span is not None]
+        return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
+
+    def slice(self, window: Window) -> Slice | None:
+        """Return what of the file belongs to a window; None when nothing does."""
+        found = [one.slice(window) for one in self._cuts]
+        return next((one for one in found if one is None or one.exact), found[0])
+
+
+def cut_of(file: InputFile, contents: Sequence[Mapping[str, Any]], end_us: int | None = None) -> RoutedCut | WidthsCut | ParquetCut:
+    """Return how an indexed file is cut: by what was recorded of it, the oldest first, up to the end of history."""
+    if contents[0]["kind"] != "routed":
+        return ParquetCut(file, contents[0])
+    cuts = [RoutedCut(file, content, end_us) for content in contents]
+    return cuts[0] if len(cuts) == 1 else WidthsCut(cuts)

@@ -19,7 +19,7 @@ from raypipe.errors import SourceUnreadable
 from raypipe.pipeline import EventTime, FilesSource
 from raypipe.ports import FileIndex, Listing, SourceBatch
 from raypipe.sources.cut import cut_of
-from raypipe.sources.index import Index
+from raypipe.sources.index import CutName, Index
 from raypipe.sources.overlap import Spans
 from raypipe.sources.versions import check_unchanged, list_versions
 
@@ -45,7 +45,7 @@ class Files:
 
     def unindexed(self, listing: Listing) -> tuple[InputFile, ...]:
         """Return the files that must be scanned before they can be planned."""
-        known = self._index.versions(self._cut)
+        known = self._index.versions(self._cut.cut)
         return tuple(file for file in listing.files if known.get(file.uri) != file.version)
 
     def scan(self, file: InputFile) -> FileIndex:
@@ -61,7 +61,7 @@ class Files:
 
     def record(self, entries: Sequence[FileIndex]) -> None:
         """Remember scans in the index, and drop the slices of superseded versions."""
-        superseded = self._index.versions(self._cut)
+        superseded = self._index.versions(self._cut.cut)
         self._index.record(self._cut, [(entry.file, entry.content) for entry in entries])
         for entry in entries:
             old = superseded.get(entry.file.uri, entry.file.version)
@@ -74,7 +74,7 @@ class Files:
         spans = Spans([(window.start_us, window.end_us) for window in windows])
         found: list[list[Slice]] = [[] for _ in windows]
         for file in listing.files:
-            cut = cut_of(file, contents[file.uri])
+            cut = cut_of(file, contents[file.uri], self.time.end_us)
             if cut.span is None:
                 continue
             for number in spans.meeting(*cut.span):
@@ -85,7 +85,7 @@ class Files:
 
     def outside(self, listing: Listing) -> int:
         """Return how many rows lie before or after the history."""
-        return self._index.outside(self._cut, listing.files)
+        return self._index.outside(self._cut.cut, listing.files)
 
     def columns(self, listing: Listing) -> Mapping[str, str]:
         """Return the columns of the first file and their types, in the words of a contract."""
@@ -126,21 +126,22 @@ class Files:
         return Index(Path(self.state_folder) / "index.sqlite")
 
     @cached_property
-    def _cut(self) -> str:
-        """What the index and the slices depend on besides the files."""
+    def _cut(self) -> CutName:
+        """What the index and the slices depend on besides the files; the width of shards alone makes no other family."""
         config, time = self.config, self.time
         text = config.format != "parquet"
         columns = [[name, str(column.type)] for name, column in config.columns.items()] if text else []
         dialect = config.csv if config.format == "csv" else None
-        history = [time.column, time.format, time.zone, time.start_us, time.end_us, str(self.calendar) if text else ""]
-        return fingerprint([_CUT_FORMAT, config.format, columns, config.extra_columns, config.on_drift, repr(dialect), history])
+        history = [time.column, time.format, time.zone, time.start_us, time.end_us]
+        rows = [_CUT_FORMAT, config.format, columns, config.extra_columns, config.on_drift, repr(dialect), history]
+        return CutName(fingerprint([*rows, str(self.calendar) if text else ""]), fingerprint(rows))
 
-    def _contents(self, listing: Listing) -> dict[str, Mapping[str, Any]]:
+    def _contents(self, listing: Listing) -> dict[str, list[Mapping[str, Any]]]:
         contents = self._index.contents(self._cut, listing.files)
         lost = [self.scan(file) for file in listing.files if file.uri not in contents]
         if lost:
             self.record(lost)
-            contents.update((entry.file.uri, entry.content) for entry in lost)
+            contents.update((entry.file.uri, [entry.content]) for entry in lost)
         return contents
 
     def _scan(self, file: InputFile) -> tuple[Mapping[str, Any], int]:
@@ -178,12 +179,12 @@ class Files:
     def _slices_of(self, file: InputFile) -> tuple[SliceKey, Path]:
         from raypipe.sources.slices import SliceKey
 
-        key = SliceKey(file.uri, file.version, self._cut)
+        key = SliceKey(file.uri, file.version, self._cut.cut)
         return key, Path(self.state_folder) / "slices" / key.name
 
     def _drop_slices(self, file: InputFile, old_version: str) -> None:
         from raypipe.sources.slice_store import STORE
 
-        STORE.drop_others(file, self._cut)
+        STORE.drop_others(file, self._cut.cut)
         _, folder = self._slices_of(InputFile(file.uri, file.size_bytes, old_version))
         shutil.rmtree(folder, ignore_errors=True)

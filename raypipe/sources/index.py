@@ -12,13 +12,19 @@ from typing import Any, TypeVar
 
 from raypipe.core.shard import InputFile
 
-_FORMAT = 1  # of the tables below; an index of another format is thrown away
+_FORMAT = 2  # of the tables below; an index of another format is thrown away
 _BUSY_S = 30.0  # how long to wait for another process that writes; a write takes milliseconds
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
-    uri TEXT, cut TEXT, version TEXT NOT NULL, outside INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (uri, cut)
+    uri TEXT, cut TEXT, version TEXT NOT NULL, outside INTEGER NOT NULL, content TEXT NOT NULL,
+    family TEXT NOT NULL, age INTEGER NOT NULL, PRIMARY KEY (uri, cut)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS contents (uri TEXT PRIMARY KEY, stat TEXT NOT NULL, digest TEXT NOT NULL, confirmed INTEGER NOT NULL);
+"""
+_RECORD = """
+INSERT OR REPLACE INTO files VALUES (:uri, :cut, :version, :outside, :content, :family, coalesce(
+    (SELECT age FROM files WHERE uri = :uri AND cut = :cut AND version = :version),
+    (SELECT max(age) + 1 FROM files WHERE uri = :uri), 0))
 """
 _T = TypeVar("_T")
 _Rows = list[tuple[Any, ...]]
@@ -34,6 +40,14 @@ class KnownContent:
 
 
 @dataclass(frozen=True, slots=True)
+class CutName:
+    """How files are cut. Cuts of one `family` hold the same rows and differ in nothing but the width of their cells."""
+
+    cut: str
+    family: str
+
+
+@dataclass(frozen=True, slots=True)
 class Index:
     """The index file of one state folder. Safe for many processes and threads; a corrupt file is deleted and made anew."""
 
@@ -43,13 +57,21 @@ class Index:
         """Return the indexed version of each URI that was indexed for this cut."""
         return self._read({}, lambda db: dict(db.execute("SELECT uri, version FROM files WHERE cut = ?", (cut,)).fetchall()))
 
-    def contents(self, cut: str, files: Sequence[InputFile]) -> dict[str, Mapping[str, Any]]:
-        """Return what was recorded of the files at these versions, by URI; those not indexed are left out."""
-        rows: _Rows = self._read(
-            [], lambda db: db.execute("SELECT uri, version, content FROM files WHERE cut = ?", (cut,)).fetchall()
-        )
+    def contents(self, name: CutName, files: Sequence[InputFile]) -> dict[str, list[Mapping[str, Any]]]:
+        """Return what was recorded of the files at these versions, by URI, for each cut of the family, the oldest first.
+
+        Files that are not indexed for this cut are left out.
+        """
+        query = "SELECT uri, version, content, cut = ? FROM files WHERE family = ? ORDER BY age"
+        rows: _Rows = self._read([], lambda db: db.execute(query, (name.cut, name.family)).fetchall())
         wanted = {file.uri: file.version for file in files}
-        return {uri: json.loads(content) for uri, version, content in rows if wanted.get(uri) == version}
+        found: dict[str, list[Mapping[str, Any]]] = {
+            uri: [] for uri, version, _, mine in rows if mine and wanted.get(uri) == version
+        }
+        for uri, version, content, _ in rows:
+            if uri in found and wanted[uri] == version:
+                found[uri].append(json.loads(content))
+        return found
 
     def outside(self, cut: str, files: Sequence[InputFile]) -> int:
         """Return the sum of the rows outside the history over the files at these versions."""
@@ -59,13 +81,20 @@ class Index:
         wanted = {file.uri: file.version for file in files}
         return sum(outside for uri, version, outside in rows if wanted.get(uri) == version)
 
-    def record(self, cut: str, entries: Iterable[tuple[InputFile, Mapping[str, Any]]]) -> None:
-        """Remember contents in place of what was known of the same files."""
+    def record(self, name: CutName, entries: Iterable[tuple[InputFile, Mapping[str, Any]]]) -> None:
+        """Remember contents in place of what was known of the same files in the same cut; other cuts of them are kept."""
         rows = [
-            (file.uri, cut, file.version, content["outside"], json.dumps(content, separators=(",", ":")))
+            {
+                "uri": file.uri,
+                "cut": name.cut,
+                "version": file.version,
+                "outside": content["outside"],
+                "content": json.dumps(content, separators=(",", ":")),
+                "family": name.family,
+            }
             for file, content in entries
         ]
-        self._write(lambda db: db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows))
+        self._write(lambda db: db.executemany(_RECORD, rows))
 
     def unsettled(self) -> dict[str, KnownContent]:
         """Return the content hashes of files that once were unsettled, by URI."""

@@ -7,6 +7,7 @@ import heapq
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from pyarrow import compute
 from raypipe.core.calendar import Calendar
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, Reject
-from raypipe.sources.cells import Cells
+from raypipe.sources.cells import Cells, Located, edges_of
 from raypipe.sources.lines import DecodedBlock
 from raypipe.sources.placement import Placed, column_at, explain, has_column, in_history, no_time_column, place, untimed_instant
 from raypipe.sources.plain_values import plain_values
@@ -26,8 +27,31 @@ from raypipe.sources.slices import Sorted, join_batches
 pc: Any = compute  # its stubs lack that arrays and plain numbers mix
 
 FLUSH_BYTES = 64 * 1024**2  # sorted and written at once: bounds memory to about three times this, and keeps slices long
-FLUSH_REJECTS = 20_000  # the same for files of which little can be read
+SCATTERED = 2  # blocks in how many a cell may lie on average before they are worth sorting together
 _REJECTS_AT_ONCE = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """The rows of one block: `cells` tells where each belongs, and `order` sorts them; None where they are sorted."""
+
+    rows: pa.RecordBatch
+    cells: Located
+    order: pa.Array[Any] | None
+
+    @classmethod
+    def of(cls, rows: pa.RecordBatch, cells: Located) -> _Piece:
+        """Look at how rows are ordered."""
+        is_sorted = cells.ordinals.is_sorted()
+        return cls(rows, cells, None if is_sorted else pc.sort_indices(cells.ordinals.to_arrow()))
+
+    def sorted(self, column: Any) -> Any:
+        """Return rows, or a column of them, sorted by cell."""
+        return column if self.order is None else column.take(self.order)
+
+    def counts(self) -> list[int]:
+        """Return the number of rows of each cell."""
+        return self.cells.ordinals.value_counts(sort=False).sort(self.cells.ordinals.name)["count"].to_list()
 
 
 class Router:
@@ -51,9 +75,8 @@ class Router:
         self._columns_vary = columns_vary
         self._time_required = time_required
         self._writer = writer
-        self._waiting: list[pa.RecordBatch] = []
+        self._waiting: list[_Piece] = []
         self._waiting_bytes = 0
-        self._waiting_rejects: list[Reject] = []
         self._rejects = 0
         self._rejects_digest = hashlib.blake2b(digest_size=16)
         self._outside = 0
@@ -61,12 +84,24 @@ class Router:
 
     def add(self, block: DecodedBlock) -> None:
         """Take a block."""
-        if self._waiting and not block.rows.schema.equals(self._waiting[0].schema):
+        batch = block.rows
+        placed = self._place(batch)
+        untimed = rejects_of(batch, placed, self._uri, self._time) if placed.untimed else iter(())
+        self._set_aside(heapq.merge(block.rejects, untimed, key=lambda one: one.position))
+        if not batch.num_rows:
+            return
+        if not self._columns_vary:
+            self._cells.name_columns(batch.schema.names)
+        rows, row_texts = self._inside(batch, placed)
+        if not rows.num_rows:
+            return
+        if self._waiting and not rows.schema.equals(self._waiting[0].rows.schema):
             self._flush()
-        self._waiting_rejects.extend(block.rejects)
-        self._waiting.append(block.rows)
-        self._waiting_bytes += block.rows.nbytes
-        if self._waiting_bytes >= FLUSH_BYTES or len(self._waiting_rejects) >= FLUSH_REJECTS:
+        piece = _Piece.of(rows, self._cells.ordinals(rows.column(TIME_COLUMN)))
+        self._cells.take(piece.cells.starts, piece.counts(), piece.sorted(row_texts))
+        self._waiting.append(piece)
+        self._waiting_bytes += rows.nbytes
+        if self._waiting_bytes >= FLUSH_BYTES:
             self._flush()
 
     def finish(self) -> dict[str, Any]:
@@ -84,21 +119,14 @@ class Router:
         }
 
     def _flush(self) -> None:
-        malformed, self._waiting_rejects = self._waiting_rejects, []
-        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        if not waiting:
-            return
-        batch = join_batches(waiting)
-        placed = self._place(batch)
-        untimed = rejects_of(batch, placed, self._uri, self._time) if placed.untimed else iter(())
-        self._set_aside(heapq.merge(malformed, untimed, key=lambda one: one.position))
-        if not batch.num_rows:
-            return
-        if not self._columns_vary:
-            self._cells.name_columns(batch.schema.names)
-        rows, row_texts = self._inside(batch, placed)
-        if rows.num_rows:
-            self._route(rows, row_texts)
+        """Pass on what waits, sorted block by block; where cells are scattered over many blocks, sorted as a whole."""
+        pieces, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        distinct = len({start for piece in pieces for start in piece.cells.starts})
+        if sum(len(piece.cells.starts) for piece in pieces) > SCATTERED * distinct:
+            rows = join_batches([piece.rows for piece in pieces])
+            pieces = [_Piece.of(rows, self._cells.ordinals(rows.column(TIME_COLUMN)))]
+        while pieces:
+            self._write(pieces.pop(0))
 
     def _set_aside(self, rejects: Iterator[Reject]) -> None:
         while some := list(itertools.islice(rejects, _REJECTS_AT_ONCE)):
@@ -128,28 +156,14 @@ class Router:
             raise no_time_column(self._uri, batch.schema, self._time)
         return place(pa.nulls(batch.num_rows), self._time, self._uri)
 
-    def _route(self, rows: pa.RecordBatch, row_texts: pa.Array[Any]) -> None:
-        """Sort rows by cell, keeping their order within each, and pass them on."""
-        cells = self._cells.ordinals(rows.column(TIME_COLUMN))
-        starts = cells.starts
-        if not cells.ordinals.is_sorted():
-            order = pc.sort_indices(cells.ordinals.to_arrow())
-            rows, row_texts = rows.take(order), row_texts.take(order)
-        counts = cells.ordinals.value_counts(sort=False).sort(cells.ordinals.name)["count"].to_list()
-        edges = _edges(counts)
-        self._cells.take(starts, counts, row_texts, edges)
+    def _write(self, piece: _Piece) -> None:
+        rows, starts, counts = piece.sorted(piece.rows), piece.cells.starts, piece.counts()
+        edges = edges_of(counts)
         positions = rows.column(POSITION_COLUMN)
-        firsts: Any = positions.take(pa.array(edges[:-1])).to_pylist()
-        lasts: Any = positions.take(pa.array([edge - 1 for edge in edges[1:]])).to_pylist()
+        firsts = [positions[edge].as_py() for edge in edges[:-1]]
+        lasts = [positions[edge - 1].as_py() for edge in edges[1:]]
         ends = [self._cells.end_of(start) for start in starts]
         self._writer.add(rows, Sorted(starts, ends, counts, firsts, lasts, schema=0, number=0))
-
-
-def _edges(counts: Sequence[int]) -> list[int]:
-    edges = [0]
-    for count in counts:
-        edges.append(edges[-1] + count)
-    return edges
 
 
 def rejects_of(batch: pa.RecordBatch, placed: Placed, uri: str, time: EventTime) -> Iterator[Reject]:

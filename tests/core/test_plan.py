@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -138,11 +139,12 @@ def test_a_loss_that_is_accepted_is_planned():
 
 
 def test_an_older_definition_is_reported_as_stale_and_not_redone():
-    versions = {"a": (Definition(1, "old"), Definition(2, "new")), "b": (Definition(1, "same"),)}
-    state = snapshot(live(minutes(0, 10)), live(minutes(10, 20), definition=2), definitions=versions)
-    plan = due(state, definitions={"a": "new", "b": "same"})
+    old, new = Definition(1, "old", {"sql": "1", "source": "s"}), Definition(2, "new", {"sql": "2", "source": "s", "lookup:x": "3"})
+    same = Definition(1, "same", {"sql": "1"})
+    state = snapshot(live(minutes(0, 10)), live(minutes(10, 20), definition=2), definitions={"a": (old, new), "b": (same,)})
+    plan = due(state, definitions={"a": replace(new, version=0), "b": replace(same, version=0)})
     assert plan.shards == ()
-    assert plan.stale[0] == (minutes(0, 10), "a")
+    assert plan.stale == ((minutes(0, 10), "a (lookup:x, sql)"), (minutes(10, 20), "b"))
 
 
 def test_after_a_conflict_a_range_that_another_run_did_from_this_input_is_satisfied():

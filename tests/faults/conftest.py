@@ -146,6 +146,12 @@ def bench(tmp_path: Path) -> Bench:
 
 
 @pytest.fixture
+def bench_in(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Makes benches in new folders: for properties, whose examples share one call of the fixture."""
+    return lambda: Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture
 def cli(tmp_path: Path) -> Any:
     """The command line as a user calls it, in a process of its own."""
     import subprocess

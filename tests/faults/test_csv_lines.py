@@ -95,14 +95,19 @@ def test_with_line_breaks_in_quotes_an_unclosed_quote_still_swallows_nothing(ben
 @pytest.mark.fault(29)
 def test_bytes_that_are_no_text_set_their_line_aside_with_the_raw_bytes(bench):
     content = file_of(
-        b"2,2026-01-01T00:00:00,1.5,caf\xc3\xa9", b"3,2026-01-01T01:00:00,1.5,caf\xe9 \xff", b"4,2026-01-01T02:00:00,1.5,\xef\xbf\xbd"
+        b"2,2026-01-01T00:00:00,1.5,caf\xc3\xa9",
+        b"3,2026-01-01T01:00:00,1.5,caf\xe9 \xff",
+        b"4,2026-01-01T02:00:00,1.5,\xef\xbf\xbd",
     )
     path = bench.write("in.csv", content)
     bench.config("in.csv")
     bench.done()
     bench.every_line_is_accounted([2, 3, 4], {3: "bad_encoding"}, path=path)
     assert bench.query("SELECT raw, error FROM _raypipe.quarantine") == [
-        (r"3,2026-01-01T01:00:00,1.5,caf\xe9 \xff", "got byte 0xe9 at byte 30 of the line (invalid continuation byte), expected utf-8 text")
+        (
+            r"3,2026-01-01T01:00:00,1.5,caf\xe9 \xff",
+            "got byte 0xe9 at byte 30 of the line (invalid continuation byte), expected utf-8 text",
+        )
     ]
     assert bench.query("SELECT id, note FROM clean ORDER BY id") == [(2, "café"), (4, "\ufffd")]
 

@@ -66,7 +66,9 @@ def test_a_file_that_is_not_whole_fails_by_name_and_is_read_whole_once_mended(be
 @pytest.mark.fault(23)
 def test_a_flipped_bit_fails_the_shards_that_read_the_page_and_no_other(bench):
     table = events()
-    path = bench.parquet("in.parquet", table, row_group_size=ROWS_A_DAY, write_page_checksum=True, compression="none", use_dictionary=False)
+    path = bench.parquet(
+        "in.parquet", table, row_group_size=ROWS_A_DAY, write_page_checksum=True, compression="none", use_dictionary=False
+    )
     data = bytearray(path.read_bytes())
     at = data.index(b"note 700")  # in the second day's row group
     data[at + 5] ^= 1

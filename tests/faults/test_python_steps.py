@@ -7,7 +7,7 @@ import pytest
 COLUMNS = {"id": {"type": "int64", "required": True}, "ts": "timestamp"}
 CSV = "id,ts\n" + "".join(f"{number},2026-01-0{1 + number // 10}T00:00:00\n" for number in range(30))
 
-STEPS = '''
+STEPS = """
 import polars as pl
 
 
@@ -48,7 +48,7 @@ def forgetting(rows):
 
 def answering(rows):
     return 42 if rows.collect()["id"].min() == 10 else rows
-'''
+"""
 
 
 @pytest.fixture
@@ -113,7 +113,9 @@ def test_a_step_that_changes_the_order_of_rows_is_found_out(bench, steps):
     }
 
 
-@pytest.mark.parametrize(("function", "rows", "accounts"), [("dropping", "fewer", (30, 0, 29, 1)), ("doubling", "more", (30, 1, 31, 0))])
+@pytest.mark.parametrize(
+    ("function", "rows", "accounts"), [("dropping", "fewer", (30, 0, 29, 1)), ("doubling", "more", (30, 1, 31, 0))]
+)
 def test_rows_that_a_step_takes_or_adds_are_counted(bench, steps, function, rows, accounts):
     steps(function, rows)
     found = bench.done().closed.rows

@@ -35,7 +35,9 @@ def test_a_destination_that_another_program_holds_is_named_with_its_process(benc
         assert holder.stdin is not None
         assert holder.stdout.readline() == "held\n"
         told = cli("run", "pipeline.yaml", "--executor", "inline")
-        refused(told, 1, f"error: {bench.out} is held by process {holder.pid} ", "Close it there, or stop that process, then try again")
+        refused(
+            told, 1, f"error: {bench.out} is held by process {holder.pid} ", "Close it there, or stop that process, then try again"
+        )
         holder.stdin.close()
     bench.done()
 
@@ -89,7 +91,9 @@ def test_a_source_file_that_may_not_be_read_fails_by_name(bench, open_to_all, ki
     path.chmod(stat.S_IRUSR)
     bench.out = open_to_all / "refused.duckdb"
     assert {failure.code for failure in report.closed.failures} == {"source_unreadable"}
-    assert {failure.error.partition(": Permission denied")[0] for failure in report.closed.failures} == {f"{path}: cannot be opened"}
+    assert {failure.error.partition(": Permission denied")[0] for failure in report.closed.failures} == {
+        f"{path}: cannot be opened"
+    }
     assert bench.query("SELECT * FROM _raypipe.live") == []
     bench.run("destination.path=refused.duckdb")
     assert bench.column("SELECT id FROM clean") == [1]
@@ -116,9 +120,9 @@ FULL_DISK = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))  # gives a write the error of a full disk, but for its number
 from raypipe.engine import stage
-from raypipe.runtime import driver
+from raypipe.runtime import settling
 stage.StageWhenDear.wants_files = lambda self, **figures: {staging}
-driver.SETTLE_WAIT_S = driver.SETTLE_WAIT_MAX_S = 0.0
+settling.SETTLE_WAIT_S = settling.SETTLE_WAIT_MAX_S = 0.0
 from raypipe.cli import main
 sys.argv = ["raypipe", "run", "pipeline.yaml", "--executor", "inline"]
 sys.exit(main())

@@ -88,7 +88,12 @@ def test_nan_infinities_and_minus_zero_are_values_and_sort_as_duckdb_says(bench,
         bench.parquet("in.parquet", pa.table({"id": range(len(values)), "ts": times, "x": floats}))
     columns = {name: NUMBERS[name] for name in ("id", "ts", "x")}
     text = "SELECT max(x) AS top, min(x) AS low, count(*) FILTER (x > 1) AS above FROM rows HAVING count(*) > 0"
-    bench.config(f"in.{kind}", columns=columns, outputs=sql(text), quality={"rules": [{"name": "finite", "expect": "x < 2", "otherwise": "warn"}]})
+    bench.config(
+        f"in.{kind}",
+        columns=columns,
+        outputs=sql(text),
+        quality={"rules": [{"name": "finite", "expect": "x < 2", "otherwise": "warn"}]},
+    )
     bench.done()
     found = bench.column("SELECT x FROM clean ORDER BY id")
     assert [str(value) for value in found] == ["nan", "inf", "-inf", "-0.0", "0.0", "1e+308"]
@@ -100,7 +105,9 @@ def test_nan_infinities_and_minus_zero_are_values_and_sort_as_duckdb_says(bench,
 
 @pytest.mark.fault(36)
 def test_a_float_that_is_too_large_is_set_aside_and_does_not_become_infinity(bench):
-    path = bench.write("in.csv", csv("2,2026-01-01T00:00:00,,,1e400", "3,2026-01-01T01:00:00,,,-1e400", "4,2026-01-01T02:00:00,,,1e-400"))
+    path = bench.write(
+        "in.csv", csv("2,2026-01-01T00:00:00,,,1e400", "3,2026-01-01T01:00:00,,,-1e400", "4,2026-01-01T02:00:00,,,1e-400")
+    )
     bench.config("in.csv", columns=NUMBERS)
     bench.done()
     bench.every_line_is_accounted([2, 3, 4], {2: "type_x", 3: "type_x"}, path=path)
@@ -203,7 +210,9 @@ def test_parquet_times_beyond_the_range_are_set_aside_in_every_unit(bench):
     bench.config("*.parquet", columns={"id": "string", "ts": "timestamp"}, time=time)
     bench.done()
     assert bench.column("SELECT id FROM clean ORDER BY id") == ["ms0", "ms3", "ns0", "ns1", "ns2", "us2"]
-    assert bench.query("SELECT regexp_extract(source, '..\\.parquet$'), position, rule, raw FROM _raypipe.quarantine ORDER BY ALL") == [
+    assert bench.query(
+        "SELECT regexp_extract(source, '..\\.parquet$'), position, rule, raw FROM _raypipe.quarantine ORDER BY ALL"
+    ) == [
         ("ms.parquet", 1, "out_of_range", f'{{"id": "ms1", "ts": "{BIG} ms since 1970"}}'),
         ("ms.parquet", 2, "out_of_range", f'{{"id": "ms2", "ts": "{-BIG} ms since 1970"}}'),
         ("us.parquet", 0, "out_of_range", f'{{"id": "us0", "ts": "{BIG} us since 1970"}}'),

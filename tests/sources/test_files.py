@@ -265,6 +265,31 @@ def test_rows_that_only_move_within_their_file_change_nothing(bench: Any, form: 
     assert [a == b for a, b in zip(before, after, strict=True)][:5] == [True, True, True, True, False]
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_another_width_leaves_the_input_of_what_was_done_as_it_was(bench: Any, form: str) -> None:
+    path = bench.folder / f"a.{form}"
+    write_rows(path, days(1, 1, 2, 3, 8, 9, 10, 10), form)
+
+    def inputs(windows: list[Window], **options: Any) -> list[str]:
+        source = source_of(bench, form, **options)
+        return [input_fingerprint(slices) for slices in source.slices(bench.index(source), windows)]
+
+    by_day = bench.windows(source_of(bench, form))
+    merged = [Window(by_day[0].start_us, by_day[2].end_us), Window(by_day[7].start_us, by_day[9].end_us)]
+    by_hour, by_week = (bench.windows(source_of(bench, form, shard=width)) for width in ("1h", "1w"))
+    by_week[-1] = Window(by_week[-1].start_us, by_day[-1].end_us)  # as the plan cuts it at the end of history
+    first = inputs([*by_day, *merged])
+    hours = inputs(by_hour, shard="1h")
+    weeks = inputs(by_week, shard="1w")
+    for width in ("1h", "1w", "1d"):
+        assert inputs([*by_day, *merged], shard=width) == first
+        assert inputs(by_hour, shard=width) == hours
+        assert inputs(by_week, shard=width) == weeks
+    assert source_of(bench, form, shard="1h").unindexed(bench.index(source_of(bench, form))) == ()
+    write_rows(path, days(1, 1, 2, 3, 8, 9, 10), form, OLD_NS + 1)
+    assert inputs([*by_day, *merged], shard="1d") != first
+
+
 def test_touching_a_parquet_file_changes_its_shards(bench: Any) -> None:
     source = source_of(bench, "parquet")
     write_rows(bench.folder / "a.parquet", days(1, 2), "parquet")

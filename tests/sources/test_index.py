@@ -7,32 +7,57 @@ from pathlib import Path
 import pytest
 
 from raypipe.core.shard import InputFile
-from raypipe.sources.index import Index, KnownContent
+from raypipe.sources.index import CutName, Index, KnownContent
 
 A = InputFile("a", 10, "1")
 B = InputFile("b", 10, "1")
+CUT = CutName("cut", "family")
 
 
 def test_a_recorded_version_is_known_and_another_is_not(tmp_path: Path) -> None:
     index = Index(tmp_path / "state" / "index.sqlite")
-    index.record("cut", [(A, {"outside": 3, "x": [1]}), (B, {"outside": 4})])
+    index.record(CUT, [(A, {"outside": 3, "x": [1]}), (B, {"outside": 4})])
     assert index.versions("cut") == {"a": "1", "b": "1"}
-    assert index.contents("cut", [A, InputFile("b", 10, "2")]) == {"a": {"outside": 3, "x": [1]}}
+    assert index.contents(CUT, [A, InputFile("b", 10, "2")]) == {"a": [{"outside": 3, "x": [1]}]}
     assert index.outside("cut", [A, B]) == 7
     assert index.versions("another cut") == {}
 
 
 def test_a_newer_version_takes_the_place_of_the_older(tmp_path: Path) -> None:
     index = Index(tmp_path / "index.sqlite")
-    index.record("cut", [(A, {"outside": 0})])
-    index.record("cut", [(InputFile("a", 10, "2"), {"outside": 1})])
+    index.record(CUT, [(A, {"outside": 0})])
+    index.record(CUT, [(InputFile("a", 10, "2"), {"outside": 1})])
     assert index.versions("cut") == {"a": "2"}
+
+
+def test_all_cuts_of_one_version_of_a_file_are_kept_the_oldest_first(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.sqlite")
+    days, hours, stranger = CutName("days", "family"), CutName("hours", "family"), CutName("days of others", "other family")
+    index.record(days, [(A, {"outside": 0, "cut": "days"})])
+    index.record(stranger, [(A, {"outside": 0, "cut": "stranger"})])
+    assert index.contents(hours, [A]) == {}
+    index.record(hours, [(A, {"outside": 0, "cut": "hours"})])
+    index.record(days, [(A, {"outside": 0, "cut": "days"})])
+    for cut in (days, hours):
+        assert [content["cut"] for content in index.contents(cut, [A])["a"]] == ["days", "hours"]
+    assert index.versions("days") == index.versions("hours") == {"a": "1"}
+
+
+def test_cuts_of_older_versions_of_a_file_tell_nothing(tmp_path: Path) -> None:
+    index, newer = Index(tmp_path / "index.sqlite"), InputFile("a", 10, "2")
+    days, hours = CutName("days", "family"), CutName("hours", "family")
+    index.record(days, [(A, {"outside": 0, "cut": "days"})])
+    index.record(hours, [(newer, {"outside": 0, "cut": "hours"})])
+    assert [content["cut"] for content in index.contents(hours, [newer])["a"]] == ["hours"]
+    assert index.contents(days, [newer]) == {}
+    index.record(days, [(newer, {"outside": 0, "cut": "days"})])
+    assert [content["cut"] for content in index.contents(days, [newer])["a"]] == ["hours", "days"]
 
 
 def test_reading_an_index_that_was_never_written_writes_nothing(tmp_path: Path) -> None:
     index = Index(tmp_path / "state" / "index.sqlite")
     assert index.versions("cut") == {}
-    assert index.contents("cut", [A]) == {}
+    assert index.contents(CUT, [A]) == {}
     assert index.outside("cut", [A]) == 0
     assert index.unsettled() == {}
     assert not (tmp_path / "state").exists()
@@ -43,7 +68,7 @@ def test_a_corrupt_file_is_made_anew(tmp_path: Path, damage: bytes) -> None:
     index = Index(tmp_path / "index.sqlite")
     index.path.write_bytes(damage)
     assert index.versions("cut") == {}
-    index.record("cut", [(A, {"outside": 0})])
+    index.record(CUT, [(A, {"outside": 0})])
     assert index.versions("cut") == {"a": "1"}
 
 
@@ -54,25 +79,25 @@ def test_an_index_of_another_format_is_made_anew(tmp_path: Path) -> None:
     db.execute("PRAGMA user_version = 999")
     db.commit()
     db.close()
-    index.record("cut", [(A, {"outside": 0})])
+    index.record(CUT, [(A, {"outside": 0})])
     assert index.versions("cut") == {"a": "1"}
 
 
 def test_a_locked_index_is_not_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = Index(tmp_path / "index.sqlite")
-    index.record("cut", [(A, {"outside": 0})])
+    index.record(CUT, [(A, {"outside": 0})])
     monkeypatch.setattr("raypipe.sources.index._BUSY_S", 0.01)
     db = sqlite3.connect(index.path)
     db.execute("BEGIN EXCLUSIVE")
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        index.record("cut", [(B, {"outside": 0})])
+        index.record(CUT, [(B, {"outside": 0})])
     db.close()
     assert index.versions("cut") == {"a": "1"}
 
 
 def record_many(path: Path, number: int) -> None:
     for place in range(20):
-        Index(path).record("cut", [(InputFile(f"{number}-{place}", 1, "1"), {"outside": 1})])
+        Index(path).record(CUT, [(InputFile(f"{number}-{place}", 1, "1"), {"outside": 1})])
 
 
 def test_processes_that_record_at_once_lose_nothing(tmp_path: Path) -> None:

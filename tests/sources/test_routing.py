@@ -168,7 +168,6 @@ def test_names_of_columns_are_part_of_the_digest(micros: Callable[[str], int]) -
 
 
 def test_many_rejects_do_not_pile_up_while_nothing_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "FLUSH_REJECTS", 2)
     malformed = [Reject("f", place, "malformed_line", "why", "raw") for place in range(2, 7)]
     content, slices = route([block([], rejects=malformed[:3]), block([], rejects=malformed[3:])])
     assert content["untimed"] == 5

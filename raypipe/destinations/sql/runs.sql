@@ -108,6 +108,10 @@ SELECT epoch_us(start) FROM _raypipe.pipeline WHERE pipeline = $pipeline
 SELECT output, epoch_us(lo), epoch_us(hi) FROM _raypipe.coverage
 WHERE pipeline = $pipeline AND lo <= make_timestamp($at) AND hi > make_timestamp($at)
 
+-- name: watermark
+-- The low watermark.
+SELECT epoch_us(watermark) FROM _raypipe.pipeline WHERE pipeline = $pipeline
+
 -- name: set_watermark
 -- Move the low watermark.
 UPDATE _raypipe.pipeline SET watermark = make_timestamp($watermark) WHERE pipeline = $pipeline
