@@ -228,7 +228,8 @@ class Coordinator:
         elif self._atomic or len(group) == 1:
             for one in group:
                 self._fail(ShardFailure(one.window, event.code, event.error))
-        else:  # as with tasks: one shard cannot take its neighbours down
+        else:  # as with tasks, one shard cannot take its neighbours down; the earlier of two that clash is taken
+            group.sort(key=lambda one: one.window)
             half = len(group) // 2
             self._refused.extend((group[:half], group[half:]))
 

@@ -145,6 +145,7 @@ def _open(path: str, read_only: bool, clock: Clock) -> duckdb.DuckDBPyConnection
             if clock.monotonic_s() > give_up_s:
                 raise DestinationBusy(_held_text(path, str(error))) from error
         else:
+            connection.execute("SET enable_progress_bar = false")  # DuckDB draws one for slow statements in notebooks
             return connection
         attempt += 1
         clock.sleep_s(_jittered_s(attempt))

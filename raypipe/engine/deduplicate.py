@@ -146,7 +146,7 @@ class SpilledRows:
                     "temp_directory": str(self.folder / "keys.tmp"),
                 },
             )
-            self._keys.execute("SET TimeZone = 'UTC'")
+            self._keys.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         return self._keys
 
     def _path(self, place: int) -> Path:

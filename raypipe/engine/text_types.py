@@ -140,15 +140,18 @@ _LIKE_A_FORM = rf"^{_DATE}([T ][0-9]{{2}}:[0-9]{{2}}.*)?$"  # what does not even
 
 def _timestamps(text: pl.Series, zone: str, *, aware: bool) -> pl.Series:
     values = pl.Series(text.name, [None], dtype=pl.Datetime("us", "UTC" if aware else None)).new_from_index(0, len(text))
-    pending = text.str.contains(_LIKE_A_FORM).fill_null(False)
+    pending: pl.Series | None = None
     for pattern, form in _ordered_forms(text):
-        if not pending.any():
-            break
-        here = pending & text.str.contains(pattern).fill_null(False)
-        if not here.any():
-            continue
+        here = text.str.contains(pattern).fill_null(False)
         if here.all():
             return _parse_form(text, form, zone, aware=aware)
+        if pending is None:  # not before the first form: a column that is all of one form is looked at once
+            pending = text.str.contains(_LIKE_A_FORM).fill_null(False)
+        here = pending & here
+        if not pending.any():
+            break
+        if not here.any():
+            continue
         places = here.arg_true()
         values = values.scatter(places, _parse_form(text.gather(places), form, zone, aware=aware))
         pending = pending & ~here
