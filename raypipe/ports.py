@@ -186,8 +186,11 @@ class StageStore(Protocol):
         """Remove the files of an attempt whose shards are committed."""
         ...
 
-    def collect(self, open_runs: frozenset[str]) -> tuple[int, int]:
-        """Remove what runs other than these staged; return folders and bytes removed."""
+    def collect(self, open_runs: Callable[[], frozenset[str]]) -> tuple[int, int]:
+        """Remove what runs other than the open ones left; return folders and bytes removed.
+
+        Lists what is staged before it asks which runs are open, so that nothing of a run that opens meanwhile is taken.
+        """
         ...
 
 
@@ -255,7 +258,7 @@ class Destination(Protocol):
         ...
 
     def commit(self, request: CommitRequest, staged: Sequence[Staged]) -> Receipt:
-        """Commit a group of shards in one transaction (protocol.md, section 5).
+        """Commit a group of shards in one transaction: serialise, fence, compare, replace, record.
 
         Raises Fenced; CommitUnknown when the outcome is not known (the caller asks again with the same request: the
         ledger answers `Already`); DestinationBusy when the destination could not be opened.

@@ -1,4 +1,4 @@
-"""The commit transaction of a DuckDB file: protocol.md, section 5, step by step. `decide_commit` decides, this applies."""
+"""The commit transaction of a DuckDB file, step by step. `decide_commit` decides, this applies."""
 
 from __future__ import annotations
 

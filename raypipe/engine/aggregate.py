@@ -96,6 +96,11 @@ class Aggregator:
         with self._sandboxes.borrow() as connection, hold(connection, rows) as held:
             return {output.table: self._contribution(connection, output, held, shards) for output in self.outputs}
 
+    def stats(self, table: pa.Table, shards: Sequence[Window]) -> dict[Window, OutputStat]:
+        """Return rows and digest of every shard of a contribution."""
+        with self._sandboxes.borrow() as connection:
+            return _stats(connection, table, shards)
+
     def _described(self, output: SqlOutput | RowsOutput, rows: pa.Schema) -> pa.Schema:
         if isinstance(output, RowsOutput):
             return plain_schema(rows)

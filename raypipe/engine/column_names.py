@@ -47,6 +47,6 @@ def refuse_unfit(what: str, names: Iterable[str]) -> None:
             raise ConfigurationError(f"{what}: {alike}; rename one, or leave it out")
         seen[folded] = name
         if not name or "\0" in name:
-            raise ConfigurationError(f"{what}: got a column named {name!r}, expected a name without NUL; rename it, or leave it out")
+            raise ConfigurationError(f"{what}: got a column named {name!r}, expected a name without NUL; rename it or leave it out")
         if folded == SHARD_COLUMN:
             raise ConfigurationError(f"{what}: {name!r} is a name that raypipe keeps for itself: take another")

@@ -15,7 +15,7 @@ MEMORY_BYTES_MIN = 64 * 1024**2  # below this DuckDB cannot even sort a batch
 
 _SETTINGS = """
     SET enable_progress_bar = false;                -- DuckDB draws one for slow statements in notebooks
-    SET threads = 1;                                -- floating sums have the same bits in every run (protocol.md, section 10)
+    SET threads = 1;                                -- floating sums have the same bits in every run
     SET preserve_insertion_order = true;
     SET enable_caching_operators = false;
     SET TimeZone = 'UTC';

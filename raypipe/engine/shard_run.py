@@ -30,7 +30,7 @@ from raypipe.errors import (
     TransformFailed,
 )
 from raypipe.pipeline import Pipeline, PythonStep
-from raypipe.ports import FileIndex, Source, Staged
+from raypipe.ports import QUARANTINE_TABLE, FileIndex, Source, Staged
 
 
 class ShardRunner:
@@ -136,7 +136,18 @@ class ShardRunner:
             if len(shards) == 1:
                 return Done((), (_failure(shards[0], error),))
         middle = len(shards) // 2
-        return _joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
+        return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
+
+    def _joined(self, one: Done, other: Done) -> Done:
+        """Return the work of both halves. Where their columns differ, both get all of them, which makes their digests anew."""
+        tables, results = {**other.tables, **one.tables}, one.results + other.results
+        for table in one.tables.keys() & other.tables.keys():
+            halves = [one.tables[table], other.tables[table]]
+            tables[table] = pa.concat_tables(halves, promote_options="permissive")
+            if table != QUARANTINE_TABLE and not halves[0].schema.equals(halves[1].schema):
+                stats = self._outputs.aggregator.stats(tables[table], [result.window for result in results])
+                results = tuple(replace(one, outputs={**one.outputs, table: stats[one.window]}) for one in results)
+        return Done(results, one.failures + other.failures, tables)
 
     def _memory_advice(self) -> str:
         share = f"its share of run.memory ({self.memory_bytes:,} bytes)"
@@ -153,10 +164,3 @@ def _failure(shard: Shard, error: BaseException) -> ShardFailure:
     retryable = isinstance(error, OSError)
     code = error.code if isinstance(error, RaypipeError) else TransformFailed.code
     return ShardFailure(shard.window, code, f"{type(error).__name__}: {error}", retryable)
-
-
-def _joined(one: Done, other: Done) -> Done:
-    tables = dict(one.tables)
-    for table, rows in other.tables.items():
-        tables[table] = pa.concat_tables([tables[table], rows], promote_options="permissive") if table in tables else rows
-    return Done(one.results + other.results, one.failures + other.failures, tables)

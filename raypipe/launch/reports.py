@@ -84,7 +84,7 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of interface.md."""
+        """What the command line returns."""
         return {"done": 0, "failed": 1, "interrupted": 130, "terminated": 143, "cancelled": 3}[self.closed.status]
 
 

@@ -52,7 +52,7 @@ class _Maker(Generic[_T]):
                 self._made.put((next(self._items),))
         except StopIteration:
             self._made.put(None)
-        except BaseException as error:  # noqa: BLE001 (raised where the item is wanted)
+        except BaseException as error:  # raised where the item is wanted
             self._made.put(_Failed(error))
 
 

@@ -53,7 +53,7 @@ def split_records(data: bytes, first_line: int, syntax: CsvSyntax, uri: str, *, 
     text, unreadable = _decode(data, encoding)
     utf8 = data if encoding == "utf-8" and not unreadable else text.encode()
     everything = Records(utf8, range(first_line, first_line + utf8.count(b"\n")))
-    suspicious = quote in text or utf8.count(b"\r") != utf8.count(b"\r\n")
+    suspicious = quote in text or (b"\r" in utf8 and utf8.count(b"\r") != utf8.count(b"\r\n"))
     if not suspicious and not unreadable:
         return everything
     lines = text.split("\n")[:-1]

@@ -1,4 +1,4 @@
-"""Placement: the event time of each row as an instant, or the rule that says why it has none (interface.md, Placement)."""
+"""Placement: the event time of each row as an instant, or the rule that says why it has none."""
 
 from __future__ import annotations
 

@@ -9,11 +9,14 @@ from typing import Any
 
 from raypipe.core.calendar import Calendar
 from raypipe.pipeline import EventTime, FilesSource
-from raypipe.sources.lines import DecodedBlock, TextStream, open_text
+from raypipe.sources.ahead import ahead, read_ahead
+from raypipe.sources.lines import ByteStream, DecodedBlock, open_text
 from raypipe.sources.routing import Router
 from raypipe.sources.slice_store import STORE
 from raypipe.sources.slice_writer import SliceWriter
 from raypipe.sources.slices import RoutedFile, SliceKey
+
+ROWS_WORTH_A_THREAD = 4_096  # in a file's first block; with fewer there is hardly a second block to decode meanwhile
 
 
 def route_file(
@@ -31,8 +34,12 @@ def route_file(
         time_required=config.format == "csv" and config.on_drift == "fail",
     )
     try:
-        with open_text(key.uri) as stream:
-            for block in decode(stream, config, time.column, key.uri):
+        with (
+            open_text(key.uri) as file,
+            read_ahead(file) as stream,
+            ahead(decode(stream, config, time.column, key.uri), _is_long) as blocks,
+        ):
+            for block in blocks:
                 router.add(block)
         content = router.finish()
         slices = writer.finish()
@@ -49,7 +56,11 @@ def route_file(
     return content, slices
 
 
-def decode(stream: TextStream, config: FilesSource, time_path: str, uri: str) -> Iterator[DecodedBlock]:
+def _is_long(first: DecodedBlock) -> bool:
+    return first.rows.num_rows >= ROWS_WORTH_A_THREAD
+
+
+def decode(stream: ByteStream, config: FilesSource, time_path: str, uri: str) -> Iterator[DecodedBlock]:
     """Decode a text file by its format.
 
     All columns of a CSV file are decoded, so that digests do not depend on the contract. Of JSON only the wanted ones are:

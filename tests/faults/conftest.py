@@ -20,7 +20,7 @@ COLUMNS = {"id": {"type": "int64", "required": True}, "ts": "timestamp", "amount
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fault(number, ...): the faults of shared/design/faults.md that a test shows the answer to")
+    config.addinivalue_line("markers", "fault(number, ...): the numbered faults that a test shows the answer to")
 
 
 class Bench:

@@ -1,4 +1,4 @@
--- The transaction of protocol.md, section 5, in its order. `shards_in`, `ranges_in` and the like are Arrow tables of the caller.
+-- The statements of a commit, in their order. `shards_in`, `ranges_in` and the like are Arrow tables of the caller.
 
 -- name: bump
 -- 1. Take the next sequence number: a write to the pipeline's row serialises all commits of the pipeline.
