@@ -56,9 +56,15 @@ POSITION_COLUMN = "_position"  # int64, place of the row in its file, from 0 (ro
 RESERVED_COLUMNS = (TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN)
 
 
+RAW_CHARS_MAX = 16_384  # of a row that is set aside: enough to recognise it, and one row may not blow up the quarantine table
+
+
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row or line that could not become a typed, placed row; it is accounted to `time_us` or to the untimed shard."""
+    """A row or line that could not become a typed, placed row; it is accounted to `time_us` or to the untimed shard.
+
+    `raw` may be cut after RAW_CHARS_MAX + 1 characters: the one more tells that there was more.
+    """
 
     uri: str
     position: int

@@ -13,14 +13,13 @@ Ranges = tuple[Window, ...]
 
 def normalise(windows: Iterable[Window]) -> Ranges:
     """Return the union of windows, those that meet or touch made one."""
-    result: list[Window] = []
-    for window in sorted(windows):
-        if result and window.start_us <= result[-1].end_us:
-            if window.end_us > result[-1].end_us:
-                result[-1] = Window(result[-1].start_us, window.end_us)
+    bounds: list[list[int]] = []
+    for window in sorted(windows, key=_start):
+        if bounds and window.start_us <= bounds[-1][1]:
+            bounds[-1][1] = max(bounds[-1][1], window.end_us)
         else:
-            result.append(window)
-    return tuple(result)
+            bounds.append([window.start_us, window.end_us])
+    return tuple(Window(start_us, end_us) for start_us, end_us in bounds)
 
 
 def subtract(ranges: Sequence[Window], without: Sequence[Window]) -> Ranges:

@@ -85,7 +85,7 @@ class _Known:
     by_window: Mapping[Window, Sequence[LiveRange]]
 
     def meeting(self, window: Window) -> Sequence[Window]:
-        return meeting(self.windows, window)
+        return (window,) if window in self.by_window else meeting(self.windows, window)
 
 
 def _known(snapshot: Snapshot) -> _Known:
@@ -93,6 +93,20 @@ def _known(snapshot: Snapshot) -> _Known:
     for live in snapshot.live:
         by_window.setdefault(live.window, []).append(live)
     return _Known(tuple(sorted(by_window)), by_window)
+
+
+class _Slices:
+    """What the source answered, so that it is asked for each window once."""
+
+    def __init__(self, slices_of: SlicesOf) -> None:
+        self._slices_of = slices_of
+        self._known: dict[Window, tuple[Slice, ...]] = {}
+
+    def of(self, windows: Sequence[Window]) -> list[tuple[Slice, ...]]:
+        unknown = [window for window in windows if window not in self._known]
+        if unknown:
+            self._known.update(zip(unknown, self._slices_of(unknown), strict=True))
+        return [self._known[window] for window in windows]
 
 
 def covered(snapshot: Snapshot, outputs: Iterable[str]) -> Ranges:
@@ -120,7 +134,7 @@ def make_plan(
     `slices_of` answers for the listing that was taken after `snapshot`. `definitions` are today's by output; with them,
     live ranges of older definitions are reported as stale.
     """
-    known = _known(snapshot)
+    known, slices = _known(snapshot), _Slices(slices_of)
     asked = window or ready.window
     within = asked and ready.window and asked.intersection(ready.window)
     if not within:
@@ -128,7 +142,7 @@ def make_plan(
     done = covered(snapshot, outputs)
     failed = {one.window for one in snapshot.failed}
     wanted = _wanted(scope, within, ready, snapshot, done)
-    late = _late([within], known, slices_of) if scope is Scope.DUE else []
+    late = _late([within], known, slices) if scope is Scope.DUE else []
     merged = _widen([*wanted, *late], known)
 
     def reason(one: Window) -> Reason:
@@ -138,11 +152,11 @@ def make_plan(
             return Reason.NEW
         return Reason.LATE if scope is Scope.DUE else Reason.FORCED
 
-    slices = slices_of(merged)
     shards = tuple(
-        Shard(ready.index_of(one), one, reason(one), _observed(known, one), mine) for one, mine in zip(merged, slices, strict=True)
+        Shard(ready.index_of(one), one, reason(one), _observed(known, one), mine)
+        for one, mine in zip(merged, slices.of(merged), strict=True)
     )
-    kept, failures = (shards, ()) if accept_shrunk else _without_shrunk(shards, known, slices_of)
+    kept, failures = (shards, ()) if accept_shrunk else _without_shrunk(shards, known, slices)
     return Plan(kept, failures=failures, stale=_stale(known, snapshot, definitions or {}))
 
 
@@ -152,21 +166,21 @@ def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, output
 
     A shard that another run did meanwhile, from the same input and no older definition, is satisfied.
     """
-    known = _known(snapshot)
+    known, slices = _known(snapshot), _Slices(slices_of)
     merged = _widen(windows, known)
     done = covered(snapshot, outputs)
-    late = set(_late(merged, known, slices_of))
+    late = set(_late(merged, known, slices))
     asked = sorted(reasons)
     todo: list[Shard] = []
     satisfied: list[Shard] = []
-    for one, mine in zip(merged, slices_of(merged), strict=True):
+    for one, mine in zip(merged, slices.of(merged), strict=True):
         reason = next((reasons[window] for window in meeting(asked, one)), Reason.NEW)
         shard = Shard(ready.index_of(one), one, reason, _observed(known, one), mine)
         met = known.meeting(one)
         new_enough = all(live.definition >= definitions.get(live.output, 0) for window in met for live in known.by_window[window])
         is_done = covers(done, one) and new_enough and late.isdisjoint(met)
         (satisfied if is_done else todo).append(shard)
-    kept, failures = (tuple(todo), ()) if accept_shrunk else _without_shrunk(tuple(todo), known, slices_of)
+    kept, failures = (tuple(todo), ()) if accept_shrunk else _without_shrunk(tuple(todo), known, slices)
     return Plan(kept, tuple(satisfied), failures)
 
 
@@ -201,12 +215,12 @@ def _pieces(cells: Sequence[Window], ranges: Ranges) -> list[Window]:
     return found
 
 
-def _late(within: Sequence[Window], known: _Known, slices_of: SlicesOf) -> list[Window]:
+def _late(within: Sequence[Window], known: _Known, slices: _Slices) -> list[Window]:
     """Return the live ranges in windows whose current input differs from what they were made from, whatever the index says."""
     windows = [window for one in within for window in known.meeting(one)]
     found = []
-    for window, slices in zip(windows, slices_of(windows), strict=True):
-        current = input_fingerprint(slices)
+    for window, mine in zip(windows, slices.of(windows), strict=True):
+        current = input_fingerprint(mine)
         if any(live.input_fp != current for live in known.by_window[window]):
             found.append(window)
     return found
@@ -229,11 +243,11 @@ def _observed(known: _Known, window: Window) -> frozenset[Observed]:
 
 
 def _without_shrunk(
-    shards: tuple[Shard, ...], known: _Known, slices_of: SlicesOf
+    shards: tuple[Shard, ...], known: _Known, slices: _Slices
 ) -> tuple[tuple[Shard, ...], tuple[ShardFailure, ...]]:
     """Leave out shards whose live ranges were made from more files than there are now. Counted per live range."""
     pairs = [(shard.window, met) for shard in shards for met in known.meeting(shard.window)]
-    counts = {met: len(slices) for (_, met), slices in zip(pairs, slices_of([met for _, met in pairs]), strict=True)}
+    counts = {met: len(mine) for (_, met), mine in zip(pairs, slices.of([met for _, met in pairs]), strict=True)}
     failures = {}
     for window, met in pairs:
         had = max(live.files for live in known.by_window[met])

@@ -45,11 +45,15 @@ class Window:
 
     def intersection(self, other: Window) -> Window | None:
         """Return what the two share, or None."""
+        if other.contains(self):
+            return self
         start, end = max(self.start_us, other.start_us), min(self.end_us, other.end_us)
         return Window(start, end) if start < end else None
 
     def hull(self, other: Window) -> Window:
         """Return the smallest window that holds both."""
+        if self.contains(other):
+            return self
         return Window(min(self.start_us, other.start_us), max(self.end_us, other.end_us))
 
     def __str__(self) -> str:

@@ -27,7 +27,7 @@ def ledger_table(entries: Sequence[tuple[ShardCommit, Outcome]]) -> pa.Table:
         "output_fp": pa.array([output_fingerprint(result.outputs) for result in results], pa.string()),
         "event_start": times(result.event_start_us for result in results),
         "event_end": times(result.event_end_us for result in results),
-        "warnings": pa.array([json.dumps(result.warnings) for result in results], pa.string()),
+        "warnings": pa.array([json.dumps(result.warnings) if result.warnings else "[]" for result in results], pa.string()),
         "seconds": pa.array([result.seconds for result in results], pa.float64()),
     }
     for name in ("read", "expanded", "loaded", "filtered", "duplicate", "quarantined"):

@@ -16,9 +16,8 @@ from raypipe.core.window import Window
 from raypipe.engine.batches import RAW_COLUMN, ROW_COLUMN, SHARD_INDEX, Batch
 from raypipe.engine.far_times import readable
 from raypipe.errors import TooManyQuarantined
-from raypipe.ports import POSITION_COLUMN, SHARD_COLUMN, SOURCE_COLUMN, Reject
+from raypipe.ports import POSITION_COLUMN, RAW_CHARS_MAX, SHARD_COLUMN, SOURCE_COLUMN, Reject
 
-RAW_CHARS_MAX = 16_384  # one row may not blow up the quarantine table; `truncated` tells
 ERROR_CHARS_MAX = 2_000
 
 _FIELDS: dict[str, pa.DataType] = {

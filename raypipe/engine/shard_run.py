@@ -90,7 +90,7 @@ class ShardRunner:
         spill = self._spill / f"{task.run_id}-{task.attempt_id}"
         try:
             fingerprints = self.fingerprints()  # before anything is read by them: what changes meanwhile is another definition
-            done = self._run_shards(shards, spill)
+            done = self._run_shards(shards, spill, whole_task=True)
         except ConfigurationError as error:
             return Staged(task=task, results=(), failures=tuple(_failure(one, error) for one in shards))
         finally:
@@ -123,7 +123,7 @@ class ShardRunner:
             )
         return self._fingerprints
 
-    def _run_shards(self, shards: Sequence[Shard], spill: Path) -> Done:
+    def _run_shards(self, shards: Sequence[Shard], spill: Path, *, whole_task: bool = False) -> Done:
         """Run shards together; when that fails and it is not known for which of them, run each half by itself."""
         try:
             return self._attempt(shards, spill)
@@ -135,8 +135,25 @@ class ShardRunner:
         except BaseException as error:  # an engine's panic is no Exception, and must not take the worker along
             if len(shards) == 1:
                 return Done((), (_failure(shards[0], error),))
+            if whole_task and not isinstance(error, RaypipeError):
+                return self._run_ends_first(shards, spill)
         middle = len(shards) // 2
         return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
+
+    def _run_ends_first(self, shards: Sequence[Shard], spill: Path) -> Done:
+        """Run the first and the last shard of a task by themselves, after it failed by an error that nobody foresaw.
+
+        Where both fail with the same text it is not the data of one: those between fail with it too, without being run,
+        because to halve a year of days takes minutes. The next run tries them again.
+        """
+        first, last = (self._run_shards([one], spill) for one in (shards[0], shards[-1]))
+        between = shards[1:-1]
+        failures = (*first.failures, *last.failures)
+        if len(failures) == 2 and failures[0].error == failures[1].error:
+            rest = Done((), tuple(replace(failures[0], window=one.window) for one in between))
+        else:
+            rest = self._run_shards(between, spill) if between else Done((), ())
+        return self._joined(self._joined(first, rest), last)
 
     def _joined(self, one: Done, other: Done) -> Done:
         """Return the work of both halves. Where their columns differ, both get all of them, which makes their digests anew."""
@@ -146,7 +163,7 @@ class ShardRunner:
             tables[table] = pa.concat_tables(halves, promote_options="permissive")
             if table != QUARANTINE_TABLE and not halves[0].schema.equals(halves[1].schema):
                 stats = self._outputs.aggregator.stats(tables[table], [result.window for result in results])
-                results = tuple(replace(one, outputs={**one.outputs, table: stats[one.window]}) for one in results)
+                results = tuple(replace(each, outputs={**each.outputs, table: stats[each.window]}) for each in results)
         return Done(results, one.failures + other.failures, tables)
 
     def _memory_advice(self) -> str:

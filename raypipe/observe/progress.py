@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from raypipe.core.events import Planned, RunClosed, RunEvent, RunOpened, ScanStarted, TaskEnded, TaskFailed, Warned
+from raypipe.core.events import Adopted, Planned, RunClosed, RunEvent, RunOpened, ScanStarted, TaskEnded, TaskFailed, Warned
 from raypipe.core.shard import ShardFailure
 from raypipe.observe.printable import count, escape, roughly, size
 from raypipe.observe.tally import Tally
@@ -143,6 +143,8 @@ class Notes:
                 self._failures(event.failures)
                 if event.outside and not event.again:
                     self._write(f"{count(event.outside, 'row')} of the source before time.start or after time.end: no shard's")
+            case Adopted():
+                self._write(taken_over(event))
             case TaskEnded():
                 self._failures(event.failures)
                 for result in event.results:
@@ -173,6 +175,13 @@ class Notes:
 def opening(tally: Tally) -> str:
     """Return the first line of a run: pipeline, shards, how it is done."""
     return f"{tally.pipeline}: {count(tally.planned, 'shard')}, {tally.executor}"
+
+
+def taken_over(event: Adopted) -> str:
+    """Return the line that says what is not done again."""
+    results = [result for ended in event.ended for result in ended.results]
+    rows = sum(result.accounts.read for result in results)
+    return f"{count(len(results), 'shard')} ({count(rows, 'row')}) that an earlier run finished are taken over and not read again"
 
 
 def status_line(tally: Tally, now_s: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raypipe.core.events import (
+    Adopted,
     FileScanned,
     GroupCommitted,
     Planned,
@@ -56,7 +57,7 @@ class Tally:
             case TaskStarted():
                 self.started_s = now_s if self.started_s is None else self.started_s
                 self._phase("working")
-            case TaskEnded():
+            case TaskEnded() | Adopted():
                 self._work(event)
             case GroupCommitted():
                 self._settle(list(event.receipt.outcomes), failed=False)
@@ -111,13 +112,24 @@ class Tally:
         self.planned = self.finished + self.failed + len(self.weights)
         self.weight_total = max(self.weight_total, self.weight_left)
 
-    def _work(self, event: TaskEnded) -> None:
+    def _work(self, event: TaskEnded | Adopted) -> None:
+        if isinstance(event, Adopted):
+            self._adopt(event)
+            return
         for result in event.results:
             self.rows += result.accounts.read
             if result.window in self.weights and result.window not in self.waiting:
                 self.waiting.add(result.window)
                 self.weight_left -= self.weights[result.window]
         self._settle([one.window for one in event.failures if not one.retryable], failed=True)
+
+    def _adopt(self, event: Adopted) -> None:
+        """Count shards as done that cost this run nothing, so that its speed is that of its own work."""
+        for window in [result.window for ended in event.ended for result in ended.results]:
+            if window in self.weights and window not in self.waiting:
+                self.waiting.add(window)
+                self.weight_left -= self.weights[window]
+                self.weight_total -= self.weights[window]
 
     def _settle(self, windows: list[Window], *, failed: bool) -> None:
         for window in windows:

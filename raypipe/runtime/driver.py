@@ -111,15 +111,15 @@ class Driver:
     def _planned_run(self) -> ev.RunClosed:
         try:
             planned = self._planner.first(self._scanner.scan)
-            self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside))
-            if self._stopping.signal is not None:
-                return self._unopened(planned)
         except Interrupted:
-            return self._unopened(None)
+            return self._unopened(None, self._stopping.signal)
+        self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside))
         if not planned.plan.shards and not planned.plan.failures:
             if planned.unreadable:
                 raise SourceUnreadable(unreadable_text(planned.unreadable))
-            return self._unopened(planned)
+            return self._unopened(planned, None)
+        if self._stopping.signal is not None:
+            return self._unopened(planned, self._stopping.signal)
         self._prepare()
         run = self._run = self._destination.open_run(replace(self._opening, outside=planned.outside))
         try:
@@ -301,9 +301,8 @@ class Driver:
             )
         )  # fmt: skip
 
-    def _unopened(self, planned: Planned | None) -> ev.RunClosed:
+    def _unopened(self, planned: Planned | None, signal: str | None) -> ev.RunClosed:
         """End before a run was opened: nothing is to do, or a signal came."""
-        signal = self._stopping.signal
         status = {None: "done", "SIGTERM": "terminated"}.get(signal, "interrupted")
         count = len(planned.plan.shards) if planned else 0
         watermark_us = planned.snapshot.watermark_us if planned else None

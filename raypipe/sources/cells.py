@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -46,14 +46,21 @@ class Cells:
     def ordinals(self, times: pa.Array[Any]) -> Located:
         """Find the cell of each time. Only cells that occur are computed, however far apart they lie."""
         series = pl.Series("cell", pl.from_arrow(times))
-        distinct = series.unique().sort().to_list()
-        starts, place = [], 0
+        starts: list[int] = []
+        place, distinct = 0, self._outermost(series) or series.unique().sort().to_list()
         while place < len(distinct):
             start_us, end_us = self._cell_of(distinct[place])
             starts.append(start_us)
             place = bisect_left(distinct, end_us, place)
+        if len(starts) == 1:
+            return Located(pl.Series("cell", [0], dtype=pl.UInt32).new_from_index(0, len(series)), starts)
         ordinals = pl.Series("cell", starts, dtype=pl.Int64).search_sorted(series, side="right") - 1
         return Located(ordinals.alias("cell"), starts)
+
+    def _outermost(self, times: pl.Series) -> list[int]:
+        """Return the first and the last of times that lie in one cell, as in most small files; else nothing."""
+        earliest, latest = cast("int", times.min()), cast("int", times.max())
+        return [earliest, latest] if latest < self._cell_of(earliest)[1] else []
 
     def _cell_of(self, time_us: int) -> tuple[int, int]:
         index = self._calendar.index_of(time_us)

@@ -60,8 +60,7 @@ def scaled(values: pl.Series, unit_us: int) -> pl.Series:
 
 def _read_iso(texts: pl.Series) -> ReadTimes:
     if len(texts) <= FEW_TEXTS:
-        nothing = ReadTimes(_none(len(texts)), _none(len(texts)))
-        return _with_rest(texts, nothing, datetime.fromisoformat)
+        return ReadTimes(*_parse_each(texts.to_list(), datetime.fromisoformat))
     spaced = pl.lit(texts).str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
     frame = pl.select(text=pl.when(~spaced.str.starts_with("0000")).then(spaced))  # Polars has a year 0, Python has none
     aware, naive = _ISO + r"(?:Z|[+-]\d{2}:?\d{2})$", _ISO + "$"
@@ -115,12 +114,12 @@ def _with_rest(texts: pl.Series, read: ReadTimes, parse: Callable[[str], datetim
     return ReadTimes(read.instants.scatter(rest, instants), read.walls.scatter(rest, walls))
 
 
-def _parse_each(texts: Iterable[str], parse: Callable[[str], datetime]) -> tuple[pl.Series, pl.Series]:
+def _parse_each(texts: Iterable[str | None], parse: Callable[[str], datetime]) -> tuple[pl.Series, pl.Series]:
     instants: list[int | None] = []
     walls: list[int | None] = []
     for text in texts:
         try:
-            time = parse(text)
+            time = None if text is None else parse(text)
         except ValueError:
             time = None
         aware = time is not None and time.tzinfo is not None

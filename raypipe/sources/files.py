@@ -136,8 +136,8 @@ class Files:
         rows = [_CUT_FORMAT, config.format, columns, config.extra_columns, config.on_drift, repr(dialect), history]
         return CutName(fingerprint([*rows, str(self.calendar) if text else ""]), fingerprint(rows))
 
-    def _contents(self, listing: Listing) -> dict[str, list[Mapping[str, Any]]]:
-        contents = self._index.contents(self._cut, listing.files)
+    def _contents(self, listing: Listing) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        contents = dict(self._index.contents(self._cut, listing.files))
         lost = [self.scan(file) for file in listing.files if file.uri not in contents]
         if lost:
             self.record(lost)

@@ -57,7 +57,7 @@ class Index:
         """Return the indexed version of each URI that was indexed for this cut."""
         return self._read({}, lambda db: dict(db.execute("SELECT uri, version FROM files WHERE cut = ?", (cut,)).fetchall()))
 
-    def contents(self, name: CutName, files: Sequence[InputFile]) -> dict[str, list[Mapping[str, Any]]]:
+    def contents(self, name: CutName, files: Sequence[InputFile]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Return what was recorded of the files at these versions, by URI, for each cut of the family, the oldest first.
 
         Files that are not indexed for this cut are left out.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raypipe.ports import Reject
+from raypipe.ports import RAW_CHARS_MAX, Reject
 from raypipe.sources.compressed import ByteStream, TextStream, open_text
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
 
 BLOCK_BYTES = 4 * 1024**2  # large enough that the engines' cost per call vanishes, small enough to hold several
 LINE_BYTES_MAX = 16 * 1024**2  # bounds the memory that one line can take; a line this long is a lost line end or an attack
-RAW_CHARACTERS_MAX = 4_000  # of a rejected line that is kept: enough to recognise it, and quarantine stays small
 
 MALFORMED = "malformed_line"
 BAD_ENCODING = "bad_encoding"
@@ -105,17 +104,17 @@ def _skip_line(stream: ByteStream, held: bytes, block_bytes: int) -> tuple[int, 
 
 def _too_long(uri: str, line: int, held: bytes, size_bytes: int, line_bytes_max: int) -> Reject:
     error = f"line {line} has {size_bytes:,} bytes, expected at most {line_bytes_max:,}"
-    return Reject(uri, line, TOO_LONG, error, raw_text(held[: RAW_CHARACTERS_MAX * 4 + 4]))
+    return Reject(uri, line, TOO_LONG, error, raw_text(held[: RAW_CHARS_MAX * 4 + 4]))
 
 
 def raw_text(line: bytes, encoding: str = "utf-8") -> str:
-    r"""Return a line for people to read: bytes that are no characters as `\xff`, cut at RAW_CHARACTERS_MAX with a mark."""
-    return cut(line[: RAW_CHARACTERS_MAX * 4 + 4].removesuffix(b"\r").decode(encoding, errors="backslashreplace"))
+    r"""Return a line for people to read: bytes that are no characters as `\xff`, cut (see `cut`)."""
+    return cut(line[: RAW_CHARS_MAX * 4 + 4].removesuffix(b"\r").decode(encoding, errors="backslashreplace"))
 
 
 def cut(text: str) -> str:
-    """Cut a text at RAW_CHARACTERS_MAX, with a mark that says so."""
-    return text if len(text) <= RAW_CHARACTERS_MAX else f"{text[:RAW_CHARACTERS_MAX]} [cut]"
+    """Cut a text so that one character beyond RAW_CHARS_MAX tells that there was more."""
+    return text[: RAW_CHARS_MAX + 1]
 
 
 def bad_encoding(uri: str, line: int, raw: bytes, encoding: str) -> Reject:

@@ -140,12 +140,15 @@ def _of_floats(values: pl.Series, unit_us: int) -> pl.Series:
 
 def _checked(instants: pl.Series | None, walls: pl.Series | None, present: pa.Array[Any] | None, time: EventTime) -> Placed:
     """Put the wall clock's times in the zone, refuse what lies out of range, and name the rule for each null."""
+    if instants is not None and walls is not None:  # texts are almost always of one kind
+        instants = None if instants.null_count() == len(instants) else instants
+        walls = None if instants is not None and walls.null_count() == len(walls) else walls
     located = None if walls is None else _locate(walls, time.zone)
     given = walls if instants is None else instants if walls is None else instants.zip_with(instants.is_not_null(), walls)
     times = located if instants is None else instants if located is None else instants.zip_with(instants.is_not_null(), located)
     assert given is not None
     assert times is not None
-    times = times.set((times < PLACEABLE_START_US) | (times >= PLACEABLE_END_US), None)
+    times = _near(times)
     if times.null_count() == 0:
         return _placed(times, None)
     far = (given < PLACEABLE_START_US) | (given >= PLACEABLE_END_US)
@@ -164,9 +167,16 @@ def _locate(walls: pl.Series, zone: str) -> pl.Series:
     """Return the instants of wall-clock times: the first where one occurs twice, null where it never does."""
     if zone == "UTC":
         return walls
-    near = walls.set((walls < PLACEABLE_START_US) | (walls >= PLACEABLE_END_US), None)
-    local = near.cast(pl.Datetime("us")).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    local = _near(walls).cast(pl.Datetime("us")).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     return local.dt.epoch("us")
+
+
+def _near(times: pl.Series) -> pl.Series:
+    """Return times without those out of range: null stands for them."""
+    earliest, latest = cast("int | None", times.min()), cast("int | None", times.max())
+    if earliest is None or latest is None or (earliest >= PLACEABLE_START_US and latest < PLACEABLE_END_US):
+        return times
+    return times.set((times < PLACEABLE_START_US) | (times >= PLACEABLE_END_US), None)
 
 
 def _placed(times: pl.Series, rules: pl.Series | None) -> Placed:

@@ -37,21 +37,21 @@ class _Piece:
 
     rows: pa.RecordBatch
     cells: Located
+    counts: list[int]
+    """The rows of each cell."""
     order: pa.Array[Any] | None
 
     @classmethod
     def of(cls, rows: pa.RecordBatch, cells: Located) -> _Piece:
         """Look at how rows are ordered."""
-        is_sorted = cells.ordinals.is_sorted()
-        return cls(rows, cells, None if is_sorted else pc.sort_indices(cells.ordinals.to_arrow()))
+        if len(cells.starts) == 1:  # as in most small files, for which each call of an engine counts
+            return cls(rows, cells, [rows.num_rows], None)
+        counts = cells.ordinals.value_counts(sort=False).sort(cells.ordinals.name)["count"].to_list()
+        return cls(rows, cells, counts, None if cells.ordinals.is_sorted() else pc.sort_indices(cells.ordinals.to_arrow()))
 
     def sorted(self, column: Any) -> Any:
         """Return rows, or a column of them, sorted by cell."""
         return column if self.order is None else column.take(self.order)
-
-    def counts(self) -> list[int]:
-        """Return the number of rows of each cell."""
-        return self.cells.ordinals.value_counts(sort=False).sort(self.cells.ordinals.name)["count"].to_list()
 
 
 class Router:
@@ -98,7 +98,7 @@ class Router:
         if self._waiting and not rows.schema.equals(self._waiting[0].rows.schema):
             self._flush()
         piece = _Piece.of(rows, self._cells.ordinals(rows.column(TIME_COLUMN)))
-        self._cells.take(piece.cells.starts, piece.counts(), piece.sorted(row_texts))
+        self._cells.take(piece.cells.starts, piece.counts, piece.sorted(row_texts))
         self._waiting.append(piece)
         self._waiting_bytes += rows.nbytes
         if self._waiting_bytes >= FLUSH_BYTES:
@@ -157,7 +157,7 @@ class Router:
         return place(pa.nulls(batch.num_rows), self._time, self._uri)
 
     def _write(self, piece: _Piece) -> None:
-        rows, starts, counts = piece.sorted(piece.rows), piece.cells.starts, piece.counts()
+        rows, starts, counts = piece.sorted(piece.rows), piece.cells.starts, piece.counts
         edges = edges_of(counts)
         positions = rows.column(POSITION_COLUMN)
         firsts = [positions[edge].as_py() for edge in edges[:-1]]

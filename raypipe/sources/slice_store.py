@@ -24,6 +24,7 @@ class SliceStore:
         self._memory: dict[SliceKey, tuple[RoutedFile, int]] = {}
         self._open: OrderedDict[tuple[SliceKey, Path], RoutedFile] = OrderedDict()
         self._routing: dict[SliceKey, threading.Lock] = {}
+        self._held_bytes = 0
         self._untrimmed_bytes = TRIM_BYTES
 
     def find(self, key: SliceKey, folder: Path) -> RoutedFile | None:
@@ -42,18 +43,20 @@ class SliceStore:
     def keep(self, key: SliceKey, slices: RoutedFile, size_bytes: int) -> None:
         """Hold slices in memory, in place of those of older versions of the file."""
         with self._lock:
+            _, before_bytes = self._memory.get(key, (None, 0))
             self._memory[key] = (slices, size_bytes)
+            self._held_bytes += size_bytes - before_bytes
 
     def drop_others(self, file: InputFile, cut: str) -> None:
         """Forget the slices of other versions of a file."""
         with self._lock:
             for key in [key for key in self._memory if key.uri == file.uri and key.cut == cut and key.version != file.version]:
-                del self._memory[key]
+                self._held_bytes -= self._memory.pop(key)[1]
 
     def held_bytes(self) -> int:
         """Return the size of all slices in memory."""
         with self._lock:
-            return sum(size for _, size in self._memory.values())
+            return self._held_bytes
 
     def wrote(self, folder: Path, size_bytes: int) -> None:
         """Take note of slices written to disk, and remove the oldest from time to time while all are too many."""

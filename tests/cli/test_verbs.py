@@ -86,7 +86,7 @@ def test_a_long_plan_shows_its_ends_and_counts_the_middle(launched, shards, rayp
     text = raypipe("plan", "pipeline.yaml").stdout
 
     assert "20 shards to do (1 late, 19 new) in [2013-01-01T00:00:00Z, 2014-01-01T00:00:00Z)" in text
-    assert "200 rows; 2.0 kB; inline, 2 threads; about 2 s; up to 2.1 GB of memory" in text
+    assert "200 rows; inline, 2 threads; about 2 s; up to 2.1 GB of memory" in text
     assert "8 more" in text
     assert "[2013-01-20T00:00:00Z, 2013-01-21T00:00:00Z)" in text
     assert "[2013-01-10T00:00:00Z, 2013-01-11T00:00:00Z)" not in text

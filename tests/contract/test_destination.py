@@ -342,6 +342,19 @@ def test_nothing_lands_after_cancel_returned(place: Place, work: Any) -> None:
     assert {run.state for run in place.flights.snapshot().runs} == {RunState.CANCELLED}
 
 
+def test_closing_a_run_tells_the_low_watermark_also_when_asked_twice(place: Place, work: Any) -> None:
+    opened = place.flights.open_run(work.opening())
+    place.flights.commit(*work.group(opened, {work.hours(0): n(1)}))
+    watermark_us = place.flights.close_run(opened.run_id, opened.epoch, RunState.DONE)
+    assert watermark_us == work.hours(0).end_us == place.flights.snapshot().watermark_us
+    assert place.flights.close_run(opened.run_id, opened.epoch, RunState.DONE) == watermark_us
+
+
+def test_closing_a_run_that_committed_nothing_tells_no_watermark(place: Place, work: Any) -> None:
+    opened = place.flights.open_run(work.opening())
+    assert place.flights.close_run(opened.run_id, opened.epoch, RunState.DONE) is None
+
+
 def test_nothing_lands_after_a_run_was_closed_and_closing_twice_is_harmless(place: Place, work: Any) -> None:
     opened = place.flights.open_run(work.opening())
     place.flights.close_run(opened.run_id, opened.epoch, RunState.FAILED)

@@ -94,6 +94,10 @@ class Bench:
         self.proven()
         return [(failure.code, failure.error) for failure in report.closed.failures]
 
+    def planned_failures(self) -> list[tuple[str, str]]:
+        """Plan only, which reads the files as a run does; return code and text of each shard that a run would fail."""
+        return [(failure.code, failure.error) for failure in raypipe.plan(self.load()).plan.failures]
+
     def ask_run(self, ask: Ask, observer: Any) -> RunReport:
         return launch_run(self.load(), ask, observer=observer, stop=StopFlag())
 

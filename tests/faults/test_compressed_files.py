@@ -65,18 +65,31 @@ DAMAGED = {
 }
 
 
-@pytest.mark.fault(24, 25, 27)
-@pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_archive_fails_by_name_and_no_row_of_it_is_visible(bench, damage):
+def write_damaged(bench, damage: str) -> str:
     kind, suffix, data = DAMAGED[damage]
     bench.write(f"ok.{kind}", CONTENT[kind][:100].rpartition(b"\n")[0] + b"\n")
-    path = bench.write(f"in.{kind}{suffix}", data)
     bench.config(f"*.{kind}*", columns=COLUMNS)
-    failures = bench.failed()
+    return str(bench.write(f"in.{kind}{suffix}", data))
+
+
+def every_shard_fails_by_name(failures: list[tuple[str, str]], path: str) -> None:
     assert len(failures) == 3  # its rows may belong to any shard
-    for code, error in failures:
-        assert code == "source_unreadable"
-        assert error.startswith(str(path))
+    assert {code for code, _ in failures} == {"source_unreadable"}
+    assert all(error.startswith(f"{path}: ") for _, error in failures)
+
+
+@pytest.mark.fault(24, 25, 27)
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_archive_fails_the_plan_by_name(bench, damage):
+    path = write_damaged(bench, damage)
+    every_shard_fails_by_name(bench.planned_failures(), path)
+
+
+@pytest.mark.fault(24, 25, 27)
+@pytest.mark.parametrize("damage", ["gz-json-truncated-24", "gz-wrong-checksum-25", "gz-garbage-27"])
+def test_a_damaged_archive_fails_the_run_by_name_and_no_row_of_it_is_visible(bench, damage):
+    path = write_damaged(bench, damage)
+    every_shard_fails_by_name(bench.failed(), path)
     assert bench.query("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'") == []
     assert bench.query("SELECT * FROM _raypipe.shards") == []
 
@@ -102,6 +115,6 @@ def test_a_decompression_bomb_fails_by_name(bench, monkeypatch, suffix, pack):
     monkeypatch.setattr(compressed, "EXPANDED_BYTES_FREE", 1 << 20)
     path = bench.write(f"in{suffix}", pack(b"id,ts\n" + b"\0" * (40 << 20)))
     bench.config(f"in{suffix}", columns=COLUMNS)
-    failures = bench.failed()
+    failures = bench.planned_failures()
     assert {code for code, _ in failures} == {"source_unreadable"}
     assert all(error.startswith(f"{path}: expands ") and "bomb" in error for _, error in failures)

@@ -22,11 +22,16 @@ DAY_US = 86_400_000_000
 START_US = 1_767_225_600_000_000
 
 SLOW_STEPS = """
-import pathlib, time
+import os, pathlib, time
+
+HERE = pathlib.Path(__file__).parent
 
 def slow(rows):
-    pathlib.Path(__file__).with_name("working").touch()
-    time.sleep(0.3)
+    '''Wait until the test says that it has seen enough, or another process works on the same.'''
+    (HERE / f"working.{os.getpid()}").touch()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not (HERE / "seen").exists() and len(list(HERE.glob("working.*"))) < 2:
+        time.sleep(0.02)
     return rows
 """
 
@@ -35,6 +40,14 @@ SAME_RUN = """
 import sys
 from raypipe.launch import run_verb
 run_verb.new_run_id = lambda clock: "scheduled"
+from raypipe.cli import main
+sys.argv = ["raypipe", "run", "pipeline.yaml", "--executor", "inline"]
+sys.exit(main())
+"""
+
+
+RUN = """
+import sys
 from raypipe.cli import main
 sys.argv = ["raypipe", "run", "pipeline.yaml", "--executor", "inline"]
 sys.exit(main())
@@ -54,8 +67,8 @@ def slow_pipeline(bench) -> None:
     bench.config("in.csv", columns=COLUMNS, transform=[{"python": "steps:slow"}])
 
 
-def wait_for(path, process: subprocess.Popen[str]) -> None:
-    while not path.exists():
+def wait_for_work(bench, process: subprocess.Popen[str]) -> None:
+    while not list(bench.folder.glob("working.*")):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.02)
 
@@ -71,13 +84,14 @@ def every_row_is_there_once(bench) -> None:
 def test_the_same_run_started_twice_is_done_by_the_first_and_refused_to_the_second(bench):
     slow_pipeline(bench)
     first = start(bench, SAME_RUN)
-    wait_for(bench.folder / "working", first)
+    wait_for_work(bench, first)
     second = start(bench, SAME_RUN)
     _, told = second.communicate(timeout=60)
     assert second.returncode == 3, told
     assert "scheduled" in told
     assert str(first.pid) in told
     assert "Traceback" not in told
+    bench.write("seen", "")
     _, told = first.communicate(timeout=60)
     assert first.returncode == 0, told
     every_row_is_there_once(bench)
@@ -87,8 +101,7 @@ def test_the_same_run_started_twice_is_done_by_the_first_and_refused_to_the_seco
 @pytest.mark.fault(57)
 def test_two_runs_of_one_pipeline_at_once_both_end_well_and_every_row_is_there_once(bench):
     slow_pipeline(bench)
-    code = "from raypipe.cli import main; import sys; sys.argv = ['raypipe', 'run', 'pipeline.yaml', '--executor', 'inline']; sys.exit(main())"
-    runs = [start(bench, code), start(bench, code)]
+    runs = [start(bench, RUN), start(bench, RUN)]
     for run in runs:
         _, told = run.communicate(timeout=60)
         assert run.returncode == 0, told
@@ -100,6 +113,7 @@ def test_two_runs_of_one_pipeline_at_once_both_end_well_and_every_row_is_there_o
 @pytest.mark.fault(57)
 def test_a_run_and_a_backfill_in_threads_of_one_process_leave_one_version_of_every_shard(bench):
     slow_pipeline(bench)
+    bench.write("seen", "")
     bench.done()
     bench.write("late.csv", f"id,ts\n{ROWS},2026-01-02T00:00:00\n")
     bench.config("*.csv", columns=COLUMNS, transform=[{"python": "steps:slow"}])

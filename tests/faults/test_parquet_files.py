@@ -12,6 +12,7 @@ import pytest
 from raypipe.core import events as ev
 from raypipe.engine import stage
 
+PAGES = {"row_group_size": 500, "write_page_checksum": True, "compression": "none", "use_dictionary": False}
 DAY = timedelta(days=1)
 ROWS_A_DAY = 500
 
@@ -33,28 +34,39 @@ def replace_bytes(path: Path, data: bytes) -> None:
     os.utime(path, (10**9, 10**9))
 
 
-@pytest.mark.fault(22)
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:-4],  # the footer's last bytes
-        lambda data: b"",
-        lambda data: b"PAR1" + b"\0" * 100 + b"PAR1",
-        lambda data: b"id,ts\n1,2026-01-01T00:00:00\n",
-    ],
-    ids=["half", "no-magic", "empty", "zeros", "not-parquet"],
-)
-def test_a_file_that_is_not_whole_fails_by_name_and_is_read_whole_once_mended(bench, damage):
-    bench.parquet("a.parquet", events(0, 1))
-    path = bench.parquet("b.parquet", events(1, 2))
-    whole = path.read_bytes()
-    replace_bytes(path, damage(whole))
-    bench.config("*.parquet")
-    failures = bench.failed()
+DAMAGES = {
+    "half": lambda data: data[: len(data) // 2],
+    "no-magic": lambda data: data[:-4],  # the footer's last bytes
+    "empty": lambda data: b"",
+    "zeros": lambda data: b"PAR1" + b"\0" * 100 + b"PAR1",
+    "not-parquet": lambda data: b"id,ts\n1,2026-01-01T00:00:00\n",
+}
+
+
+def every_shard_fails_by_name(failures: list[tuple[str, str]], path: Path) -> None:
     assert len(failures) == 3  # where its rows belong cannot be known
     assert {code for code, _ in failures} == {"source_unreadable"}
     assert all(error.startswith(f"{path}: is not a whole Parquet file") for _, error in failures)
+
+
+@pytest.mark.fault(22)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_file_that_is_not_whole_fails_the_plan_by_name(bench, damage):
+    bench.parquet("a.parquet", events(0, 1))
+    path = bench.parquet("b.parquet", events(1, 2))
+    replace_bytes(path, DAMAGES[damage](path.read_bytes()))
+    bench.config("*.parquet")
+    every_shard_fails_by_name(bench.planned_failures(), path)
+
+
+@pytest.mark.fault(22)
+def test_a_file_that_is_not_whole_fails_the_run_by_name_and_is_read_whole_once_mended(bench):
+    bench.parquet("a.parquet", events(0, 1))
+    path = bench.parquet("b.parquet", events(1, 2))
+    whole = path.read_bytes()
+    replace_bytes(path, DAMAGES["half"](whole))
+    bench.config("*.parquet")
+    every_shard_fails_by_name(bench.failed(), path)
     assert bench.query("SELECT * FROM _raypipe.live") == []
     replace_bytes(path, whole)
     report = bench.done()

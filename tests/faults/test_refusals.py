@@ -68,14 +68,13 @@ def open_to_all():
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_source_file_that_may_not_be_read_fails_by_name(bench, open_to_all, kind):
     import duckdb
 
     bench.folder, bench.out = open_to_all, open_to_all / "out.duckdb"
     path = open_to_all / f"in.{kind}"
-    form = {"csv": "csv", "jsonl": "json", "parquet": "parquet"}[kind]
-    duckdb.execute(f"COPY (SELECT 1 AS id, TIMESTAMP '2026-01-01' AS ts) TO '{path}' (FORMAT {form})")
+    duckdb.execute(f"COPY (SELECT 1 AS id, TIMESTAMP '2026-01-01' AS ts) TO '{path}' (FORMAT {kind})")
     os.utime(path, (10**9, 10**9))
     bench.config(f"in.{kind}", columns=COLUMNS)
     bench.done()  # loads all modules: others than root cannot read them everywhere
@@ -95,8 +94,6 @@ def test_a_source_file_that_may_not_be_read_fails_by_name(bench, open_to_all, ki
         f"{path}: cannot be opened"
     }
     assert bench.query("SELECT * FROM _raypipe.live") == []
-    bench.run("destination.path=refused.duckdb")
-    assert bench.column("SELECT id FROM clean") == [1]
 
 
 @pytest.mark.fault(68)

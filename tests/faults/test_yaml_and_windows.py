@@ -118,7 +118,7 @@ def test_an_empty_or_inverted_window_is_refused_and_nothing_is_run(bench, start,
     bench.config("in.csv", columns=COLUMNS)
     with pytest.raises(ValueError, match="end"):
         Window(at(start), at(end))
-    with pytest.raises(UsageError, match="empty|inverted"):
+    with pytest.raises(UsageError, match=r"empty|inverted"):
         bench.ask_run(Ask(start_us=at(start), end_us=at(end)), observer=None)
     assert not bench.out.exists()
 
@@ -129,9 +129,8 @@ def test_an_inverted_window_at_the_command_line_is_exit_code_2(bench, cli):
     bench.config("in.csv", columns=COLUMNS)
     told = cli("run", "pipeline.yaml", "--start", "2026-01-03", "--end", "2026-01-02")
     assert told.returncode == 2
-    assert told.stderr == (
-        "error: the window is inverted: --start 2026-01-03 is not before --end 2026-01-02 (windows are half open: the end is excluded)\n"
-    )
+    assert told.stderr.startswith("error: the window is inverted: --start 2026-01-03 is not before --end 2026-01-02 ")
+    assert told.stderr.count("\n") == 1
     assert not bench.out.exists()
 
 

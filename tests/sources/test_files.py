@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import json
 import os
 import pickle
@@ -472,6 +473,33 @@ def test_a_corrupt_file_is_named_and_leaves_nothing(bench: Any, name: str) -> No
     with pytest.raises(SourceUnreadable, match=name):
         source.scan(file)
     assert not list(bench.folder.glob("state/slices/*"))
+
+
+def long_text() -> str:
+    """Return a CSV file of several blocks whose rows lie in hours that alternate."""
+    return "id,ts\n" + "".join(f"{place},2024-01-0{1 + place // 50_000}T0{place % 7}:00:00Z\n" for place in range(400_000))
+
+
+@pytest.mark.parametrize("width", ["1h", "1d"])
+def test_threads_that_read_ahead_change_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
+    bench.write("a.csv", long_text())
+    source = source_of(bench, "csv", shard=width, in_memory_bytes=2**30)
+    (file,) = source.list().files
+    ahead = source.scan(file).content
+    monkeypatch.setattr(route_file, "ROWS_WORTH_A_THREAD", 2**40)
+    monkeypatch.setattr(routing, "SCATTERED", 0)
+    assert source.scan(file).content == ahead
+    assert sum(ahead["rows"]) == 400_000
+
+
+def test_a_long_file_that_is_corrupt_far_behind_is_named_and_leaves_no_thread(bench: Any) -> None:
+    data = gzip.compress(long_text().encode(), compresslevel=1)
+    (bench.folder / "a.csv.gz").write_bytes(data[:-100])
+    source = bench.source("a.csv.gz", format="csv", columns=CONTRACT)
+    (file,) = source.list().files
+    with pytest.raises(SourceUnreadable, match=r"a\.csv\.gz: is truncated or corrupt"):
+        source.scan(file)
+    assert not [thread for thread in threading.enumerate() if thread.name == "raypipe-ahead"]
 
 
 def test_a_missing_file_is_named(bench: Any) -> None:
