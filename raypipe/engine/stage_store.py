@@ -49,7 +49,7 @@ class StagedFiles:
             folder = attempt_folder(self.stage_folder, run_id, task.attempt_id)
             try:
                 copy = adopt(str(found.folder), folder)
-            except StagedDamaged:  # or it vanished meanwhile: the work is done again
+            except (StagedDamaged, OSError):  # or it vanished meanwhile, or the disk is full: the work is done again
                 _remove(folder)
                 continue
             adopted.append(replace(copy, task=task))

@@ -126,7 +126,7 @@ class Router:
             rows = join_batches([piece.rows for piece in pieces])
             pieces = [_Piece.of(rows, self._cells.ordinals(rows.column(TIME_COLUMN)))]
         while pieces:
-            self._write(pieces.pop(0))
+            self._write(pieces.pop(0))  # let go of as soon as written: sorting copies
 
     def _set_aside(self, rejects: Iterator[Reject]) -> None:
         while some := list(itertools.islice(rejects, _REJECTS_AT_ONCE)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from raypipe.core import events as ev
 from raypipe.core.accounts import Accounts
 from raypipe.core.commands import Commit, Dispatch, Finish, RecordFailures, Replan
 from raypipe.core.commit import Receipt
-from raypipe.core.coordinator import COMMIT_INTERVAL_S, CONFLICTS_MAX, Coordinator
+from raypipe.core.coordinator import COMMIT_INTERVAL_MAX_S, COMMIT_INTERVAL_S, CONFLICTS_MAX, Coordinator
 from raypipe.core.grouping import TaskLimits
 from raypipe.core.retry import Retries
 from raypipe.core.shard import InputFile, Outcome, OutputStat, Reason, Shard, ShardFailure, ShardResult, Slice
@@ -236,3 +237,87 @@ def test_every_plan_ends_with_each_shard_committed_or_failed_once(seed, count, s
     else:
         assert set(committed) | failed == {one.window for one in shards}
         assert not set(committed) & failed
+
+
+def refused(error="does not fit", **more):
+    return ev.GroupRefused((), "shard", error, **more)
+
+
+def test_a_group_that_is_refused_is_halved_until_the_shard_that_does_not_fit_stands_alone():
+    coordinator, commands = start([shard(index, rows=1) for index in range(8)], slots=8)
+    (task,) = tasks(commands)
+    pending, sizes = coordinator.handle(ended(task), 0.0), []
+    while not isinstance(pending[0], Finish):
+        commit = pending.pop(0)
+        if isinstance(commit, Commit):
+            windows = [one.window for one in commit.request.shards]
+            sizes.append(len(windows))
+            assert commit.attempts == (task.attempt_id,)
+            pending += coordinator.handle(refused() if Window(5, 6) in windows else receipt_of(commit), 0.0)
+        pending += coordinator.decide(0.0)
+    assert [failure.window for failure in coordinator.failures] == [Window(5, 6)]
+    assert coordinator.counts == (8, 7, 1, 0)
+    assert sizes == [8, 4, 4, 2, 2, 1, 1]
+
+
+def test_an_atomic_group_that_is_refused_fails_whole():
+    coordinator, commands = start([shard(0), shard(1)], atomic=True)
+    coordinator.handle(ended(tasks(commands)[0]), 0.0)
+    coordinator.handle(ended(tasks(commands)[1]), 0.0)
+    record, *_ = coordinator.handle(refused(), 0.0)
+    assert [failure.error for failure in record.failures] == ["does not fit"] * 2
+    assert coordinator.decide(0.0) == [Finish("failed")]
+
+
+def test_a_group_whose_files_were_damaged_is_planned_again():
+    coordinator, commands = start([shard(0)])
+    coordinator.handle(ended(tasks(commands)[0]), 0.0)
+    (replan,) = coordinator.handle(refused(relist=True), 0.0)
+    assert (replan.windows, replan.reasons) == ((Window(0, 1),), {Window(0, 1): Reason.NEW})
+
+
+def test_a_run_that_is_stopped_while_it_plans_again_is_interrupted_and_not_done():
+    coordinator, commands = start([shard(0)])
+    (replan,) = coordinator.handle(ev.TaskFailed(tasks(commands)[0], "input_changed", "f0 changed", relist=True), 0.0)
+    assert isinstance(replan, Replan)
+    assert coordinator.handle(ev.StopAsked("SIGINT"), 0.1) == [Finish("interrupted")]
+    assert coordinator.counts == (1, 0, 0, 1)
+
+
+@pytest.mark.parametrize(("took_s", "rest_s"), [(0.01, COMMIT_INTERVAL_S), (2.0, 16.0), (600.0, COMMIT_INTERVAL_MAX_S)])
+def test_a_commit_is_followed_by_a_rest_of_some_times_its_duration(took_s, rest_s):
+    coordinator, commands = start([shard(index) for index in range(4)], slots=1)
+    following = coordinator.handle(ended(tasks(commands)[0]), 0.0)
+    (commit,) = [command for command in coordinator.decide(100.0) if isinstance(command, Commit)]
+    coordinator.handle(replace(receipt_of(commit), seconds=took_s), 100.0)
+    coordinator.handle(ended(tasks(following)[0]), 100.0)
+    assert coordinator.next_s == 100.0 + rest_s
+    assert not any(isinstance(command, Commit) for command in coordinator.decide(100.0 + rest_s - 0.01))
+    assert any(isinstance(command, Commit) for command in coordinator.decide(100.0 + rest_s))
+
+
+def test_waits_end_in_their_order_and_the_soonest_is_told():
+    coordinator, commands = start([shard(0), shard(1)], slots=2, retries=Retries(attempts=3, delay_s=2, factor=5))
+    first, second = tasks(commands)
+    coordinator.handle(ev.TaskFailed(first, "x", "died"), 0.0)
+    coordinator.handle(ev.TaskFailed(second, "x", "died"), 1.0)
+    assert coordinator.next_s == 2.0
+    assert coordinator.decide(1.9) == []
+    assert [one.shards for one in tasks(coordinator.decide(2.0))] == [first.shards]
+    assert [one.shards for one in tasks(coordinator.decide(3.5))] == [second.shards]
+
+
+def test_the_story_of_a_shard_is_told_from_start_to_end():
+    coordinator, commands = start([shard(index) for index in range(4)], slots=3)
+    one, two, _ = tasks(commands)
+    bad = ShardFailure(Window(1, 2), "rule_broken", "rule r")
+    coordinator.handle(ended(one), 0.0)
+    coordinator.handle(ended(two, [bad]), 0.0)
+    stories = [coordinator.story(Window(index, index + 1)).partition("): ")[2] for index in range(4)]
+    assert stories == [
+        "finished, waits for its commit", "failed: rule r", "being worked on, attempt 1", "being worked on, attempt 1"
+    ]  # fmt: skip
+    (commit,) = [c for c in coordinator.decide(10.0) if isinstance(c, Commit)]
+    coordinator.handle(receipt_of(commit), 10.0)
+    assert coordinator.story(Window(0, 1)).endswith("): loaded")
+    assert coordinator.story(Window(8, 9)).endswith("): waits")

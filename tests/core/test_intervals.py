@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypipe.core.intervals import gaps, intersect, normalise, subtract
+from raypipe.core.intervals import covers, gaps, intersect, meeting, normalise, subtract
 from raypipe.core.watermark import low_watermark
 from raypipe.core.window import Window
 
@@ -62,3 +62,15 @@ def test_the_low_watermark_is_the_end_of_the_contiguous_coverage(some, start_us)
     covered = points(some)
     expected = next(instant for instant in range(start_us, 100) if instant not in covered)
     assert mark == (expected if expected > start_us else None)
+
+
+@given(windows, st.tuples(st.integers(0, 40), st.integers(1, 9)))
+def test_a_set_covers_a_window_when_it_holds_every_instant_of_it(some, pair):
+    window = Window(pair[0], pair[0] + pair[1])
+    assert covers(normalise(some), window) == (points([window]) <= points(some))
+
+
+@given(windows, st.tuples(st.integers(0, 40), st.integers(1, 9)))
+def test_the_windows_that_meet_one_are_found_among_disjoint_ones(some, pair):
+    window, ranges = Window(pair[0], pair[0] + pair[1]), normalise(some)
+    assert list(meeting(ranges, window)) == [one for one in ranges if one.meets(window)]

@@ -192,3 +192,26 @@ def test_a_plan_never_cuts_a_live_range_and_its_shards_never_overlap(pieces, fir
     assert all(a.end_us <= b.start_us for a, b in itertools.pairwise(windows))
     for window in windows:
         assert all(window.contains(other) for other in taken if window.meets(other))
+
+
+def test_a_shard_that_failed_although_it_is_covered_is_done_again():
+    failed = FailedShard(minutes(3, 4), "run", "rule_broken", "r")
+    plan = due(snapshot(live(minutes(0, 3)), live(minutes(3, 4)), live(minutes(4, 20)), failed=[failed]))
+    assert planned(plan) == [(minutes(3, 4), Reason.FAILED)]
+
+
+def test_the_source_is_asked_for_each_window_once():
+    asked = []
+
+    def files(windows):
+        asked.extend(windows)
+        return Files()(windows)
+
+    make_plan(Scope.DUE, None, READY, snapshot(*(live(minutes(at, at + 1)) for at in range(10))), OUTPUTS, files)
+    assert len(asked) == len(set(asked)) == 20
+
+
+def test_planning_again_keeps_the_reason_of_the_first_shard_that_a_wider_one_takes_in():
+    state = snapshot(live(minutes(4, 8), seq=3, source=Files({5: 9})))
+    plan = replan([minutes(5, 6), minutes(6, 7)], READY, state, OUTPUTS, {}, {minutes(5, 6): Reason.LATE}, Files())
+    assert planned(plan) == [(minutes(4, 8), Reason.LATE)]

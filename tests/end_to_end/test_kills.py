@@ -41,11 +41,12 @@ EVENTS = """
 """
 
 STEPS = """
+import os
 import time
 import polars as pl
 
 def take_a_while(rows: pl.LazyFrame) -> pl.LazyFrame:
-    time.sleep(0.1)  # so that there is a middle of the run to be killed in
+    time.sleep(float(os.environ.get("SECONDS_A_SHARD", "0.03")))  # so that there is a middle of the run to be killed in
     return rows
 """
 
@@ -68,9 +69,12 @@ def config(folder, name):
     return path
 
 
-def start(path):
+def start(path, seconds_a_shard="0.03"):
+    environment = {**os.environ, "SECONDS_A_SHARD": seconds_a_shard}
     command = [sys.executable, "-m", "raypipe", "run", str(path), "--executor", "inline", "-q"]
-    return subprocess.Popen(command, start_new_session=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, start_new_session=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for_work(path):
@@ -118,7 +122,7 @@ def test_three_kills_of_the_process_group_and_a_run_leave_what_an_unkilled_run_l
 
 def test_ctrl_c_ends_the_run_resumable_with_130_and_keeps_what_is_finished(folder):
     path = config(folder, "stopped")
-    process = start(path)
+    process = start(path, "0.5")  # what is in flight takes longer than the time that it is given to end
     wait_for_work(folder / "stopped.duckdb")
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(20) == 130, process.stderr.read()
@@ -130,7 +134,7 @@ def test_ctrl_c_ends_the_run_resumable_with_130_and_keeps_what_is_finished(folde
 
 
 def test_sigterm_ends_the_run_within_ten_seconds_with_143(folder):
-    process = start(config(folder, "stopped"))
+    process = start(config(folder, "stopped"), "0.5")
     wait_for_work(folder / "stopped.duckdb")
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(10) == 143, process.stderr.read()

@@ -254,7 +254,7 @@ def test_a_named_file_that_is_gone_is_an_error_that_names_it(bench, cli):
     bench.done()
     path.unlink()
     told = cli("run", "pipeline.yaml", "--executor", "inline")
-    assert told.returncode == 1
+    assert told.exit_code == 1
     assert f"{path}: there is no such file" in told.stderr
     assert "Traceback" not in told.stderr
     assert ids(bench) == [1, 2, 3, 4, 5, 6]

@@ -54,13 +54,14 @@ def test_hostile_configurations_at_the_command_line_give_exit_code_2_and_no_trac
         names.append(f"{kind}.yaml")
         bench.write(names[-1], content)
     told = cli("run", *names)  # the first that is wrong ends it: nothing was run
-    assert told.returncode == 2
+    assert told.exit_code == 2
     assert "nothing was run\n  tag.yaml:1: name: got the tag tag:yaml.org,2002:python/object/apply:os.system" in told.stderr
     assert "Traceback" not in told.stderr + told.stdout
     assert told.stdout == ""
     assert not (bench.folder / "owned").exists()
-    document = json.loads(cli("check", "laughs.yaml", "--json").stdout)
-    assert (document["error"]["code"], document["error"]["exit_code"]) == ("configuration", 2)
+    told = cli("check", "laughs.yaml", "--json")
+    error = json.loads(told.stdout)["error"]
+    assert (told.exit_code, error["code"], error["exit_code"]) == (2, "configuration", 2)
 
 
 # ---- windows ----------------------------------------------------------------------------------------------
@@ -128,7 +129,7 @@ def test_an_inverted_window_at_the_command_line_is_exit_code_2(bench, cli):
     bench.write("in.csv", "id,ts\n1,2026-01-01T00:00:00\n")
     bench.config("in.csv", columns=COLUMNS)
     told = cli("run", "pipeline.yaml", "--start", "2026-01-03", "--end", "2026-01-02")
-    assert told.returncode == 2
+    assert told.exit_code == 2
     assert told.stderr.startswith("error: the window is inverted: --start 2026-01-03 is not before --end 2026-01-02 ")
     assert told.stderr.count("\n") == 1
     assert not bench.out.exists()
