@@ -107,7 +107,7 @@ def load_document(target: str | FilePath) -> Document:
     """Read a target into a tree, without looking at what its keys mean. Raises ConfigurationError when it cannot be read."""
     if isinstance(target, str) and names_python(target):
         return _python_document(target)
-    path, label = FilePath(target), printable(str(target))
+    path, label = FilePath(target), escaped(str(target))
     text = _text_of(path, label)
     try:
         parsed = yaml_text.parse(text, lambda line: Place(label, line))

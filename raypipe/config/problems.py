@@ -73,9 +73,14 @@ def dotted(path: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text with control characters escaped and its middle part only, where it is long."""
-    safe = _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    """Return text with control characters escaped, cut where it is long."""
+    safe = escaped(text)
     return safe if len(safe) <= SHOWN_CHARACTERS_MAX else safe[:SHOWN_CHARACTERS_MAX] + "..."
+
+
+def escaped(text: str) -> str:
+    """Return text with control characters escaped: whole, as for the path of a file, which an editor opens."""
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def shown(node: Node) -> str:

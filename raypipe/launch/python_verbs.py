@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-from raypipe.core.events import RunEvent
 from raypipe.core.plan import Scope
 from raypipe.core.state import RunKind
 from raypipe.core.window import Window
 from raypipe.launch.plan_verb import plan as plan_asked
 from raypipe.launch.reports import Ask, PlanReport, RunReport
 from raypipe.launch.run_verb import run as run_asked
+from raypipe.observe.several import Several
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Observer, StopFlag
 
 ExecutorName = Literal["auto", "inline", "ray"]
 
 
-class Unobserved:
-    """An observer that looks away."""
-
-    def on(self, event: RunEvent) -> None:
-        """Take no note of an event."""
+def _watching(observer: Observer | None) -> Observer:
+    """Return an observer that cannot fail a run: one that raises is told of nothing more."""
+    return Several([observer] if observer else [])
 
 
 def run(
@@ -39,7 +37,7 @@ def run(
     ask = Ask(
         start_us=window.start_us if window else None, end_us=window.end_us if window else None, executor=executor, address=address
     )
-    return run_asked(pipeline, ask, observer=observer or Unobserved(), stop=StopFlag())
+    return run_asked(pipeline, ask, observer=_watching(observer), stop=StopFlag())
 
 
 def backfill(
@@ -61,7 +59,7 @@ def backfill(
         executor=executor,
         address=address,
     )
-    return run_asked(pipeline, ask, observer=observer or Unobserved(), stop=StopFlag())
+    return run_asked(pipeline, ask, observer=_watching(observer), stop=StopFlag())
 
 
 def plan(pipeline: Pipeline, window: Window | None = None) -> PlanReport:

@@ -192,8 +192,9 @@ class Driver:
         wait_s = WAIT_MAX_S if due_s is None else min(WAIT_MAX_S, max(0.0, due_s - self._now_s()))
         self._meanwhile([] if self._deferred else self._executor.wait(wait_s))
         happened, self._deferred = [*self._deferred, *self._overdue()], []
-        commands = [command for event in happened for command in self._feed(coordinator, event)]
-        return commands + self._notice_stop(coordinator) + coordinator.decide(self._now_s())
+        commands = self._notice_stop(coordinator)  # first: what happened may make room for new work
+        commands += [command for event in happened for command in self._feed(coordinator, event)]
+        return commands + coordinator.decide(self._now_s())
 
     def _meanwhile(self, completions: Sequence[Completion]) -> int:
         """Take what ended, for the coordinator to hear of, and say that this owner is alive; return the tasks in flight."""

@@ -166,6 +166,45 @@ def test_a_failure_of_unknown_shard_is_found_by_halves_and_the_others_load(pipel
     assert staged.tables["sums"].num_rows == sum(one.outputs["sums"].rows for one in staged.results)
 
 
+def panicking(memory_source, broken):
+    """A source that panics, not about its data, wherever one of the hours is read."""
+
+    class Panics(memory_source):
+        def read(self, windows, slices, columns):
+            yield from super().read(windows, slices, columns)
+            if any(one.start_us <= hour * HOUR_US < one.end_us for one in windows for hour in broken):
+                raise RuntimeError("index out of range")
+
+    return Panics
+
+
+def test_a_task_whose_ends_fail_alike_by_an_unforeseen_error_fails_whole_without_trying_each_shard(
+    pipeline, make_runner, make_task, memory_source
+):
+    source = panicking(memory_source, range(50))(rows(500, 50))
+    staged = make_runner(pipeline, source).run(make_task(50))
+    assert staged.results == ()
+    assert [one.window.start_us // HOUR_US for one in staged.failures] == list(range(50))
+    assert {(one.code, one.error) for one in staged.failures} == {("transform_failed", "RuntimeError: index out of range")}
+    assert len(source.wanted) == 3  # all of them, the first, the last
+
+
+@pytest.mark.parametrize("broken", [(0,), (7,), (3, 4), (0, 3, 5)])
+def test_an_unforeseen_error_of_some_shards_leaves_the_others_loaded(pipeline, make_runner, make_task, memory_source, broken):
+    staged = make_runner(pipeline, panicking(memory_source, broken)(rows(400, 8))).run(make_task(8))
+    assert sorted(one.window.start_us // HOUR_US for one in staged.failures) == list(broken)
+    healthy = make_runner(pipeline, memory_source(rows(400, 8))).run(make_task(8))
+    assert [one.outputs for one in staged.results] == [
+        one.outputs for one in healthy.results if one.window.start_us // HOUR_US not in broken
+    ]
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_task_of_one_or_two_shards_has_no_shard_between_its_ends(pipeline, make_runner, make_task, memory_source, shards):
+    staged = make_runner(pipeline, panicking(memory_source, range(2))(rows(20, shards))).run(make_task(shards))
+    assert len(staged.failures) == shards
+
+
 def test_rows_that_the_source_gives_outside_the_windows_are_never_loaded(pipeline, make_runner, make_task, memory_source):
     class Lying(memory_source):
         def read(self, windows, slices, columns):

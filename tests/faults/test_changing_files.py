@@ -17,7 +17,7 @@ from raypipe.core import events as ev
 from raypipe.core.shard import Reason
 
 COLUMNS = {"id": {"type": "int64", "required": True}, "ts": "timestamp"}
-KINDS = ["csv", "jsonl", "parquet"]
+KINDS = ["csv", "parquet"]  # JSON Lines are routed as CSV is
 
 
 def text_of(kind: str, rows: list[tuple[int, int]]) -> bytes:

@@ -112,8 +112,8 @@ def test_a_mended_file_of_several_members_is_read_whole_by_the_next_run(bench):
     ("suffix", "pack"), [(".csv.gz", gzip.compress), (".jsonl.zst", zst), (".csv.zip", lambda data: zipped(("in.csv", data)))]
 )
 def test_a_decompression_bomb_fails_by_name(bench, monkeypatch, suffix, pack):
-    monkeypatch.setattr(compressed, "EXPANDED_BYTES_FREE", 1 << 20)
-    path = bench.write(f"in{suffix}", pack(b"id,ts\n" + b"\0" * (40 << 20)))
+    monkeypatch.setattr(compressed, "EXPANDED_BYTES_FREE", 1 << 16)
+    path = bench.write(f"in{suffix}", pack(b"id,ts\n" + b"\0" * (8 << 20)))
     bench.config(f"in{suffix}", columns=COLUMNS)
     failures = bench.planned_failures()
     assert {code for code, _ in failures} == {"source_unreadable"}

@@ -81,7 +81,7 @@ def test_a_column_that_was_added_is_ignored_without_a_word_in_the_contract(bench
 
 
 @pytest.mark.fault(37)
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_a_column_that_was_added_is_kept_where_the_person_says_keep(bench, kind):
     write_added(bench, kind)
     bench.config(f"*.{kind}", columns=COLUMNS, source__extra_columns="keep")

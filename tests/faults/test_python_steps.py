@@ -94,7 +94,6 @@ def test_a_step_that_panics_fails_its_shard_and_leaves_the_run_alive(bench, step
     [
         ("dropping", "same", "made 9 rows of 10, but promised rows: same"),
         ("doubling", "fewer", "made 11 rows of 10, some more than once, but promised rows: fewer"),
-        ("dropping", "more", "made 9 rows of 10, but promised rows: more"),
         ("forgetting", "fewer", "lost the column `_raypipe_row`, which tells where a row came from: keep it (rows: fewer)"),
         ("answering", "same", "returned int, expected a LazyFrame"),
     ],
