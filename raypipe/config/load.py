@@ -21,6 +21,7 @@ from raypipe.config.problems import (
     Told,
     did_you_mean,
     either,
+    escaped,
     in_order,
     located,
     nearest_of,

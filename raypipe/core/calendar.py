@@ -6,12 +6,14 @@ import re
 from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from raypipe.core.window import Window, from_us, to_us
 
 _WIDTH = re.compile(r"(\d+)(m|h|d|w|mo)")
+FIRST_US = to_us(datetime(1, 1, 1, tzinfo=UTC))
+LAST_US = to_us(datetime(9999, 12, 31, tzinfo=UTC))
 _FIXED_US = {"m": 60_000_000, "h": 3_600_000_000}
 
 
@@ -64,7 +66,10 @@ class Calendar:
         if index == 0:  # also where the wall clock shows this time twice and history begins at the second
             return self.start_us
         local = from_us(self.start_us).astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
-        return to_us(localise(_advance(local, self.width, index), ZoneInfo(self.zone)))
+        try:
+            return to_us(localise(_advance(local, self.width, index), ZoneInfo(self.zone)))
+        except (OverflowError, ValueError):  # beyond the years that there are: the last cell ends, the first one starts, there
+            return LAST_US if index > 0 else FIRST_US
 
     def index_of(self, instant_us: int) -> int:
         """Return the index of the cell that holds an instant."""

@@ -10,7 +10,7 @@ from raypipe.core.shard import Shard
 ROWS_MIN = 20_000  # below this a task costs more to start than to do
 ROWS_MAX = 500_000  # above this a task gains nothing from more rows, and a retry loses more
 SHARDS_MAX = 2_000  # bounds the size of one task's description and of its manifests
-TASKS_PER_SLOT = 4  # enough tasks that the last ones leave no worker idle for long
+TASKS_PER_SLOT = 2  # each slot is handed two tasks at a time: enough tasks that the last ones leave no worker idle for long
 
 
 @dataclass(frozen=True, slots=True)

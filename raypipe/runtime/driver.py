@@ -39,6 +39,7 @@ from raypipe.runtime.scanning import Scanner
 from raypipe.runtime.settling import Settler
 from raypipe.runtime.stopping import WAIT_MAX_S, Stopping
 
+AHEAD = 2  # tasks handed out for each slot: while the driver commits, workers go on with the next ones
 HEARTBEAT_S = 15.0  # well below the limit after which another process may take a run over
 MIB = 1024**2
 
@@ -136,7 +137,7 @@ class Driver:
 
     def _work(self, run: OpenedRun, planned: Planned) -> ev.RunClosed:
         share_bytes = self._settings.memory_bytes // max(1, self._executor.slots)
-        limits = TaskLimits(slots=self._executor.slots, size_bytes=max(MIB, share_bytes // 8))
+        limits = TaskLimits(slots=self._executor.slots * AHEAD, size_bytes=max(MIB, share_bytes // 8))
         coordinator = Coordinator(run, limits, self._settings.retries, atomic=self._settings.atomic)
         self._heartbeat_s = self._now_s()
         commands: deque[Command] = deque(coordinator.handle(self._adopted(run, planned), self._now_s()))
@@ -161,7 +162,7 @@ class Driver:
     def _perform(self, command: Command, run: OpenedRun, coordinator: Coordinator) -> list[Command]:
         match command:
             case Dispatch(task):
-                self._deadlines[task.attempt_id] = (self._now_s() + self._settings.task_timeout_s * len(task.shards), task)
+                self._deadlines[task.attempt_id] = (self._now_s() + AHEAD * self._settings.task_timeout_s * len(task.shards), task)
                 self._executor.submit_task(task.attempt_id, task)
                 self._tell(ev.TaskStarted(task))
                 return []

@@ -109,3 +109,10 @@ def test_a_midnight_that_never_occurs_starts_the_day_at_the_end_of_the_gap():
     zone = "America/Sao_Paulo"  # clocks went from 00:00 to 01:00 on 2018-11-04
     calendar = Calendar(local_us(zone, 2018, 11, 1), Width(1, "d"), zone)
     assert calendar.boundary(3) == utc_us(2018, 11, 4, 3)
+
+
+def test_the_last_cell_ends_where_years_end():
+    calendar = Calendar(utc_us(2000, 1, 1), Width(1000, "w"))
+    cells = list(calendar.cells(Window(utc_us(9990, 1, 1), utc_us(9998, 12, 31))))
+    assert cells[0].end_us == cells[1].start_us
+    assert from_us(cells[-1].end_us).year == 9999

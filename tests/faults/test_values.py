@@ -160,7 +160,7 @@ def test_leap_seconds_and_far_away_times_are_set_aside_with_what_was_expected(be
         11: "292278994-08-17T07:12:55",
     }
     path = bench.write("in.csv", "id,ts\n" + "".join(f"{n},{text}\n" for n, text in texts.items()))
-    bench.config("in.csv", columns=TIMES, time={"column": "ts", "start": "1899-01-01", "end": "9998-12-31", "shard": "1200mo"})
+    bench.config("in.csv", columns=TIMES, time={"column": "ts", "start": "1899-01-01", "end": "9998-12-31", "shard": "300mo"})
     bench.done()
     aside = {
         3: "no_event_time",

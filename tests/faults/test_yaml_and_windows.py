@@ -38,6 +38,8 @@ HOSTILE = {
 @pytest.mark.fault(66)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_configuration_is_refused_with_its_file(bench, kind):
+    bench.folder = bench.folder / ("a folder with a very long name, " * 4)  # a path is told whole
+    bench.folder.mkdir()
     path = bench.write("pipeline.yaml", HOSTILE[kind])
     with pytest.raises(ConfigurationError) as refused:
         bench.load()
