@@ -114,7 +114,7 @@ class Workers:
     ends), or a function of the task.
     """
 
-    def __init__(self, clock: FakeClock, source: Files, slots: int = 2) -> None:
+    def __init__(self, clock: FakeClock, source: Files, slots: int = 1) -> None:
         self.clock, self.source, self.slots = clock, source, slots
         self.script: dict[int, list[Any]] = {}
         self.waiting: list[tuple[object, Any]] = []
