@@ -7,7 +7,9 @@ import pytest
 from raypipe.core.datatype import SIMPLE, DataType, parse_datatype
 
 
-@pytest.mark.parametrize("word", [*SIMPLE, "decimal(10,2)", "list<int64>", "list<list<string>>", "struct<a: int64, b: list<string>>"])
+@pytest.mark.parametrize(
+    "word", [*SIMPLE, "decimal(10,2)", "list<int64>", "list<list<string>>", "struct<a: int64, b: list<string>>"]
+)
 def test_a_type_prints_as_it_was_written(word):
     assert str(parse_datatype(word)) == word
 
