@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -73,9 +74,13 @@ def versions() -> Mapping[str, str]:
     return {**{name: _version(name) for name in ("raypipe", *ENGINES)}, "python": platform.python_version()}
 
 
+@functools.cache
 def _version(name: str) -> str:
     """Read the version's line alone: to parse all of a package's metadata takes 6 ms."""
-    lines = (metadata.distribution(name).read_text("METADATA") or "").splitlines()
+    try:
+        lines = (metadata.distribution(name).read_text("METADATA") or "").splitlines()
+    except metadata.PackageNotFoundError:  # a checkout that is on the path without being installed
+        return "unknown"
     return next((line.removeprefix("Version: ") for line in lines if line.startswith("Version: ")), "unknown")
 
 

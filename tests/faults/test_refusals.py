@@ -143,8 +143,9 @@ def test_a_full_disk_is_named_and_the_next_run_finishes(bench, limit, staging, c
     bench.write("in.csv", "id,ts,note\n" + lines)
     bench.config("in.csv", columns={**COLUMNS, "note": "string"})
     script = FULL_DISK.format(limit=limit, staging=staging)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}  # it writes files too
     ended = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=bench.folder, timeout=60, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=bench.folder, env=environment, timeout=60, check=False
     )  # fmt: skip
     assert ended.returncode == code, ended.stderr
     assert "Traceback" not in ended.stderr + ended.stdout
