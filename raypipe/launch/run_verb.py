@@ -46,7 +46,7 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag) -> 
 
         closed = run_on_ray(Parts(pipeline, clock), ask, choice, run_id, tally, stop)
     else:
-        slots = choice.slots + 1  # one more than threads: while one task reads or hands over, the others compute
+        slots = choice.slots  # as many as threads; each holds its share of the memory
         worker = LateWorker(lambda: parts.worker(pipeline.run.memory_bytes // slots))
         driver = make_driver(parts, ask, choice, run_id, InlineExecutor(worker, slots), tally, stop, prepare=worker.made)
         try:
