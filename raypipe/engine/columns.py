@@ -13,6 +13,7 @@ from raypipe.pipeline import (
     Derive,
     Filter,
     Lookup,
+    Output,
     Pipeline,
     PythonStep,
     RowsOutput,
@@ -39,6 +40,14 @@ def needed_columns(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] |
     words = {word.lower() for text in _texts(pipeline) for word in _WORD.findall(text)}
     words |= {name.lower() for step in pipeline.transform for name in _names(step)}
     return tuple(name for name in have if name.lower() in words or not _WORD.fullmatch(name))
+
+
+def columns_of_outputs(outputs: Sequence[Output], have: Sequence[str]) -> list[str]:
+    """Return the columns of the transformed rows that an output can mean, one at least, in their order."""
+    if any(isinstance(one, RowsOutput) or sql_sees_all(one.sql) for one in outputs):
+        return list(have)
+    words = {word.lower() for one in outputs if isinstance(one, SqlOutput) for word in _WORD.findall(one.sql)}
+    return [name for name in have if name.lower() in words or not _WORD.fullmatch(name)] or list(have[:1])
 
 
 def _sees_all(pipeline: Pipeline) -> bool:

@@ -17,6 +17,7 @@ from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowStrea
 from raypipe.engine.batches import SHARD_INDEX, user_columns
 from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
+from raypipe.engine.columns import columns_of_outputs
 from raypipe.errors import SchemaDrift
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
@@ -53,16 +54,16 @@ class Outputs:
 
     def __init__(self, pipeline: Pipeline, *, memory_bytes: int, spill_folder: Path) -> None:
         self.names = tuple(one.table for one in pipeline.outputs)
+        self._outputs = pipeline.outputs
         self.aggregator = Aggregator(pipeline.outputs, memory_bytes=memory_bytes // AGGREGATION_SHARE, spill_folder=spill_folder)
         self.checks = Checks(pipeline.quality.checks, memory_bytes=memory_bytes // AGGREGATION_SHARE, spill_folder=spill_folder)
         self._held_bytes = memory_bytes // HELD_SHARE
 
     def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> Contributions:
         """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row."""
-        held, rest = self._held(frames)
+        held, rest = self._held(self._narrowed(frames))
         if not held:
             return Contributions(windows, {})
-        refuse_unfit("the rows", user_columns(held[0]))
         starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
         tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
         if rest is None:
@@ -77,6 +78,15 @@ class Outputs:
         """Close what was opened and remove the spill folders."""
         self.aggregator.close()
         self.checks.close()
+
+    def _narrowed(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Keep only columns that an output can mean: a wide row is not held, nor streamed, for two of its columns."""
+        for place, frame in enumerate(frames):
+            columns = user_columns(frame)
+            if place == 0:
+                refuse_unfit("the rows", columns)
+            kept = columns_of_outputs(self._outputs, columns)
+            yield frame if len(kept) == len(columns) else frame.select(*kept, SHARD_INDEX)
 
     def _held(self, frames: Iterator[pl.DataFrame]) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame] | None]:
         """Take frames until they end, or are more than may be held: then the rest is to be streamed behind them."""

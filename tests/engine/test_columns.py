@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raypipe.engine.columns import needed_columns, sql_sees_all
+from raypipe.engine.columns import columns_of_outputs, needed_columns, sql_sees_all
 from raypipe.pipeline import Deduplicate, Derive, Filter, Lookup, PythonStep, Quality, RowsOutput, Rule, Select, SqlOutput
 
 HAVE = ("a", "b", "c", "Mixed", "with space", "zz")
@@ -60,3 +60,12 @@ def test_sql_that_may_see_all_columns_is_known(sql):
 )  # fmt: skip
 def test_sql_that_names_its_columns_is_known(sql):
     assert not sql_sees_all(sql)
+
+
+def test_rows_are_narrowed_to_the_columns_that_an_output_can_mean():
+    have = ["hour", "region", "url", "strange name"]
+    named = SqlOutput(table="t", sql="SELECT Hour, count(*) AS n FROM rows GROUP BY ALL")
+    assert columns_of_outputs([named], have) == ["hour", "strange name"]
+    assert columns_of_outputs([named, RowsOutput(table="u")], have) == have
+    assert columns_of_outputs([SqlOutput(table="t", sql="SELECT * FROM rows")], have) == have
+    assert columns_of_outputs([SqlOutput(table="t", sql="SELECT count(*) AS n FROM rows")], ["url", "region"]) == ["url"]
