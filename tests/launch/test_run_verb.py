@@ -343,7 +343,7 @@ def test_two_runs_that_take_over_the_same_work_do_not_disturb_each_other(place, 
 
 def test_a_run_that_was_stopped_is_finished_by_the_next(place, told, monkeypatch):
     monkeypatch.setattr("raypipe.core.grouping.SHARDS_MAX", 1)
-    monkeypatch.setattr("raypipe.launch.run_verb.cores", lambda: 1)
+    monkeypatch.setattr("raypipe.launch.run_verb.cores", lambda: 2)
     monkeypatch.setattr("raypipe.runtime.driver.AHEAD", 1)
     stop = StopFlag()
     told.when(ev.TaskStarted, lambda event: setattr(stop, "signal", "SIGTERM"))
