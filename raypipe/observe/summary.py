@@ -68,7 +68,8 @@ def _facts(ending: Ending) -> Table:
 def _shards(closed: RunClosed) -> Text:
     parts = [f"committed of {count(closed.planned)} planned"]
     parts += [f"{count(closed.failed)} failed"] if closed.failed else []
-    parts += [f"{count(closed.skipped)} left"] if closed.skipped else []
+    what = "done by another run meanwhile" if closed.status == "done" else "left"
+    parts += [f"{count(closed.skipped)} {what}"] if closed.skipped else []
     return Text(", ".join(parts))
 
 

@@ -109,3 +109,9 @@ def test_the_commands_that_come_next_follow_from_the_end(story):
 def test_nothing_to_do_is_one_line_with_the_watermark(story):
     assert nothing_to_do(ending(story.closed(planned=0))) == "flights: nothing to do; complete up to 2013-01-05T00:00:00Z (2.00 s)"
     assert nothing_to_do(ending(story.closed(planned=0, watermark_us=None))) == "flights: nothing to do (2.00 s)"
+
+
+def test_shards_that_another_run_did_are_not_said_to_be_left(story):
+    others = {"planned": 365, "committed": 0, "skipped": 365}
+    assert "365 done by another run meanwhile" in shown(ending(story.closed("done", **others)))
+    assert "365 left" in shown(ending(story.closed("interrupted", **others)))
