@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import os
 import sys
 import threading
 
 WORK_THREAD = "raypipe-task"  # raypipe.runtime.inline gives this name; importing it would cost every verb its time
+_GC_OBJECTS = (20_000, 20, 20)  # what is imported lives to the end: to look through it at Python's pace is a tenth of a short run
 
 
 def main() -> None:
     """Run the command line."""
+    gc.set_threshold(*_GC_OBJECTS)
     from raypipe.cli.group import cli
 
     # A name or value that the terminal's encoding lacks is shown escaped: it must not end a run.
@@ -25,13 +29,19 @@ def main() -> None:
 
 
 def _end_at_once(ended: BaseException | None) -> None:
-    """End the process here if work that was given up goes on in a thread: inside an engine it cannot be stopped.
+    """End the process here: all is committed, closed and said, and to tear the engines down takes a tenth of a second.
 
-    Python would tear the interpreter down under it, which ends some engines with a crash and another exit code.
+    Work that was given up may go on in a thread: inside an engine it cannot be stopped, and an engine that is torn down
+    under it ends with a crash and another exit code. It hinders no end; another thread that holds the process does.
     """
-    if not isinstance(ended, SystemExit) or not any(one.name == WORK_THREAD for one in threading.enumerate()):
+    if not (isinstance(ended, SystemExit) and isinstance(ended.code, int | None)):
         return
+    given_up = [one for one in threading.enumerate() if one.name == WORK_THREAD]
+    if any(not one.daemon for one in threading.enumerate() if one not in (threading.main_thread(), *given_up)):
+        return
+    if not given_up:  # what was registered for the end runs as ever, but not while an engine still works
+        atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+    os._exit(ended.code or 0)
