@@ -22,8 +22,13 @@ class TaskLimits:
 
 
 def group_shards(shards: Sequence[Shard], limits: TaskLimits) -> Iterator[tuple[Shard, ...]]:
-    """Yield groups of neighbouring shards, in order. A shard that is over the limits by itself stands alone."""
-    rows_max = min(ROWS_MAX, max(ROWS_MIN, sum(one.rows for one in shards) // (limits.slots * TASKS_PER_SLOT)))
+    """Yield groups of neighbouring shards, in order. A shard that is over the limits by itself stands alone.
+
+    Where the rows make up less than full tasks, they are shared out evenly, with a shard's worth of slack: a group
+    ends before its limit, and the shards left over so would make one more task.
+    """
+    total = sum(one.rows for one in shards)
+    rows_max = min(ROWS_MAX, max(ROWS_MIN, total // (limits.slots * TASKS_PER_SLOT) + total // max(1, len(shards))))
     group: list[Shard] = []
     rows = size_bytes = 0
     for shard in shards:

@@ -105,6 +105,14 @@ class DuckDBFile:
         with self._inspecting() as connection:
             return duckdb_inspect.quarantine_counts(connection, self.pipeline, run_id) if connection else []
 
+    def outcome_of(self, run_id: str) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, int]]:
+        """Return the quarantine counts of one run and the rows of all tables, in one opening of the file."""
+        with self._inspecting() as connection:
+            if connection is None:
+                return [], {}
+            counts = duckdb_inspect.quarantine_counts(connection, self.pipeline, run_id)
+            return counts, duckdb_inspect.table_rows(connection, self.pipeline)
+
     def quarantine_rows(self, *, rule: str | None, window: Window | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return quarantined rows: shard (its start), source, position, rule, error, raw, truncated, run."""
         with self._inspecting() as connection:

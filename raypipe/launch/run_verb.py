@@ -167,15 +167,15 @@ class _Tally:
 
 
 def _report(parts: Parts, choice: Choice, run_id: str, closed: ev.RunClosed, tally: _Tally) -> RunReport:
-    worked = closed.planned > 0
+    quarantine, tables = parts.destination.outcome_of(run_id) if closed.planned else ((), {})
     return RunReport(
         pipeline=parts.pipeline,
         run_id=run_id,
         executor=work_phrase(tally.shards, tally.size_bytes, choice),
         closed=closed,
-        quarantine=parts.destination.quarantine_counts(run_id=run_id) if worked and closed.rows.quarantined else (),
+        quarantine=quarantine,
         filtered=tally.filtered,
-        tables=parts.destination.table_rows() if worked else {},
+        tables=tables,
         bytes_input=tally.bytes_input,
         bytes_read=tally.bytes_read,
         warnings=(*_warned(parts.pipeline, tally.broken), *dict.fromkeys(tally.warnings)),

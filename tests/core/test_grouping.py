@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypipe.core.grouping import ROWS_MAX, ROWS_MIN, SHARDS_MAX, TaskLimits, group_shards
+from raypipe.core.grouping import ROWS_MAX, ROWS_MIN, SHARDS_MAX, TASKS_PER_SLOT, TaskLimits, group_shards
 from raypipe.core.shard import InputFile, Reason, Shard, Slice
 from raypipe.core.window import Window
 
@@ -28,6 +28,14 @@ def test_groups_hold_every_shard_once_in_order(sizes, slots):
 def test_a_year_of_tiny_hourly_shards_is_a_handful_of_tasks():
     groups = list(group_shards([shard(index, 40) for index in range(8760)], LIMITS))
     assert 4 <= len(groups) <= 16
+
+
+def test_a_year_of_days_is_shared_out_evenly_without_a_small_rest():
+    sizes = [900 + index % 5 for index in range(365)]
+    groups = list(group_shards([shard(index, rows) for index, rows in enumerate(sizes)], LIMITS))
+    rows = [sum(one.rows for one in group) for group in groups]
+    assert len(rows) == LIMITS.slots * TASKS_PER_SLOT
+    assert min(rows) > 0.9 * max(rows)
 
 
 def test_empty_shards_are_bounded_by_their_number():
