@@ -13,7 +13,7 @@ from raypipe.core.window import Window
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class LedgerEntry:
+class CommittedShard:
     """One shard of one commit, as the ledger holds it."""
 
     seq: int
@@ -33,7 +33,7 @@ class Replayed:
     live: list[Observed] = field(default_factory=list)
     late: list[Observed] = field(default_factory=list)
 
-    def take(self, entries: Sequence[LedgerEntry]) -> None:
+    def take(self, entries: Sequence[CommittedShard]) -> None:
         """Take in the shards of one commit."""
         loaded = [one for one in entries if one.outcome in (Outcome.LOADED, Outcome.EMPTY)]
         for one in loaded:
@@ -49,7 +49,7 @@ class Replayed:
         self.live[first:last] = [new]
 
 
-def replay(entries: Iterable[LedgerEntry]) -> Replayed:
+def replay(entries: Iterable[CommittedShard]) -> Replayed:
     """Return what is left when the commits of a ledger are made again, in their order."""
     result = Replayed()
     for _, commit in itertools.groupby(sorted(entries), key=lambda one: one.seq):

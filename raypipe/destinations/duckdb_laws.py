@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from raypipe.core.fingerprint import output_fingerprint
-from raypipe.core.replay import LedgerEntry, forgotten, replay
+from raypipe.core.replay import CommittedShard, forgotten, replay
 from raypipe.core.shard import Observed, Outcome, OutputStat
 from raypipe.core.window import Window, iso
 from raypipe.destinations.duckdb_state import query
@@ -98,7 +98,7 @@ def _law(connection: duckdb.DuckDBPyConnection, values: Values, name: str, good:
 def _history(connection: duckdb.DuckDBPyConnection, values: Values) -> Check:
     """Make all commits again and compare what must be live and late with what is."""
     rows = [row for row in query(connection, _SQL["entries"], values) if row[3] in _OUTCOMES]
-    expected = replay(LedgerEntry(seq, Window(lo, hi), Outcome(outcome)) for seq, lo, hi, outcome in rows)
+    expected = replay(CommittedShard(seq, Window(lo, hi), Outcome(outcome)) for seq, lo, hi, outcome in rows)
     live: dict[str, list[Observed]] = {}
     for output, lo, hi, seq in query(connection, _SQL["live_ranges"], values):
         live.setdefault(output, []).append(Observed(lo, hi, seq))

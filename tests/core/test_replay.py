@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from raypipe.core.replay import LedgerEntry, forgotten, replay
+from raypipe.core.replay import CommittedShard, forgotten, replay
 from raypipe.core.shard import Observed, Outcome
 from raypipe.core.window import Window
 
 
-def entry(seq: int, start: int, end: int, outcome: Outcome = Outcome.LOADED) -> LedgerEntry:
-    return LedgerEntry(seq, Window(start, end), outcome)
+def entry(seq: int, start: int, end: int, outcome: Outcome = Outcome.LOADED) -> CommittedShard:
+    return CommittedShard(seq, Window(start, end), outcome)
 
 
 def test_a_later_commit_replaces_whole_ranges_that_it_meets_and_no_others() -> None:
