@@ -619,26 +619,33 @@ class DestinationMachine(RuleBasedStateMachine):
             self.model.ends(one, RunState.CANCELLED)
 
     def _record_failures(self, data: st.DataObject) -> None:
-        window, more = data.draw(windows, "range"), data.draw(st.booleans(), "two")
-        run = self._handle(data)
+        window, run = data.draw(windows, "range"), self._handle(data)
         failures = [ShardFailure(window, "shard", f"no {self.clock.now}")]
-        if more:
+        if data.draw(st.booleans(), "two"):
             failures.append(ShardFailure(Window(window.end_us, window.end_us + HOUR_US), "source_unreadable", "cut"))
-        owns = self.model.owns(run.run_id, run.epoch)
+        self._fail(run.run_id, run.epoch, failures)
+
+    def _fail(self, run_id: str, epoch: int, failures: list[ShardFailure]) -> None:
+        owns = self.model.owns(run_id, epoch)
         with _raises(None if owns else Fenced):
-            self.destination.record_failures(run.run_id, run.epoch, failures)
+            self.destination.record_failures(run_id, epoch, failures)
         if owns:
-            self.model.fails(run.run_id, tuple(failures))
-            self.model.beats(run.run_id)
+            self.model.fails(run_id, tuple(failures))
+            self.model.beats(run_id)
 
     # ---- work ---------------------------------------------------------------------------------------------
 
-    @rule(data=st.data(), shape=shapes, then=st.sampled_from(["commit", "commit", "commit", "wait"]))
+    @rule(data=st.data(), shape=shapes, then=st.sampled_from(["commit", "commit", "wait", "fail", "lose the run"]))
     def work(self, data: st.DataObject, shape: Shape, then: str) -> None:
         """New, late or again; of any width, also one that would cut a live range; seen now, or long ago."""
-        self._pend(self._staged(data, shape))
-        if then == "commit":
-            self._commit(self.pending[-1])
+        asked = self._staged(data, shape)
+        self._pend(asked)
+        if then == "fail":
+            self._fail(asked.request.run_id, asked.request.epoch, [ShardFailure(asked.shards[0].window, "shard", "no")])
+        if then == "lose the run":
+            self._open(asked.request.run_id, "f1", "near:2:2.0", force=True)
+        if then != "wait":
+            self._commit(asked)
 
     @rule(data=st.data(), shape=shapes, point=st.sampled_from(POINTS), error=st.sampled_from([Crash, OSError]))
     def work_and_crash(self, data: st.DataObject, shape: Shape, point: str, error: type[BaseException]) -> None:
@@ -761,8 +768,9 @@ class DestinationMachine(RuleBasedStateMachine):
         if not owners:
             self._open(f"r{len(self.model.runs)}", data.draw(prints, "definition"), "far:1:1.0", force=False)
             owners = self.handles[-1:]
-        if data.draw(st.integers(0, 6), "zombie when 6") == 6:
-            owners = self.handles
+        zombies = [one for one in self.handles if one not in owners]
+        if zombies and data.draw(_often(False, False, False, True), "a zombie"):
+            owners = zombies
         return data.draw(st.sampled_from(owners), "owner")
 
     def _asked(self, data: st.DataObject) -> Asked:
