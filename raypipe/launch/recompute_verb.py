@@ -6,19 +6,22 @@ one now cannot be computed again; `status` says of it that it is late or stale.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from raypipe.core.calendar import LAST_US
 from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.grouping import TaskLimits, group_shards
 from raypipe.core.shard import Reason, Shard, ShardResult, Task
 from raypipe.core.state import LiveRange, Snapshot
-from raypipe.core.window import Window, iso
+from raypipe.core.window import Window, iso, to_us
 from raypipe.launch.parts import Parts, scratch_index
 from raypipe.pipeline import Pipeline
-from raypipe.ports import QUARANTINE_TABLE, Check, Listing, Staged
+from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Check, Listing, Staged
 
 if TYPE_CHECKING:
     from raypipe.engine.shard_run import ShardRunner
@@ -31,115 +34,126 @@ _ASIDE = ("source", "position", "rule", "error", "raw", "truncated")
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """A live shard that says something else when it is computed again; `outputs` are the tables that differ."""
+class ComputedAgain:
+    """One live shard, computed again: what it says else than when it was committed, and its contributions as they are now."""
 
     window: Window
-    texts: tuple[str, ...]
-    outputs: tuple[str, ...] = ()
-    tables: Mapping[str, Any] | None = None
-    """The contributions of the task that computed it again, as Arrow."""
+    differences: tuple[str, ...]
+    tables: Mapping[str, Any]
+    """The contributions of the task that computed it, as Arrow, by output."""
+    differing: tuple[str, ...] = ()
+    """The outputs to which it contributes something else."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recomputed:
-    """What computing all live shards again found."""
+class Recomputation:
+    """The live shards of a destination as the source would make them now. Made by `recomputation`, valid inside its block."""
 
-    shards: int
+    parts: Parts
+    snapshot: Snapshot
+    listing: Listing
+    shards: tuple[Shard, ...]
+    """Live shards whose input and definitions are those of now."""
     left_out: int
-    """Live shards whose input or definition is another one now."""
-    differences: tuple[Difference, ...]
+    """Live shards of which one is another now."""
+
+    def computed(self) -> Iterator[ComputedAgain]:
+        """Compute the shards again, task by task; a task's rows are let go of with its last shard."""
+        live = _by_window(self.snapshot)
+        destination = self.parts.destination
+        ledger = {(one["seq"], one["start"]): one for one in destination.ledger(limit=_ALL)}
+        aside = _by_shard(destination.quarantine_rows(rule=None, window=None, limit=_ALL))
+        for staged in _run(self.parts, self.shards):
+            tables = {name: rows for name, rows in staged.tables.items() if name != QUARANTINE_TABLE}
+            again = _quarantined(staged)
+            for failure in staged.failures:
+                yield ComputedAgain(failure.window, (failure.error,), tables)
+            for result in staged.results:
+                ranges, start = live[result.window], iso(result.window.start_us)
+                texts = [*_counts_differ(ledger.get((ranges[0].seq, start), {}), result)]
+                if aside.get(start) != again.get(start):
+                    texts.append("other rows are in quarantine")
+                differing = [one for one in ranges if (one.rows, one.output_fp) != _stat(result, one.output)]
+                texts += [f"{one.output}: committed {one.rows} rows, now it is others" for one in differing]
+                yield ComputedAgain(result.window, tuple(texts), tables, tuple(one.output for one in differing))
+
+    def checks(self, computed: Iterable[ComputedAgain]) -> list[Check]:
+        """Return the lines of `verify`."""
+        return [_check_shards(self, computed), _check_records(self)]
+
+
+@contextlib.contextmanager
+def recomputation(pipeline: Pipeline) -> Iterator[Recomputation]:
+    """Observe the destination, then list the source, as a run does, and find what of it can be computed again."""
+    with scratch_index(pipeline) as parts:
+        snapshot = parts.destination.snapshot()
+        listing = parts.source.list()
+        parts.source.record([parts.source.scan(file) for file in parts.source.unindexed(listing)])
+        live, current = _by_window(snapshot), _current_versions(parts, snapshot)
+        windows = sorted(live)
+        shards = [
+            Shard(parts.ready.index_of(window), window, Reason.FORCED, frozenset(), slices)
+            for window, slices in zip(windows, parts.source.slices(listing, windows), strict=True)
+            if _is_current(live[window], input_fingerprint(slices), current)
+        ]
+        yield Recomputation(parts, snapshot, listing, tuple(shards), len(windows) - len(shards))
 
 
 def recompute(pipeline: Pipeline) -> Sequence[Check]:
     """Compute what is live again, and count the source's records from the outside."""
-    with scratch_index(pipeline) as parts:
-        snapshot, listing = parts.destination.snapshot(), _listed(parts)
-        found = recomputed(parts, snapshot, listing)
-        return [_check_shards(found), _check_records(parts, snapshot, listing, found)]
-
-
-def differences(pipeline: Pipeline) -> Recomputed:
-    """Compute what is live again and return what differs, with its rows."""
-    with scratch_index(pipeline) as parts:
-        return recomputed(parts, parts.destination.snapshot(), _listed(parts))
-
-
-def recomputed(parts: Parts, snapshot: Snapshot, listing: Listing) -> Recomputed:
-    """Compute the live shards again, task by task; the destination was observed before the source was listed."""
-    live: dict[Window, list[LiveRange]] = {}
-    for one in snapshot.live:
-        live.setdefault(one.window, []).append(one)
-    windows = sorted(live)
-    shards = [
-        Shard(parts.ready.index_of(window), window, Reason.FORCED, frozenset(), slices)
-        for window, slices in zip(windows, parts.source.slices(listing, windows), strict=True)
-    ]
-    current = _current_versions(parts, snapshot)
-    same = [
-        shard
-        for shard in shards
-        if all(one.input_fp == input_fingerprint(shard.slices) for one in live[shard.window])
-        and {one.output: one.definition for one in live[shard.window]} == current
-    ]
-    ledger = {(one["seq"], one["start"], one["end"]): one for one in parts.destination.ledger(limit=_ALL)}
-    aside = _aside(parts)
-    found = []
-    for staged in _run(parts, same):
-        again = _quarantined(staged)
-        found.extend(Difference(one.window, (one.error,)) for one in staged.failures)
-        for result in staged.results:
-            ranges, start = live[result.window], iso(result.window.start_us)
-            entry = ledger.get((ranges[0].seq, start, iso(result.window.end_us)), {})
-            texts = [*_counts_differ(entry, result)]
-            if aside.get(start, Counter()) != again.get(start, Counter()):
-                texts.append("other rows are in quarantine")
-            outputs = [one for one in ranges if (one.rows, one.output_fp) != _stat(result, one.output)]
-            texts += [f"{one.output}: {one.rows} rows were committed, {_stat(result, one.output)[0]} come again" for one in outputs]
-            if texts:
-                found.append(Difference(result.window, tuple(texts), tuple(one.output for one in outputs), staged.tables))
-    return Recomputed(len(same), len(shards) - len(same), tuple(found))
+    with recomputation(pipeline) as found:
+        return found.checks(found.computed())
 
 
 # ---- checks -----------------------------------------------------------------------------------------------
 
 
-def _check_shards(found: Recomputed) -> Check:
-    wrong = [f"{one.window}: {', '.join(one.texts)}" for one in found.differences]
+def _check_shards(found: Recomputation, computed: Iterable[ComputedAgain]) -> Check:
+    wrong = [f"{one.window}: {', '.join(one.differences)}" for one in computed if one.differences]
     more = f" (and {len(wrong) - SHOWN_MAX} more)" if len(wrong) > SHOWN_MAX else ""
     late = f"; {found.left_out} were left out, whose input or definition is another one now" if found.left_out else ""
-    good = f"{found.shards} live shards say the same when they are computed again{late}"
+    good = f"{len(found.shards)} live shards say the same when they are computed again{late}"
     return Check("recomputed", not wrong, "; ".join(wrong[:SHOWN_MAX]) + more if wrong else good)
 
 
-def _check_records(parts: Parts, snapshot: Snapshot, listing: Listing, found: Recomputed) -> Check:
+def _check_records(found: Recomputation) -> Check:
     """Compare the rows read, over all shards, with the lines and footers of the files."""
     from raypipe.sources.records import count_records
 
-    name = "records"
-    if found.left_out or snapshot.watermark_us is None or parts.ready.window != Window(*_history(parts, snapshot)):
+    parts, listing, name = found.parts, found.listing, "records"
+    mark_us, ready = found.snapshot.watermark_us, parts.ready.window
+    if found.left_out or ready is None or mark_us != ready.end_us:
         return Check(name, True, "not compared: not all of history is live as the source is now")
     counts = [count_records(parts.pipeline.source, file.uri) for file in listing.files]
     if None in counts:
         return Check(name, True, "not compared: line ends do not tell the records of these files")
-    records, outside = sum(one for one in counts if one is not None), parts.source.outside(listing)
-    said = snapshot.accounts.read + outside
-    text = f"{records} records in {len(counts)} files, {snapshot.accounts.read} rows read and {outside} outside of history"
-    return Check(name, records == said, text)
+    records, outside = sum(one for one in counts if one is not None), _not_ready(parts, listing) + parts.source.outside(listing)
+    read = found.snapshot.accounts.read
+    text = f"{records} records in {len(counts)} files, {read} rows read and {outside} in no shard"
+    return Check(name, records == read + outside, text)
 
 
-def _history(parts: Parts, snapshot: Snapshot) -> tuple[int, int]:
-    start_us = parts.pipeline.time.start_us
-    return start_us, snapshot.watermark_us or start_us + 1
+def _not_ready(parts: Parts, listing: Listing) -> int:
+    """Return the rows of shards that are not ready yet, by what the index knows of the files."""
+    ready, end_us = parts.ready.window, parts.pipeline.time.end_us
+    if ready is None or end_us is not None:
+        return 0
+    (slices,) = parts.source.slices(listing, [Window(ready.end_us, LAST_US)])
+    return sum(one.rows for one in slices)
 
 
 # ---- computing again --------------------------------------------------------------------------------------
 
 
-def _listed(parts: Parts) -> Listing:
-    listing = parts.source.list()
-    parts.source.record([parts.source.scan(file) for file in parts.source.unindexed(listing)])
-    return listing
+def _by_window(snapshot: Snapshot) -> Mapping[Window, list[LiveRange]]:
+    live: dict[Window, list[LiveRange]] = {}
+    for one in snapshot.live:
+        live.setdefault(one.window, []).append(one)
+    return live
+
+
+def _is_current(ranges: Sequence[LiveRange], input_fp: str, versions: Mapping[str, int]) -> bool:
+    return all(one.input_fp == input_fp for one in ranges) and {one.output: one.definition for one in ranges} == versions
 
 
 def _current_versions(parts: Parts, snapshot: Snapshot) -> Mapping[str, int]:
@@ -181,18 +195,16 @@ def _counts_differ(entry: Mapping[str, Any], result: ShardResult) -> Iterator[st
             yield f"the ledger says {entry.get(name)} rows {name}, computing it again gives {again[name]}"
 
 
-def _aside(parts: Parts) -> Mapping[str, Counter[tuple[Any, ...]]]:
+def _by_shard(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Counter[tuple[Any, ...]]]:
     """Return what is in quarantine, by the start of its shard."""
     found: dict[str, Counter[tuple[Any, ...]]] = {}
-    for row in parts.destination.quarantine_rows(rule=None, window=None, limit=_ALL):
+    for row in rows:
         found.setdefault(row["shard"], Counter())[tuple(row[name] for name in _ASIDE)] += 1
     return found
 
 
 def _quarantined(staged: Staged) -> Mapping[str, Counter[tuple[Any, ...]]]:
-    found: dict[str, Counter[tuple[Any, ...]]] = {}
-    if QUARANTINE_TABLE in staged.tables:
-        for row in staged.tables[QUARANTINE_TABLE].to_pylist():
-            start = row["_shard"].isoformat() + "Z"
-            found.setdefault(start, Counter())[tuple(row[name] for name in _ASIDE)] += 1
-    return found
+    if QUARANTINE_TABLE not in staged.tables:
+        return {}
+    rows = staged.tables[QUARANTINE_TABLE].to_pylist()
+    return _by_shard({**row, "shard": iso(to_us(row[SHARD_COLUMN].replace(tzinfo=UTC)))} for row in rows)
