@@ -186,6 +186,27 @@ def test_a_reader_that_loses_rows_is_found_by_the_records_of_the_files(made: Mad
     assert [one.name for one in caught.value.checks] == ["records"]
 
 
+def test_a_reader_that_loses_rows_of_a_file_of_one_shard_fails_that_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    from raypipe.sources.parquet import ParquetReader
+
+    made, batches = Made(tmp_path), ParquetReader.batches
+    (tmp_path / "events.parquet").unlink()
+    for day in range(DAYS):
+        made.write(f"day{day}.parquet", made.events[3 * day : 3 * day + 3])
+
+    def losing(self: ParquetReader) -> Any:
+        for place, one in enumerate(batches(self)):
+            yield replace(one, rows=one.rows.slice(1)) if place == 0 and "day1" in self._uri else one
+
+    monkeypatch.setattr(ParquetReader, "batches", losing)
+    report = launch.run(made.pipeline, Ask(), observer=Quiet(), stop=StopFlag())
+    (failure,) = report.closed.failures
+    assert (failure.code, failure.window.start_us) == ("accounts", START_US + DAY_US)
+    assert failure.error.endswith("the index says that the files hold 3 rows for it, 2 were read")
+
+
 def test_what_is_left_to_do_is_not_exact_unless_that_is_asked_for(made: Made) -> None:
     made.write("late.parquet", [{"ts": datetime(2026, 1, 2, 3), "n": 100, "kind": "late"}])
     (wrong,) = made.wrong().checks
