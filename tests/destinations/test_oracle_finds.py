@@ -24,6 +24,8 @@ from raypipe.core.state import RunState
 from raypipe.destinations.duckdb import DuckDBFile
 from raypipe.destinations.duckdb_verify import verify
 
+pytestmark = pytest.mark.slow
+
 SEEDS = int(os.environ.get("RAYPIPE_ORACLE_SEEDS", "1"))
 """In CI 1 (about 25 s); the long part: RAYPIPE_ORACLE_SEEDS=100."""
 
@@ -200,7 +202,6 @@ def test_what_cannot_be_proven_is_listed_and_exists(eventful: duckdb.DuckDBPyCon
     assert sorted(UNPROVABLE.keys() - names) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_every_mutation_of_the_state_is_found_or_listed(eventful: duckdb.DuckDBPyConnection, seed: int) -> None:
     draw = random.Random(seed)
@@ -213,7 +214,6 @@ def test_every_mutation_of_the_state_is_found_or_listed(eventful: duckdb.DuckDBP
     assert survivors == set()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_ledger_entry_of_a_live_range_can_be_wrong_in_nothing_that_counts(
     eventful: duckdb.DuckDBPyConnection, seed: int
@@ -229,7 +229,6 @@ def test_the_ledger_entry_of_a_live_range_can_be_wrong_in_nothing_that_counts(
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_every_mutation_of_an_output_table_is_found(eventful: duckdb.DuckDBPyConnection, seed: int) -> None:
     draw = random.Random(seed)
@@ -237,7 +236,6 @@ def test_every_mutation_of_an_output_table_is_found(eventful: duckdb.DuckDBPyCon
     assert [(sql, values) for _, sql, values in mutations if _survives(eventful, sql, values)] == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_change_of_a_value_of_every_type_is_found(tmp_path: Path, still_clock: Any, work: Any, seed: int) -> None:
     types = {

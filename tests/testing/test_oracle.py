@@ -35,6 +35,8 @@ from raypipe.pipeline import (
 )
 from raypipe.testing import oracle
 
+pytestmark = pytest.mark.slow  # about 15 s in all: each check computes a pipeline again
+
 START_US = 1_767_225_600_000_000  # 2026-01-01
 DAY_US = 86_400_000_000
 DAYS = 3
@@ -230,7 +232,6 @@ def test_a_state_that_cannot_be_read_is_named_and_nothing_else_is_tried(made: Ma
     assert "readable" in {one.name for one in made.wrong(finished=False).checks}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_every_row_lost_doubled_or_changed_is_named_whatever_the_seed(made: Made, seed: int) -> None:
     draw = random.Random(seed)
