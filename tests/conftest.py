@@ -91,7 +91,8 @@ class MadeUpWork:
             outputs = {output: stats[output].get(window.start_us, OutputStat(0, "0" * 32)) for output in opened.definitions}
             accounts = Accounts(read=loaded + aside + 1, loaded=loaded, filtered=1, quarantined=aside)
             results[window] = ShardResult(
-                window, seen[window], self.files, accounts, outputs, {"departed": 1}, {"late": 2},
+                window, seen[window], self.files, accounts, outputs,
+                {"departed": 1}, {"late": 2, **({"plausible": aside} if aside else {})},
                 event_start_us=window.start_us, event_end_us=window.end_us - 1, seconds=0.5,
             )  # fmt: skip
         commits = tuple(

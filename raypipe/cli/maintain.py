@@ -10,7 +10,8 @@ from raypipe.observe.printable import count, size
 
 @verb("verify", example="raypipe verify pipeline.yaml")
 @config_argument
-def verify(shared: Shared, config: str) -> int:
+@click.option("--source", is_flag=True, help="Also read the source again, compute all that is live anew, and compare.")
+def verify(shared: Shared, config: str, source: bool) -> int:
     """Prove that the tables are right.
 
     Accounts balance, digests match the data, coverage matches the ledger. Exit code 1 when something does not hold.
@@ -19,7 +20,7 @@ def verify(shared: Shared, config: str) -> int:
     from raypipe.cli.json_documents import verify_document
 
     pipeline = shared.load(config)
-    checks = launch.verify(pipeline)
+    checks = [*launch.verify(pipeline), *(launch.recompute(pipeline) if source else ())]
     shared.out.document(verify_document(checks))
     ok = all(one.ok for one in checks)
     if not shared.out.as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +13,12 @@ import duckdb
 from raypipe.core.digest import digest_of_sums, digest_sums_sql, quote
 from raypipe.core.watermark import low_watermark
 from raypipe.core.window import Window, iso
+from raypipe.destinations.duckdb_laws import SHOWN_MAX, check_laws, check_of, check_readable
 from raypipe.destinations.duckdb_snapshot import read_tables
 from raypipe.destinations.duckdb_state import columns_of, existing_tables, query
 from raypipe.destinations.duckdb_types import UNKNOWN
 from raypipe.destinations.sql_statements import statements
 from raypipe.ports import SHARD_COLUMN, Check
-
-SHOWN_MAX = 5  # a check names the first few of what is wrong
 
 _SQL = statements("inspect")
 
@@ -27,42 +26,16 @@ _SQL = statements("inspect")
 def verify(connection: duckdb.DuckDBPyConnection, pipeline: str) -> list[Check]:
     """Check everything, inside the caller's transaction."""
     query(connection, "SET TimeZone = 'UTC'")  # the text of a TIMESTAMPTZ, and so its digest, depends on it
+    readable = check_readable(connection, pipeline)
+    if not readable.ok:
+        return [readable]
     values = {"pipeline": pipeline}
     outputs = [output for (output,) in query(connection, _SQL["outputs"], values)]
-    checks = [_law(connection, values, *law) for law in _LAWS]
+    checks = [readable, *check_laws(connection, pipeline)]
     checks += _sequence(connection, values), _coverage(connection, pipeline), _watermark(connection, pipeline, outputs)
     there = existing_tables(connection, outputs)
     checks += [_digests(connection, pipeline, output, exists=output in there) for output in outputs]
     return checks
-
-
-def _check(name: str, wrong: Sequence[str], good: str) -> Check:
-    more = f" (and {len(wrong) - SHOWN_MAX} more)" if len(wrong) > SHOWN_MAX else ""
-    return Check(name, not wrong, "; ".join(wrong[:SHOWN_MAX]) + more if wrong else good)
-
-
-# ---- laws of the ledger: statements that find what breaks them ---------------------------------------------
-
-_LAWS: tuple[tuple[str, str, str, Callable[..., str]], ...] = (
-    ("accounts", "unbalanced", "every row read is loaded, filtered, duplicate or quarantined",
-     lambda seq, lo, hi: f"commit {seq}, shard {Window(lo, hi)} does not balance"),
-    ("live_disjoint", "overlapping", "no two live ranges of an output share time",
-     lambda output, lo, hi: f"{output}: {Window(lo, hi)} overlaps an earlier live range"),
-    ("live_in_ledger", "unledgered", "every live range is one entry of the ledger",
-     lambda output, lo, hi, found: f"{output}: {Window(lo, hi)} has {found} entries in the ledger"),
-    ("commit_ids", "shared_numbers", "every commit has one number and one id",
-     lambda what: f"{what} is used twice"),
-    ("fences", "after_end", "no run committed after its end",
-     lambda run, seq: f"commit {seq} is of run {run}, which had ended, has no such epoch or does not exist"),
-    ("quarantine", "quarantine_differs", "the quarantined rows are those of the accounts",
-     lambda lo, said, found: f"shard {iso(lo)}: the accounts say {said} quarantined rows, there are {found}"),
-)  # fmt: skip
-
-
-def _law(
-    connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any], name: str, statement: str, good: str, tell: Callable[..., str]
-) -> Check:
-    return _check(name, [tell(*row) for row in query(connection, _SQL[statement], values)], good)
 
 
 def _sequence(connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> Check:
@@ -70,7 +43,7 @@ def _sequence(connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) 
     wrong = [] if (first, last, numbers) == (1, commit_seq, commit_seq) or commit_seq is None else [
         f"the pipeline counts {commit_seq} commits, the ledger holds {numbers}, numbered {first} to {last}"
     ]  # fmt: skip
-    return _check("commit_seq", wrong, f"{commit_seq or 0} commits, numbered without a gap")
+    return check_of("commit_seq", wrong, f"{commit_seq or 0} commits, numbered without a gap")
 
 
 def _coverage(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Check:
@@ -80,7 +53,7 @@ def _coverage(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Check:
         for output in sorted({*live, *covered})
         if covered.get(output, ()) != live.get(output, ())
     ]
-    return _check("coverage", wrong, "coverage is the union of the live ranges")
+    return check_of("coverage", wrong, "coverage is the union of the live ranges")
 
 
 def _watermark(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Sequence[str]) -> Check:
@@ -90,13 +63,13 @@ def _watermark(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Se
         {"pipeline": pipeline},
     )
     if not row:
-        return _check("watermark", [], "there is no such pipeline here yet")
+        return check_of("watermark", [], "there is no such pipeline here yet")
     start_us, said = row[0]
     live, _ = read_tables(connection, pipeline)
     marks = [low_watermark(live.get(output, ()), start_us) for output in outputs]
     due = None if None in marks else min((mark for mark in marks if mark is not None), default=None)
     wrong = [] if said == due else [f"it says {_moment(said)}, the live ranges give {_moment(due)}"]
-    return _check("watermark", wrong, _moment(due))
+    return check_of("watermark", wrong, _moment(due))
 
 
 def _ranges(windows: Sequence[Window]) -> str:
@@ -118,7 +91,7 @@ class _Found:
     low: int = 0
     high: int = 0
     strays: int = 0
-    """Values in columns that the contribution did not have."""
+    """Values in columns that the contribution did not have, or that its type cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +122,14 @@ def _digests(connection: duckdb.DuckDBPyConnection, pipeline: str, output: str, 
             if any(one[2] for one in table.live)
             else []
         )
-        return _check(name, wrong, "nothing was committed to it yet")
+        return check_of(name, wrong, "nothing was committed to it yet")
     columns = columns_of(connection, output)
     wrong = _count_rows(table)
     schemas = {number: json.loads(text) for number, text in query(connection, _SQL["schemas"], values)}
     for number, recorded in schemas.items():
         _add_digests(table, columns, dict(recorded), {**values, "number": number})
     wrong += [text for live in table.live if (text := _difference(table.found.get(live[0], _Found()), *live[:4]))]
-    return _check(name, wrong, f"{sum(one[2] for one in table.live)} rows in {len(table.live)} live ranges, as committed")
+    return check_of(name, wrong, f"{sum(one[2] for one in table.live)} rows in {len(table.live)} live ranges, as committed")
 
 
 def _count_rows(table: _Table) -> list[str]:
@@ -179,8 +152,7 @@ def _add_digests(table: _Table, columns: Mapping[str, str], recorded: Mapping[st
     """Add the hashes of the rows that were committed with these columns, as they were then."""
     names = {name.lower(): name for name in columns}
     picked = [f"{_as_recorded(name, kind, names)} AS {quote(name)}" for name, kind in recorded.items()]
-    added = [quote(name) for lower, name in names.items() if lower not in {one.lower() for one in recorded}]
-    strays = " + ".join(f"({name} IS NOT NULL)::BIGINT" for name in added) or "0"
+    strays = " + ".join(_strays(columns, recorded, names)) or "0"
     inner = ", ".join([f"epoch_us({SHARD_COLUMN}) AS shard", f"{strays} AS strays", *picked])
     rows = query(
         table.connection,
@@ -193,6 +165,17 @@ def _add_digests(table: _Table, columns: Mapping[str, str], recorded: Mapping[st
     for shard_us, low, high, stray in rows:
         found = table.found.setdefault(shard_us, _Found())
         found.low, found.high, found.strays = found.low + int(low), found.high + int(high), found.strays + int(stray)
+
+
+def _strays(columns: Mapping[str, str], recorded: Mapping[str, str], names: Mapping[str, str]) -> Iterator[str]:
+    """Yield what counts the values of a row that were not committed, whatever the digest says of the others."""
+    kinds = {names[name.lower()]: kind for name, kind in recorded.items() if name.lower() in names}
+    for name, kind in columns.items():
+        column = quote(name)
+        if name not in kinds:
+            yield f"({column} IS NOT NULL)::BIGINT"
+        elif kinds[name] not in (kind, UNKNOWN):  # the column was widened since: a value must fit its former type
+            yield f"({column} IS DISTINCT FROM TRY_CAST(TRY_CAST({column} AS {kinds[name]}) AS {kind}))::BIGINT"
 
 
 def _as_recorded(name: str, kind: str, names: Mapping[str, str]) -> str:

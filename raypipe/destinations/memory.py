@@ -105,7 +105,8 @@ class MemoryDestination:
     def record_failures(self, run_id: str, epoch: int, failures: Sequence[ShardFailure]) -> None:
         """Remember failed shards."""
         with self.store.lock:
-            state, _ = self._fence(run_id, epoch)
+            state, record = self._fence(run_id, epoch)
+            state.runs[run_id] = replace(record, heartbeat_us=self._clock.now_us())
             for failure in failures:
                 _settle_failures(state, [failure.window])
                 state.failed[failure.window] = FailedShard(failure.window, run_id, failure.code, failure.error)
@@ -169,6 +170,7 @@ class MemoryDestination:
                     f"shard {shard.window}: the manifest says {said} rows, {left} and {len(aside[shard.window])} aside were left"
                 )
         state.commit_seq = permit.commit_seq
+        state.runs[request.run_id] = replace(state.runs[request.run_id], heartbeat_us=self._clock.now_us())
         for window in permit.replaced:
             state.quarantine.pop(window, None)
             for output in request.definitions:

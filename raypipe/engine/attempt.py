@@ -141,9 +141,14 @@ class Attempt:
         tally = self.books.tally
         found = [tally.accounts(place) for place in range(len(self.shards))]
         for place, accounts in enumerate(found):
-            if place not in tally.failed and not accounts.balanced:
-                window = self.shards[place].window
+            if place in tally.failed:
+                continue
+            window, known = self.shards[place].window, _known_rows(self.shards[place])
+            if not accounts.balanced:
                 tally.fail(place, AccountsDontBalance.code, f"{window}: the rows do not add up: {accounts.as_json()}")
+            elif known is not None and known != accounts.read:
+                text = f"{window}: the index says that the files hold {known} rows for it, {accounts.read} were read"
+                tally.fail(place, AccountsDontBalance.code, text)
         return found
 
     def _done(self, contributions: Contributions, outputs: Sequence[str], accounts: Sequence[Accounts]) -> Done:
@@ -171,3 +176,8 @@ class Attempt:
             event_start_us=tally.first_us.get(place),
             event_end_us=tally.last_us.get(place),
         )
+
+
+def _known_rows(shard: Shard) -> int | None:
+    """Return the rows that the index counted for a shard, from footers and routed lines; None where it can only estimate."""
+    return sum(one.rows for one in shard.slices) if all(one.exact for one in shard.slices) else None

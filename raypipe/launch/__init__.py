@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from raypipe.launch.inspect_verbs import check, quarantine_counts, quarantine_rows, schema, status, verify, versions
 from raypipe.launch.maintain_verbs import cancel, gc
 from raypipe.launch.plan_verb import plan
+from raypipe.launch.recompute_verb import recompute
 from raypipe.launch.reports import Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.launch.run_verb import run
 from raypipe.launch.sample_verb import sample
@@ -36,6 +37,7 @@ __all__ = [
     "plan",
     "quarantine_counts",
     "quarantine_rows",
+    "recompute",
     "run",
     "sample",
     "schema",

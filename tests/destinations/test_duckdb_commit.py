@@ -189,6 +189,7 @@ def test_the_ledger_says_what_happened_in_columns_that_people_can_query(file: Du
     ]  # fmt: skip
     assert sql("SELECT kind, rule, sum(rows) FROM _raypipe.filtered GROUP BY ALL ORDER BY ALL") == [
         ("broken", "late", 4),
+        ("broken", "plausible", 1),
         ("filtered", "departed", 2),
     ]
     assert sql("SELECT count(*) FROM duckdb_tables() WHERE schema_name = '_raypipe' AND comment IS NULL") == [(0,)]

@@ -46,8 +46,8 @@ def test_sound_work_passes_every_check(loaded: DuckDBFile, work: Any) -> None:
     checks = {check.name: check for check in file.verify()}
     assert wrong(file) == {}
     assert list(checks) == [
-        "accounts", "live_disjoint", "live_in_ledger", "commit_ids", "fences", "quarantine", "commit_seq", "coverage", "watermark",
-        "table clean", "table hourly",
+        "readable", "accounts", "live_disjoint", "live_in_ledger", "commit_ids", "fences", "runs", "definitions", "outputs",
+        "quarantine", "history", "contributions", "commit_seq", "coverage", "watermark", "table clean", "table hourly",
     ]  # fmt: skip
     assert checks["table hourly"].detail == "4 rows in 3 live ranges, as committed"
     assert checks["commit_seq"].detail == "3 commits, numbered without a gap"
@@ -87,20 +87,20 @@ def test_one_row_deleted_doubled_or_changed_is_found(loaded: DuckDBFile, sql: Sq
 @pytest.mark.parametrize(
     ("harm", "names"),
     [
-        ("DELETE FROM _raypipe.shards WHERE seq = 1 AND outcome = 'empty'", ["live_in_ledger"]),
-        ("DELETE FROM _raypipe.live WHERE seq = 2 AND output = 'hourly'", ["coverage", "watermark", "table hourly"]),
+        ("DELETE FROM _raypipe.shards WHERE seq = 1 AND outcome = 'empty'", ["accounts", "live_in_ledger", "history"]),
+        ("DELETE FROM _raypipe.live WHERE seq = 2 AND output = 'hourly'", ["history", "coverage", "watermark", "table hourly"]),
         (
             "UPDATE _raypipe.live SET hi = hi + INTERVAL 1 MINUTE WHERE lo = '1970-01-01'",
-            ["live_disjoint", "live_in_ledger", "quarantine"],
+            ["live_disjoint", "live_in_ledger", "quarantine", "history"],
         ),
         ("UPDATE _raypipe.live SET input_fp = 'other' WHERE seq = 2", ["live_in_ledger"]),
         ("UPDATE _raypipe.coverage SET hi = hi + INTERVAL 1 HOUR WHERE output = 'clean'", ["coverage"]),
         ("UPDATE _raypipe.pipeline SET watermark = '1971-01-01'", ["watermark"]),
         ("UPDATE _raypipe.pipeline SET commit_seq = 7", ["commit_seq"]),
         ("UPDATE _raypipe.shards SET commit_id = 'other' WHERE seq = 1 AND outcome = 'empty'", ["commit_ids"]),
-        ("UPDATE _raypipe.runs SET ended_seq = 1", ["fences"]),
+        ("UPDATE _raypipe.runs SET ended_seq = 1", ["fences", "runs"]),
         ("UPDATE _raypipe.shards SET epoch = 9 WHERE seq = 2", ["fences"]),
-        ("DELETE FROM _raypipe.runs", ["fences"]),
+        ("DELETE FROM _raypipe.runs", ["fences", "definitions"]),
         ("DELETE FROM _raypipe.quarantine WHERE position = 0", ["quarantine"]),
         ("UPDATE _raypipe.quarantine SET shard = '1970-01-01 01:00:00' WHERE position = 0", ["quarantine"]),
     ],

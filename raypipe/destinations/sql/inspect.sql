@@ -65,12 +65,12 @@ ORDER BY shards.seq
 -- name: quarantine_differs
 -- Live shards whose accounts say another number of quarantined rows than there are, and rows of no live shard.
 WITH alive AS (
-    SELECT DISTINCT shards.seq, shards.lo, shards.quarantined FROM _raypipe.shards SEMI JOIN _raypipe.live USING (pipeline, seq, lo, hi)
+    SELECT DISTINCT shards.seq, shards.lo, shards.run, shards.quarantined FROM _raypipe.shards SEMI JOIN _raypipe.live USING (pipeline, seq, lo, hi)
     WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty')
 ), aside AS (
-    SELECT seq, shard AS lo, count(*) AS found FROM _raypipe.quarantine WHERE pipeline = $pipeline GROUP BY ALL
+    SELECT seq, shard AS lo, run, count(*) AS found FROM _raypipe.quarantine WHERE pipeline = $pipeline GROUP BY ALL
 )
-SELECT epoch_us(lo), coalesce(quarantined, 0), coalesce(found, 0) FROM alive FULL JOIN aside USING (seq, lo)
+SELECT epoch_us(lo), coalesce(quarantined, 0), coalesce(found, 0) FROM alive FULL JOIN aside USING (seq, lo, run)
 WHERE coalesce(quarantined, 0) <> coalesce(found, 0) ORDER BY lo
 
 -- name: live_digests
