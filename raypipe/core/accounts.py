@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+ROWS = ("read", "expanded", "loaded", "filtered", "duplicate", "quarantined")
+"""The keys of the ROWS document of the interface, in its order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +39,12 @@ class Accounts:
 
     def as_json(self) -> dict[str, int]:
         """Return the ROWS document of the interface."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in ROWS}
 
 
 def total(accounts: Iterable[Accounts]) -> Accounts:
     """Add up the accounts of many shards."""
-    result = Accounts()
-    for one in accounts:
-        result = result + one
-    return result
+    counts = zip(
+        *((one.read, one.expanded, one.loaded, one.filtered, one.duplicate, one.quarantined) for one in accounts), strict=True
+    )
+    return Accounts(**dict(zip(ROWS, map(sum, counts), strict=False)))

@@ -9,12 +9,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
-from raypipe.core.events import Planned, RunEvent, RunOpened, TaskStarted
-from raypipe.core.shard import Shard, ShardResult, Slice, Task
+from raypipe.core.accounts import total
+from raypipe.core.events import RunEvent, RunOpened, TaskStarted
+from raypipe.core.shard import Shard, ShardResult, Slice
 from raypipe.core.window import Window, iso
 from raypipe.ports import Clock
 
-LISTED_MAX = 1000  # a plan of 100,000 shards is counted in its line, not listed in it
+LISTED_MAX = 1000  # shards of a line that are listed; of more the line tells the count, and those that have something to tell
 EARLY_EVENTS_MAX = 1000  # events before the run has its name are kept until its file can be opened
 
 
@@ -64,8 +65,11 @@ def _fields(value: Any) -> dict[str, Any]:
         inner = getattr(value, field.name)
         if field.name.endswith("_us"):
             found[field.name.removesuffix("_us")] = None if inner is None else iso(inner)
-        elif field.name == "shards" and isinstance(value, Planned | Task) and len(inner) > LISTED_MAX:
-            found["shards_count"] = len(inner)
+        elif field.name in ("shards", "results", "outcomes") and len(inner) > LISTED_MAX:
+            found[f"{field.name}_count"] = len(inner)
+            if field.name == "results":
+                found["rows"] = total(one.accounts for one in inner).as_json()
+                found["results"] = [_result(one) for one in inner if one.broken or one.warnings]
         else:
             found[field.name] = _json(inner)
     return found

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 from raypipe.core.events import Planned, ScanStarted, Warned
@@ -42,9 +43,18 @@ def test_a_huge_plan_is_counted_and_not_listed(story):
     assert "shards" not in document
 
 
-def test_a_run_id_cannot_leave_the_folder(story, clock, tmp_path):
-    import dataclasses
+def test_of_many_results_those_are_listed_that_have_something_to_tell(story):
+    event = story.committed(0)
+    (plain,) = event.results
+    odd = dataclasses.replace(plain, broken={"positive": 2})
+    document = as_document(dataclasses.replace(event, results=(plain,) * LISTED_MAX + (odd,)), 0)
 
+    assert document["results_count"] == LISTED_MAX + 1
+    assert [one["broken"] for one in document["results"]] == [{"positive": 2}]
+    assert document["rows"]["read"] == (LISTED_MAX + 1) * plain.accounts.read > 0
+
+
+def test_a_run_id_cannot_leave_the_folder(story, clock, tmp_path):
     log = Log(tmp_path / "logs", clock)
     log.on(dataclasses.replace(story.opened(), run_id="../../etc/x"))
     log.on(Warned("y"))
