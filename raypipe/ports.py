@@ -230,7 +230,7 @@ class Executor(Protocol):
         ...
 
     def submit_task(self, key: object, task: Task) -> None:
-        """Start a task; its Completion carries a Staged."""
+        """Start a task, at once or when a slot is free; its Completion carries a Staged."""
         ...
 
     def submit_scan(self, key: object, file: InputFile) -> None:
@@ -239,6 +239,10 @@ class Executor(Protocol):
 
     def wait(self, timeout_s: float) -> list[Completion]:
         """Return what has ended; empty when nothing did within the time. Never raises for a piece of work."""
+        ...
+
+    def give_up(self, key: object) -> None:
+        """Wait no longer for a piece of work: what it holds is free for others, and its Completion may or may not come."""
         ...
 
     def close(self, *, at_once: bool) -> None:

@@ -13,17 +13,18 @@ import pyarrow.compute as pc
 
 from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
-from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowStream
+from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowsInput
 from raypipe.engine.batches import SHARD_INDEX, user_columns
 from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.columns import columns_of_outputs
+from raypipe.engine.row_stream import RowStream
 from raypipe.errors import SchemaDrift
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
 
 HELD_SHARE = 4  # of the task's memory: rows held as one table; more are streamed to the aggregation, which spills
-AGGREGATION_SHARE = 2  # of the task's memory: what the aggregation may use beside them
+AGGREGATION_SHARE = 8  # of the task's memory: what the aggregation may use beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,8 @@ class Outputs:
 
     def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> Contributions:
         """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row."""
-        held, rest = self._held(self._narrowed(frames))
-        if not held:
-            return Contributions(windows, {})
-        starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
-        tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
-        if rest is None:
-            found = self.aggregator.contributions(pa.concat_tables(list(tables)), windows)
-        else:
-            first = next(tables)
-            batches = (batch for table in chain([first], tables) for batch in table.to_batches())
-            found = self.aggregator.contributions(RowStream(first.schema, batches), windows)
+        rows = self._rows(frames, windows)
+        found = {} if rows is None else self.aggregator.contributions(rows, windows)
         return self.checks.judge(Contributions(windows, found))
 
     def close(self) -> None:
@@ -88,20 +80,41 @@ class Outputs:
             kept = columns_of_outputs(self._outputs, columns)
             yield frame if len(kept) == len(columns) else frame.select(*kept, SHARD_INDEX)
 
+    def _rows(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> RowsInput | None:
+        """Return the rows of the frames: held as one table where that is possible and needed, else as a stream."""
+        frames = _without_empty_ones(self._narrowed(frames))
+        held, rest = ([], frames) if self.aggregator.reads_once(windows) else self._held(frames)
+        starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
+        tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
+        if rest is None:
+            return pa.concat_tables(list(tables)) if held else None
+        if (first := next(tables, None)) is None:
+            return None
+        return RowStream(first.schema, (batch for table in chain([first], tables) for batch in table.to_batches()))
+
     def _held(self, frames: Iterator[pl.DataFrame]) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame] | None]:
         """Take frames until they end, or are more than may be held: then the rest is to be streamed behind them."""
         held: list[pl.DataFrame] = []
         size_bytes = 0
         for frame in frames:
-            if held and frame.is_empty():
-                continue
-            if held and held[-1].is_empty():
-                held.clear()
             held.append(frame)
             size_bytes += int(frame.estimated_size())
             if size_bytes > self._held_bytes:
                 return held, frames
         return held, None
+
+
+def _without_empty_ones(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Pass on the frames that have rows; where none has, the last one, which tells the columns."""
+    last, any_rows = None, False
+    for frame in frames:
+        if frame.is_empty():
+            last = frame
+        else:
+            any_rows = True
+            yield frame
+    if last is not None and not any_rows:
+        yield last
 
 
 def _as_arrow(frame: pl.DataFrame, starts: pl.Series) -> pa.Table:

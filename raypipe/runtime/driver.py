@@ -228,6 +228,7 @@ class Driver:
         late = [task for due_s, task in self._deadlines.values() if due_s < now_s]
         for task in late:
             del self._deadlines[task.attempt_id]
+            self._executor.give_up(task.attempt_id)
         text = f"it took longer than run.shard_timeout ({self._settings.task_timeout_s:g} s)"
         return [ev.TaskFailed(task, "timeout", text) for task in late]
 

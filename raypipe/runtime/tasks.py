@@ -226,6 +226,12 @@ class RayExecutor:
             return RetryableError(f"{flight.what} took longer than run.shard_timeout allows ({flight.timeout_s:g} s); it was ended")
         return explained(error, flight.what, self._share.memory_bytes)
 
+    def give_up(self, key: object) -> None:
+        """Kill a piece of work that hangs, so that its resources are free."""
+        for ref in [ref for ref, flight in self._flights.items() if flight.key == key]:
+            del self._flights[ref]
+            ray.cancel(ref, force=True)
+
     def close(self, *, at_once: bool) -> None:
         """Give up what is in flight: cancelled, and after a moment (or at once) killed."""
         refs, self._flights = list(self._flights), {}

@@ -123,12 +123,16 @@ class Workers:
         self.attempts: list[tuple[float, list[int]]] = []
         self.in_flight_max = 0
         self.closed: list[bool] = []
+        self.given_up: list[object] = []
 
     def submit_task(self, key: object, task: Task) -> None:
         self.waiting.append((key, task))
         self.in_flight_max = max(self.in_flight_max, len(self.waiting) + len(self.hanging))
 
     submit_scan = submit_task
+
+    def give_up(self, key: object) -> None:
+        self.given_up.append(key)
 
     def wait(self, timeout_s: float) -> list[Completion]:
         if self.late:

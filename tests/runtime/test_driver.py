@@ -222,6 +222,7 @@ def test_an_overdue_task_is_given_up_and_its_late_result_is_ignored(bench, leave
     assert [(event.code, event.error) for event in bench.told.of(ev.TaskFailed)] == [
         ("timeout", "it took longer than run.shard_timeout (60 s)")
     ]
+    assert bench.executor.given_up == [key for key, _ in bench.executor.hanging]
     assert len(bench.told.of(ev.TaskEnded)) == 4
     assert bench.versions() == ALL
 
