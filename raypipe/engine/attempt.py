@@ -15,7 +15,7 @@ from raypipe import failpoints
 from raypipe.core.accounts import Accounts
 from raypipe.core.shard import OutputStat, Shard, ShardFailure, ShardResult
 from raypipe.engine.batches import Batch, ReadBatch, empty_batch, placed_batches
-from raypipe.engine.columns import needed_columns
+from raypipe.engine.liveness import columns_to_read
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
 from raypipe.engine.quarantine import Quarantine
@@ -110,7 +110,7 @@ class Attempt:
             return iter(())
         contract = self.pipeline.source.columns
         have = contract or self.source.columns(self._listing())
-        return self.source.read(self.books.tally.windows, slices, needed_columns(self.pipeline, tuple(have)))
+        return self.source.read(self.books.tally.windows, slices, columns_to_read(self.pipeline, tuple(have)))
 
     def _count_read(self, read: ReadBatch) -> None:
         tally = self.books.tally

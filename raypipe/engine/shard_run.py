@@ -17,6 +17,7 @@ from raypipe.core.shard import InputFile, Shard, ShardFailure, Task
 from raypipe.engine.arrow_start import start_without_pandas
 from raypipe.engine.attempt import Attempt, Done
 from raypipe.engine.definition import definitions
+from raypipe.engine.liveness import without_unused
 from raypipe.engine.outputs import Outputs
 from raypipe.engine.stage import StagePolicy, attempt_folder, wants_files, write_staged
 from raypipe.engine.transform import Transform
@@ -63,7 +64,7 @@ class ShardRunner:
         if not any(isinstance(step, PythonStep) for step in self.pipeline.transform):  # a user's function may well use pandas
             start_without_pandas()
         self._spill = Path(self.stage_folder + ".spill")
-        self._transform = Transform(self.pipeline)
+        self._transform = Transform(without_unused(self.pipeline))
         self._outputs = Outputs(self.pipeline, memory_bytes=self.memory_bytes, spill_folder=self._spill)
         self._fingerprints: dict[str, str] | None = None
 
