@@ -23,8 +23,9 @@ from raypipe.errors import SchemaDrift
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
 
-HELD_SHARE = 4  # of the task's memory: rows held as one table; more are streamed to the aggregation, which spills
-AGGREGATION_SHARE = 8  # of the task's memory: what the aggregation may use beside them
+HELD_SHARE = 8  # of the task's memory: rows held as one table; more are streamed to the aggregation, which spills
+LEAN_SHARE = 16  # of the task's memory: an aggregation spills beyond it, which costs it a tenth of its time
+ROOMY_SHARE = 2  # of the task's memory: for what cannot spill, when it has failed once
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,14 @@ class Contributions:
 
 
 class Outputs:
-    """All outputs of a pipeline. Several threads may use it."""
+    """All outputs of a pipeline, within a lean share of the memory or a `roomy` one. Several threads may use it."""
 
-    def __init__(self, pipeline: Pipeline, *, memory_bytes: int, spill_folder: Path) -> None:
+    def __init__(self, pipeline: Pipeline, *, memory_bytes: int, spill_folder: Path, roomy: bool = False) -> None:
         self.names = tuple(one.table for one in pipeline.outputs)
         self._outputs = pipeline.outputs
-        self.aggregator = Aggregator(pipeline.outputs, memory_bytes=memory_bytes // AGGREGATION_SHARE, spill_folder=spill_folder)
-        self.checks = Checks(pipeline.quality.checks, memory_bytes=memory_bytes // AGGREGATION_SHARE, spill_folder=spill_folder)
+        share_bytes = memory_bytes // (ROOMY_SHARE if roomy else LEAN_SHARE)
+        self.aggregator = Aggregator(pipeline.outputs, memory_bytes=share_bytes, spill_folder=spill_folder)
+        self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
         self._held_bytes = memory_bytes // HELD_SHARE
 
     def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> Contributions:

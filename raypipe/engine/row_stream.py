@@ -56,7 +56,7 @@ def aligned(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         if rest is not None:
             missing = VECTOR_ROWS - rest.num_rows
-            rest, batch = pa.concat_batches([rest, batch.slice(0, missing)]), batch.slice(missing)
+            rest, batch = _joined(rest, batch.slice(0, missing)), batch.slice(missing)
             if rest.num_rows < VECTOR_ROWS:
                 continue
             yield rest
@@ -66,3 +66,8 @@ def aligned(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         rest = batch.slice(whole) if batch.num_rows > whole else None
     if rest is not None:
         yield rest
+
+
+def _joined(one: pa.RecordBatch, other: pa.RecordBatch) -> pa.RecordBatch:
+    joined: pa.RecordBatch = pa.concat_batches([one, other])  # type: ignore[attr-defined]
+    return joined

@@ -17,7 +17,7 @@ from raypipe.sources.placement import Placed, column_at, has_column, place, root
 from raypipe.sources.routing import rejects_of
 from raypipe.sources.slices import within
 
-BATCH_ROWS = 131_072  # the engines' cost per batch vanishes from here on
+BATCH_ROWS = 65_536  # what the engine works on at once; larger ones would only be cut
 BATCH_BYTES = 32 * 1024**2
 _BATCH_ROWS_MIN = 1_024
 
