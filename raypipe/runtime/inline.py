@@ -91,7 +91,11 @@ class InlineExecutor:
     def close(self, *, at_once: bool) -> None:
         """Give up what is in flight: a thread that is inside an engine ends by itself, and its result is dropped."""
         if not at_once:
-            while threads := list(self._threads):
+            while threads := self._started():
                 for thread in threads:
                     thread.join()
         self._closed.set()
+
+    def _started(self) -> list[threading.Thread]:
+        with self._lock:  # in it they are started
+            return list(self._threads)
