@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raypipe.core.calendar import Calendar
 from raypipe.pipeline import EventTime, FilesSource
@@ -15,6 +15,9 @@ from raypipe.sources.routing import Router
 from raypipe.sources.slice_store import STORE
 from raypipe.sources.slice_writer import SliceWriter
 from raypipe.sources.slices import RoutedFile, SliceKey
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROWS_WORTH_A_THREAD = 4_096  # in a file's first block; with fewer there is hardly a second block to decode meanwhile
 
@@ -37,10 +40,10 @@ def route_file(
         with (
             open_text(key.uri) as file,
             read_ahead(file) as stream,
-            ahead(decode(stream, config, time.column, key.uri), _is_long) as blocks,
+            ahead(_with_texts(decode(stream, config, time.column, key.uri), router), _is_long) as blocks,
         ):
-            for block in blocks:
-                router.add(block)
+            for block, texts in blocks:
+                router.add(block, texts)
         content = router.finish()
         slices = writer.finish()
     except BaseException:
@@ -56,8 +59,13 @@ def route_file(
     return content, slices
 
 
-def _is_long(first: DecodedBlock) -> bool:
-    return first.rows.num_rows >= ROWS_WORTH_A_THREAD
+def _with_texts(blocks: Iterator[DecodedBlock], router: Router) -> Iterator[tuple[DecodedBlock, pa.Array[Any]]]:
+    for block in blocks:
+        yield block, router.texts(block)
+
+
+def _is_long(first: tuple[DecodedBlock, pa.Array[Any]]) -> bool:
+    return first[0].rows.num_rows >= ROWS_WORTH_A_THREAD
 
 
 def decode(stream: ByteStream, config: FilesSource, time_path: str, uri: str) -> Iterator[DecodedBlock]:

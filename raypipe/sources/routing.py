@@ -82,8 +82,12 @@ class Router:
         self._outside = 0
         self._earliest_us: int | None = None
 
-    def add(self, block: DecodedBlock) -> None:
-        """Take a block."""
+    def texts(self, block: DecodedBlock) -> pa.Array[Any]:
+        """Return the digest's text of each row of a block; any thread may make it, ahead of its turn."""
+        return row_bytes(block.rows, named=self._columns_vary)
+
+    def add(self, block: DecodedBlock, texts: pa.Array[Any]) -> None:
+        """Take a block and its texts."""
         batch = block.rows
         placed = self._place(batch)
         untimed = rejects_of(batch, placed, self._uri, self._time) if placed.untimed else iter(())
@@ -92,7 +96,7 @@ class Router:
             return
         if not self._columns_vary:
             self._cells.name_columns(batch.schema.names)
-        rows, row_texts = self._inside(batch, placed)
+        rows, row_texts = self._inside(batch, placed, texts)
         if not rows.num_rows:
             return
         if self._waiting and not rows.schema.equals(self._waiting[0].rows.schema):
@@ -135,9 +139,8 @@ class Router:
             self._rejects += len(some)
             self._writer.add_rejects(some)
 
-    def _inside(self, batch: pa.RecordBatch, placed: Placed) -> tuple[pa.RecordBatch, pa.Array[Any]]:
-        """Return the rows inside the history with their times, as stored, and the digest's text of each."""
-        row_texts = row_bytes(batch, named=self._columns_vary)
+    def _inside(self, batch: pa.RecordBatch, placed: Placed, row_texts: pa.Array[Any]) -> tuple[pa.RecordBatch, pa.Array[Any]]:
+        """Return the rows inside the history with their times, as stored, and their texts."""
         names = [name for name in batch.schema.names if self._stored is None or name in self._stored or name == POSITION_COLUMN]
         rows = batch.select(names).append_column(TIME_COLUMN, placed.times)
         earliest_us = pc.min(placed.times).as_py()
