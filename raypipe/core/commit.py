@@ -171,9 +171,7 @@ def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
     taken_until_us: int | None = None
     for shard in sorted(request.shards, key=lambda one: one.window):
         met = live.meeting(shard.window)
-        overlaps = taken_until_us is not None and shard.window.start_us < taken_until_us
-        unproven = shard.outcome is Outcome.SATISFIED and not _is_done(shard.window, request.definitions, met)
-        if overlaps or unproven or not _as_observed(shard, met):
+        if _overlaps(shard, taken_until_us) or _is_unproven(shard, request.definitions, met) or not _as_observed(shard, met):
             found.conflicts.append(shard.window)
             continue
         taken_until_us = shard.window.end_us
@@ -185,6 +183,16 @@ def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
             found.loaded.append(shard)
             found.replaced.extend(one.window for one in met)
     return found
+
+
+def _overlaps(shard: ShardCommit, taken_until_us: int | None) -> bool:
+    """Tell whether an earlier shard of the group is accepted for a part of the range."""
+    return taken_until_us is not None and shard.window.start_us < taken_until_us
+
+
+def _is_unproven(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
+    """Tell whether a shard is said to be done by others, and is not."""
+    return shard.outcome is Outcome.SATISFIED and not _is_done(shard.window, ours, met)
 
 
 def _as_observed(shard: ShardCommit, met: Sequence[LiveFact]) -> bool:

@@ -176,9 +176,7 @@ def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, output
     for one, mine in zip(merged, slices.of(merged), strict=True):
         reason = next((reasons[window] for window in meeting(asked, one)), Reason.NEW)
         shard = Shard(ready.index_of(one), one, reason, _observed(known, one), mine)
-        met = known.meeting(one)
-        new_enough = all(live.definition >= definitions.get(live.output, 0) for window in met for live in known.by_window[window])
-        is_done = covers(done, one) and new_enough and late.isdisjoint(met)
+        is_done = covers(done, one) and late.isdisjoint(known.meeting(one)) and _is_new_enough(one, known, definitions)
         (satisfied if is_done else todo).append(shard)
     kept, failures = (tuple(todo), ()) if accept_shrunk else _without_shrunk(tuple(todo), known, slices)
     return Plan(kept, tuple(satisfied), failures)
@@ -236,6 +234,12 @@ def _widen(windows: Iterable[Window], known: _Known) -> list[Window]:
             window = result.pop().hull(window)
         result.append(window)
     return result
+
+
+def _is_new_enough(window: Window, known: _Known, definitions: Mapping[str, int]) -> bool:
+    """Tell whether no live range in a window was made by an older definition."""
+    met = (live for one in known.meeting(window) for live in known.by_window[one])
+    return all(live.definition >= definitions.get(live.output, 0) for live in met)
 
 
 def _observed(known: _Known, window: Window) -> frozenset[Observed]:

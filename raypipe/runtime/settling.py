@@ -27,14 +27,19 @@ class Settler:
         """Return the answer.
 
         Raises InDoubt when an outcome stays unknown, the last error when the destination stays busy, and Interrupted when
-        a signal ends the waiting. StagedDamaged is raised as it comes: asking again would not mend a file.
+        a signal ends the waiting. StagedDamaged is raised as it comes: asking again would not mend a file; but of a commit
+        that may have happened before its files were damaged, only the ledger can tell.
         """
         unknown: CommitUnknown | None = None
+        last: RetryableError
         for attempt in range(SETTLE_ATTEMPTS):
             try:
                 return ask()
-            except StagedDamaged:
-                raise
+            except StagedDamaged as error:
+                if unknown is None:
+                    raise
+                last = error
+                break
             except RetryableError as error:
                 last = error
             if isinstance(last, CommitUnknown):
