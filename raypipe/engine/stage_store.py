@@ -12,6 +12,7 @@ from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.shard import Shard, Task
 from raypipe.core.window import Window
 from raypipe.errors import StagedDamaged
+from raypipe.failpoints import hit
 from raypipe.ports import Staged
 
 ADOPTED_FROM = 900_000  # task numbers of adopted work: beyond those that a run gives to its own
@@ -59,6 +60,7 @@ class StagedFiles:
 
     def release(self, staged: Staged) -> None:
         """Remove the files of an attempt whose shards are committed, and the folder of its run with the last of them."""
+        hit("release.before_delete")
         if staged.folder is not None:
             _remove(Path(staged.folder))
 
@@ -70,12 +72,14 @@ class StagedFiles:
         """
         runs = list(_folders(Path(self.stage_folder)))
         spilled = list(_folders(Path(f"{self.stage_folder}.spill")))
+        hit("gc.after_list")
         kept = open_runs()
         gone = [attempt for run in runs if run.name not in kept for attempt in _folders(run)]
         gone += [folder for folder in spilled if _is_of_none(folder.name, kept)]
         size_bytes = sum(_size_bytes(folder) for folder in gone)
         for folder in gone:
             _remove(folder)
+            hit("gc.mid_delete")
         for run in runs:
             _remove_if_empty(run)
         return len(gone), size_bytes

@@ -16,6 +16,7 @@ from raypipe.core.intervals import intersect, normalise
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import SourceUnreadable
+from raypipe.failpoints import hit
 from raypipe.pipeline import EventTime, FilesSource
 from raypipe.ports import FileIndex, Listing, SourceBatch
 from raypipe.sources.cut import cut_of
@@ -57,11 +58,13 @@ class Files:
             check_unchanged(file, clock.time_ns())  # a file that is just being written looks truncated
             raise
         check_unchanged(file, clock.time_ns())
+        hit("index.after_scan")
         return FileIndex(file, content, read_bytes)
 
     def record(self, entries: Sequence[FileIndex]) -> None:
         """Remember scans in the index, and drop the slices of superseded versions."""
         superseded = self._index.versions(self._cut.cut)
+        hit("index.before_record")
         self._index.record(self._cut, [(entry.file, entry.content) for entry in entries])
         for entry in entries:
             old = superseded.get(entry.file.uri, entry.file.version)
