@@ -113,9 +113,10 @@ def hit(point: str, **facts: object) -> None:
     """Do what the environment asks for at this point; nothing outside of tests. A fact may be a tuple: any of its values."""
     if os.environ.get("RAYPIPE_TESTING") != "1":
         return
-    for armed in parse(os.environ.get("RAYPIPE_FAILPOINTS", "")):
-        if armed.wants(point, facts) and _count(armed) == armed.nth:
-            _fire(armed)
+    wanting = [one for one in parse(os.environ.get("RAYPIPE_FAILPOINTS", "")) if one.wants(point, facts)]
+    due = [one for one in wanting if _count(one) == one.nth]  # all count this hit, also those after one that raises
+    for one in due:
+        _fire(one)
 
 
 def parse(text: str) -> list[Armed]:

@@ -46,8 +46,8 @@ class DuckDBFile:
             return Snapshot()
         with reading(self.path, self.clock) as connection:
             found = read_snapshot(connection, self.pipeline)
-        hit("plan.after_observe")
-        return found
+            hit("plan.after_observe")
+            return found
 
     def open_run(self, opening: RunOpening) -> OpenedRun:
         """Create the run or take it over; number the definitions; claim the tables."""

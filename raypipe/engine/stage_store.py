@@ -60,9 +60,10 @@ class StagedFiles:
 
     def release(self, staged: Staged) -> None:
         """Remove the files of an attempt whose shards are committed, and the folder of its run with the last of them."""
-        hit("release.before_delete")
         if staged.folder is not None:
-            _remove(Path(staged.folder))
+            with contextlib.suppress(OSError):  # what stays is garbage, which `gc` finds
+                hit("release.before_delete")
+                _remove(Path(staged.folder))
 
     def collect(self, open_runs: Callable[[], frozenset[str]]) -> tuple[int, int]:
         """Remove what runs other than the open ones left; return the folders and the bytes removed.
@@ -78,8 +79,9 @@ class StagedFiles:
         gone += [folder for folder in spilled if _is_of_none(folder.name, kept)]
         size_bytes = sum(_size_bytes(folder) for folder in gone)
         for folder in gone:
-            _remove(folder)
-            hit("gc.mid_delete")
+            with contextlib.suppress(OSError):
+                _remove(folder)
+                hit("gc.mid_delete")
         for run in runs:
             _remove_if_empty(run)
         return len(gone), size_bytes
