@@ -18,7 +18,7 @@ from raypipe.ports import Clock
 
 CLAIM_LIMIT_S = 60.0  # a holder renews four times as often; what a frozen one holds is free after this
 DONE_KEPT_S = 3600.0  # a plan that is older than this finds out by its commit that others were there
-_BUSY_S = 2.0  # a change takes a millisecond; who cannot make one in this time works without a claim
+_BUSY_S = 10.0  # a change takes a millisecond; who cannot make one in this time works without a claim
 _TABLES = """
 CREATE TABLE IF NOT EXISTS claims (
     pipeline TEXT, lo INTEGER, hi INTEGER, run TEXT, name TEXT, holder TEXT, atomic INTEGER, expires INTEGER, done INTEGER
