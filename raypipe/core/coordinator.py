@@ -28,6 +28,8 @@ COMMIT_INTERVAL_S = 1.0  # what is finished becomes visible, and safe from a cra
 COMMIT_REST = 8  # a commit is followed by this many times its own duration without one: it costs a ninth of the time at most
 COMMIT_INTERVAL_MAX_S = 30.0  # also after a commit that waited minutes for another program to let go of the destination
 BUFFERED_ROWS_MAX = 1_000_000  # contributions waiting in memory are committed at this size
+HELD_WAIT_S = 0.25  # after this a shard that another run works on is planned again; each time twice as long
+HELD_WAIT_MAX_S = 4.0
 CONFLICTS_MAX = 10  # a shard that loses so often is not making progress: it fails, and says so
 
 
@@ -98,6 +100,9 @@ class Coordinator:
         self._queue: deque[tuple[Shard, ...]] = deque()
         self._in_flight: dict[str, Task] = {}
         self._waiting = _Waiting()
+        self._held = _Waiting()
+        """Shards that other runs work on."""
+        self._held_times: dict[Window, int] = {}
         self._buffer = _Buffer()
         self._refused: deque[list[_Finished]] = deque()
         """Halves of a group that was refused as a whole; each is a commit of its own."""
@@ -128,6 +133,8 @@ class Coordinator:
                 self._task_ended(event, now_s)
             case ev.TaskFailed():
                 self._task_failed(event, now_s)
+            case ev.TaskHeld():
+                self._task_held(event, now_s)
             case ev.GroupCommitted():
                 self._commit_interval_s = min(max(COMMIT_INTERVAL_S, COMMIT_REST * event.seconds), COMMIT_INTERVAL_MAX_S)
                 self._committed(event.receipt)
@@ -135,9 +142,15 @@ class Coordinator:
                 self._group_refused(event)
             case ev.StopAsked():
                 self._stopping = event.signal
-            case ev.RunOpened() | ev.ScanStarted() | ev.FileScanned() | ev.TaskStarted():
-                pass
-            case ev.Adopted() | ev.Warned() | ev.RunClosed():
+            case (
+                ev.RunOpened()
+                | ev.ScanStarted()
+                | ev.FileScanned()
+                | ev.TaskStarted()
+                | ev.Adopted()
+                | ev.Warned()
+                | ev.RunClosed()
+            ):
                 pass
             case _:
                 assert_never(event)
@@ -182,6 +195,18 @@ class Coordinator:
         for part in (shards[:half], shards[half:]):
             if part:
                 self._try_again(part, event.code, event.error, now_s)
+
+    def _task_held(self, event: ev.TaskHeld, now_s: float) -> None:
+        """Go on with what is free; what others work on is planned again later, what they have finished now."""
+        self._in_flight.pop(event.task.attempt_id, None)
+        free = tuple(shard for shard in event.task.shards if shard.window not in event.held | event.done)
+        if free:
+            self._queue.appendleft(free)
+        self._to_replan.extend(event.done)
+        for shard in event.task.shards:
+            if shard.window in event.held:
+                times = self._held_times[shard.window] = self._held_times.get(shard.window, 0) + 1
+                self._held.add(now_s + min(HELD_WAIT_MAX_S, HELD_WAIT_S * 2 ** (times - 1)), (shard,))
 
     def _try_again(self, shards: tuple[Shard, ...], code: str, error: str, now_s: float) -> None:
         if len(shards) > 1:  # still narrowing down: only attempts at a single shard are counted against it
@@ -247,6 +272,7 @@ class Coordinator:
             commands.extend(self._dispatches(now_s))
         if self._commit_due(now_s):
             commands.append(self._commit())
+        self._to_replan.extend(shard.window for shards in self._held.take_due(now_s) for shard in shards)
         if self._to_replan and not self._replanning and not self._giving_up:
             commands.append(self._replan())
         if not commands and self._idle:
@@ -290,7 +316,8 @@ class Coordinator:
         """Nothing more will be finished, so that there is nothing to wait for with a commit."""
         if self._giving_up:
             return not self._in_flight
-        return not (self._in_flight or self._queue or self._waiting or self._to_replan or self._replanning)
+        waits = self._waiting or self._held
+        return not (self._in_flight or self._queue or waits or self._to_replan or self._replanning)
 
     @property
     def _idle(self) -> bool:
@@ -328,7 +355,7 @@ class Coordinator:
     @property
     def next_s(self) -> float | None:
         """When `decide` has something to do by itself: a wait ends or a commit is due."""
-        times = [] if self._waiting.next_s is None else [self._waiting.next_s]
+        times = [one.next_s for one in (self._waiting, self._held) if one.next_s is not None]
         if self._buffer.since_s is not None and not self._atomic:
             times.append(self._buffer.since_s + self._commit_interval_s)
         return min(times, default=None)

@@ -80,6 +80,17 @@ class TaskFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskHeld:
+    """A task was not started: other runs work on some of its shards, or have finished them since they were planned."""
+
+    task: Task
+    held: frozenset[Window]
+    """Left to others for a while."""
+    done: frozenset[Window]
+    """To be planned again now."""
+
+
+@dataclass(frozen=True, slots=True)
 class GroupCommitted:
     """A transaction is durable."""
 
@@ -145,6 +156,7 @@ RunEvent = (
     | TaskStarted
     | TaskEnded
     | TaskFailed
+    | TaskHeld
     | GroupCommitted
     | GroupRefused
     | Adopted

@@ -155,11 +155,14 @@ def adopt(staged_folder: str | Path, new_folder: str | Path) -> Staged:
     names = read_manifest(source).checksums
     target.mkdir(parents=True, exist_ok=True)
     try:
-        for name in (*names, MANIFEST):
+        for name in names:
             _link_or_copy(source / name, target / name)
+        failpoints.hit("adopt.mid_link")
+        _link_or_copy(source / MANIFEST, target / MANIFEST)
     except FileNotFoundError as error:
         raise StagedDamaged(f"{source}: files vanished while they were taken over: {error}") from error
     _sync_folder(target)
+    failpoints.hit("adopt.after_link")
     return load_staged(target)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from raypipe.core.shard import Shard, Task
 from raypipe.engine.staged_work import adopt_work, collect_garbage
 from raypipe.errors import StagedDamaged
+from raypipe.failpoints import hit
 from raypipe.ports import Staged
 
 
@@ -35,7 +36,9 @@ class StagedFiles:
     def release(self, staged: Staged) -> None:
         """Remove the files of an attempt whose shards are committed, and the folder of its run with the last of them."""
         if staged.folder is not None:
-            _remove(Path(staged.folder))
+            with contextlib.suppress(OSError):  # what stays is garbage, which `gc` finds
+                hit("release.before_delete")
+                _remove(Path(staged.folder))
 
     def collect(self, open_runs: Callable[[], frozenset[str]]) -> tuple[int, int]:
         """Remove what runs other than the open ones left; return the folders and the bytes removed."""
@@ -68,12 +71,16 @@ class StagedFiles:
         """Return the folders of attempts and of what was spilled."""
         runs = list(_folders(Path(self.stage_folder)))
         staged = [(run.name, str(attempt)) for run in runs for attempt in _folders(run)]
-        return [*staged, *((_run_of(one.name), str(one)) for one in _folders(Path(f"{self.stage_folder}.spill")))]
+        spilled = [(_run_of(one.name), str(one)) for one in _folders(Path(f"{self.stage_folder}.spill"))]
+        hit("gc.after_list")
+        return [*staged, *spilled]
 
     def remove(self, folder: str) -> int:
         """Remove a folder; return its bytes."""
         size_bytes = _size_bytes(Path(folder))
-        _remove(Path(folder))
+        with contextlib.suppress(OSError):  # the next collection finds what stays
+            _remove(Path(folder))
+            hit("gc.mid_delete")
         return size_bytes
 
 

@@ -17,7 +17,7 @@ from raypipe.core.plan import Horizon, horizon
 from raypipe.core.state import Definition
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline
-from raypipe.ports import Clock, Listing, Source, StageStore
+from raypipe.ports import Claims, Clock, Listing, Source, StageStore
 from raypipe.runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
@@ -100,6 +100,13 @@ class Parts:
             stage=StageWhenDear(),
             planned={output: one.fingerprint for output, one in self.definitions.items()},
         )
+
+    @property
+    def claims(self) -> Claims:
+        """Where runs at the same time tell each other what they work on."""
+        from raypipe.destinations.file_claims import FileClaims
+
+        return FileClaims(str(Path(self.state_folder) / "claims.sqlite"), self.pipeline.name, self.clock)
 
     @property
     def stages(self) -> StageStore:

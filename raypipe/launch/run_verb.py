@@ -92,7 +92,9 @@ def make_driver(
         versions=versions(),
         force=force,
     )
-    return Driver(settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop, prepare)
+    return Driver(
+        settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop, prepare, parts.claims
+    )
 
 
 def new_run_id(clock: Clock) -> str:

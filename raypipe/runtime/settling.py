@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from raypipe.core import events as ev
 from raypipe.errors import CommitUnknown, InDoubt, Interrupted, RetryableError, StagedDamaged
+from raypipe.failpoints import hit
 from raypipe.runtime.stopping import Stopping
 
 SETTLE_ATTEMPTS = 12  # with the waits some two minutes in which a destination may come back
@@ -34,6 +35,8 @@ class Settler:
         last: RetryableError
         for attempt in range(SETTLE_ATTEMPTS):
             try:
+                if attempt:
+                    hit("settle.before_ask")
                 return ask()
             except StagedDamaged as error:
                 if unknown is None:

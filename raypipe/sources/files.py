@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from raypipe.core.fingerprint import fingerprint
 from raypipe.core.intervals import intersect, normalise
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
-from raypipe.errors import SourceUnreadable
+from raypipe.errors import RetryableError, SourceUnreadable
+from raypipe.failpoints import hit
 from raypipe.pipeline import EventTime, FilesSource
 from raypipe.ports import FileIndex, Listing, SourceBatch
 from raypipe.sources.cut import cut_of
@@ -57,12 +59,17 @@ class Files:
             check_unchanged(file, clock.time_ns())  # a file that is just being written looks truncated
             raise
         check_unchanged(file, clock.time_ns())
+        hit("index.after_scan")
         return FileIndex(file, content, read_bytes)
 
     def record(self, entries: Sequence[FileIndex]) -> None:
         """Remember scans in the index, and drop the slices of superseded versions."""
         superseded = self._index.versions(self._cut.cut)
-        self._index.record(self._cut, [(entry.file, entry.content) for entry in entries])
+        try:
+            hit("index.before_record")
+            self._index.record(self._cut, [(entry.file, entry.content) for entry in entries])
+        except (sqlite3.OperationalError, OSError) as error:
+            raise RetryableError(f"{self._index.path} cannot be written: {error}") from error
         for entry in entries:
             old = superseded.get(entry.file.uri, entry.file.version)
             if entry.content["kind"] == "routed" and old != entry.file.version:

@@ -163,7 +163,7 @@ def _fence_of_others_is_gone(real: Any) -> Any:
 def _revert_gets_its_old_number(real: Any) -> Any:
     def number(state: PipelineState, output: str, definition: Any) -> int:
         known = [one.version for one in state.definitions.get(output, ()) if one.fingerprint == definition.fingerprint]
-        return known[0] if known else real(state, output, definition)  # type: ignore[no-any-return]
+        return known[0] if known else real(state, output, definition)
 
     return number
 
