@@ -32,7 +32,7 @@ def open_run(connection: duckdb.DuckDBPyConnection, pipeline: str, opening: RunO
     }
     epoch = _create_or_take_over(connection, {**values, **_columns(opening, versions)}, opening)
     closed = _close_others(connection, values, versions)
-    set_watermark(connection, pipeline, versions)
+    set_watermark(connection, pipeline)
     return OpenedRun(opening.run_id, epoch, versions, closed)
 
 
@@ -85,13 +85,14 @@ def cancel(connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str | N
     return tuple(runs)
 
 
-def set_watermark(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Collection[str]) -> None:
-    """Set the low watermark: the least over the outputs; none while one of them lacks the start of history."""
+def set_watermark(connection: duckdb.DuckDBPyConnection, pipeline: str) -> None:
+    """Set the low watermark: the least over all outputs; none while one of them lacks the start of history."""
     ((start_us,),) = query(connection, _SQL["start_of_history"], {"pipeline": pipeline})
     covered: dict[str, list[Window]] = {}
     for output, lo, hi in query(connection, _SQL["coverage_at"], {"pipeline": pipeline, "at": start_us}):
         covered.setdefault(output, []).append(Window(lo, hi))
-    marks = [low_watermark(covered.get(output, ()), start_us) for output in outputs]
+    outputs = query(connection, _SQL["my_outputs"], {"pipeline": pipeline})
+    marks = [low_watermark(covered.get(output, ()), start_us) for (output,) in outputs]
     least = None if None in marks else min((mark for mark in marks if mark is not None), default=None)
     query(connection, _SQL["set_watermark"], {"pipeline": pipeline, "watermark": least})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, assert_never
@@ -20,7 +20,7 @@ from raypipe.core.commit import (
     ShardCommit,
     decide_commit,
 )
-from raypipe.core.shard import Observed, ShardFailure
+from raypipe.core.shard import Observed, Outcome, ShardFailure
 from raypipe.core.state import (
     Definition,
     FailedShard,
@@ -243,10 +243,22 @@ def _record(state: PipelineState, permit: CommitPermit) -> None:
                 output, shard.window, seq, request.run_id, shard.attempt_id, version, shard.input_fp, stat.digest, stat.rows,
                 len(shard.result.slices),
             )  # fmt: skip
+    for shard in permit.accepted:
+        _accept(state, shard, request.definitions)
     outcomes = permit.receipt.outcomes
-    shards = sorted((*permit.loaded, *permit.satisfied, *permit.superseded), key=lambda one: one.window)
+    shards = sorted((*permit.loaded, *permit.satisfied, *permit.superseded, *permit.accepted), key=lambda one: one.window)
     state.ledger.extend(LedgerEntry(seq, request.run_id, request.commit_id, shard, outcomes[shard.window]) for shard in shards)
-    _settle_failures(state, [shard.window for shard in (*permit.loaded, *permit.satisfied)])
+    shrunk = (shard for shard in permit.accepted if shard.outcome is Outcome.ACCEPTED_SHRUNK)
+    _settle_failures(state, [shard.window for shard in (*permit.loaded, *permit.satisfied, *shrunk)])
+
+
+def _accept(state: PipelineState, shard: ShardCommit, definitions: Mapping[str, int]) -> None:
+    for output, version in definitions.items():
+        live = state.live.get((output, shard.window))
+        if live is not None and shard.outcome is Outcome.ACCEPTED_STALE:
+            state.live[output, shard.window] = replace(live, definition=version)
+        elif live is not None:
+            state.live[output, shard.window] = replace(live, input_fp=shard.input_fp, files=len(shard.result.slices))
 
 
 def _settle_failures(state: PipelineState, windows: Sequence[Window]) -> None:

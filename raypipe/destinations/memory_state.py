@@ -65,8 +65,10 @@ def snapshot_of(state: PipelineState) -> Snapshot:
         output: normalise(live.window for live in state.live.values() if live.output == output)
         for output in sorted({live.output for live in state.live.values()})
     }
-    alive = {(live.seq, live.window) for live in state.live.values()}
-    done = [entry for entry in state.ledger if (entry.seq, entry.shard.window) in alive]
+    newest: dict[Window, int] = {}  # where outputs were added later, the last commit speaks for all
+    for live in state.live.values():
+        newest[live.window] = max(live.seq, newest.get(live.window, 0))
+    done = [entry for entry in state.ledger if newest.get(entry.shard.window) == entry.seq]
     runs = sorted(state.runs.values(), key=lambda one: (one.started_us, one.run_id), reverse=True)
     return Snapshot(
         commit_seq=state.commit_seq,

@@ -112,6 +112,10 @@ WHERE pipeline = $pipeline AND lo <= make_timestamp($at) AND hi > make_timestamp
 -- The low watermark.
 SELECT epoch_us(watermark) FROM _raypipe.pipeline WHERE pipeline = $pipeline
 
+-- name: my_outputs
+-- The tables that the pipeline writes.
+SELECT output FROM _raypipe.tables WHERE pipeline = $pipeline
+
 -- name: set_watermark
 -- Move the low watermark.
 UPDATE _raypipe.pipeline SET watermark = make_timestamp($watermark) WHERE pipeline = $pipeline
