@@ -46,7 +46,7 @@ class CommitRequest:
 
 @dataclass(frozen=True, slots=True)
 class LiveFact:
-    """One live range as read in the transaction; `definitions` are those that it was made by, of the outputs that one commit made."""
+    """One live range as read in the transaction, with the definitions of the outputs that one commit made there."""
 
     observed: Observed
     definitions: Mapping[str, int]

@@ -380,4 +380,3 @@ class Coordinator:
         if any(window == one.window for one in self._buffer.shards):
             return f"{window}: finished, waits for its commit"
         return f"{window}: waits"
-

@@ -97,6 +97,19 @@ class Plan:
     shrunk: tuple[Shard, ...] = ()
     """Late live ranges, held ones too, for which the source has fewer files than they were made from."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of ranges that a run leaves as they are."""
+        return tuple(
+            f"{len(ranges)} live range{'s' if len(ranges) > 1 else ''} from {iso(ranges[0][0].start_us)} to "
+            f"{iso(ranges[-1][0].end_us)} {what}"
+            for ranges, what in (
+                (self.stale, "were made by an older definition: raypipe backfill --stale redoes them, accept --stale keeps them"),
+                (self.held, "are late and held, older than time.lateness allows: raypipe backfill --held takes them in"),
+            )
+            if ranges
+        )
+
 
 class _Slices:
     """What the source answered, so that it is asked for each window once."""

@@ -104,7 +104,7 @@ def _history(connection: duckdb.DuckDBPyConnection, values: Values) -> Check:
     live: dict[str, list[Observed]] = {}
     for output, lo, hi, seq in query(connection, _SQL["live_ranges"], values):
         live.setdefault(output, []).append(Observed(lo, hi, seq))
-    wrong = []
+    wrong: list[str] = []
     for output, ranges in live.items():
         made = replay(one for one in entries if output in one.outputs).live
         wrong += _differences(output, *forgotten(made, ranges))
@@ -131,7 +131,9 @@ def _contributions(connection: duckdb.DuckDBPyConnection, values: Values) -> Che
     Of a shard some of whose outputs are not live any more, the fingerprint cannot be taken again.
     """
     wrong = []
-    for lo, hi, said, made, text, is_last_owner, outputs, rows, digests, made_by in query(connection, _SQL["contributions"], values):
+    for lo, hi, said, made, text, is_last_owner, outputs, rows, digests, made_by in query(
+        connection, _SQL["contributions"], values
+    ):
         definitions = json.loads(text)
         stats = {output: OutputStat(n, digest) for output, n, digest in zip(outputs, rows, digests, strict=True)}
         if sorted(stats) == json.loads(made) and output_fingerprint(stats) != said:

@@ -87,14 +87,15 @@ class Aggregator:
             raise ConfigurationError(problems)
         return found
 
-    def contributions(self, rows: RowsInput, shards: Sequence[Window]) -> dict[str, Contribution]:
-        """Return the contribution of the shards to each output; every shard has a stat, also where it adds no row.
+    def contributions(self, rows: RowsInput, shards: Sequence[Window], alone: Sequence[str] = ()) -> dict[str, Contribution]:
+        """Return the contribution of the shards to each output (or to these alone); every shard has a stat, also of no row.
 
         Rows keep their order in `rows` outputs. Raises TransformFailed with the output and DuckDB's reason, and
         OutOfMemory when even spilling did not help.
         """
         with self._sandboxes.borrow() as connection, hold(connection, rows) as held:
-            return {output.table: self._contribution(connection, output, held, shards) for output in self.outputs}
+            wanted = [output for output in self.outputs if not alone or output.table in alone]
+            return {output.table: self._contribution(connection, output, held, shards) for output in wanted}
 
     def stats(self, table: pa.Table, shards: Sequence[Window]) -> dict[Window, OutputStat]:
         """Return rows and digest of every shard of a contribution."""

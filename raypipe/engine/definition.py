@@ -18,10 +18,11 @@ from raypipe.pipeline import Lookup, Output, Pipeline, PythonStep, Step
 def definitions(pipeline: Pipeline) -> Mapping[str, Definition]:
     """Return the definition of each output, with version 0: the destination numbers them.
 
-    What changes a fingerprint: time (but not the shard width, end or delay), source, quality, steps, the output's own
-    SQL, the code of Python steps with all that they import from the pipeline's folder, and reference files. What does
-    not: descriptions, run options, the destination, comments and docstrings. Where the files of a source stand
-    counts only by their paths. Raises ConfigurationError for a file that cannot be read.
+    What changes a fingerprint: time (but not the shard width, end, lateness or delay), source (but not `ready`), quality,
+    steps, the output's own SQL, the code of Python steps with what they call in the pipeline's folder, and reference
+    files. What does not: descriptions, run options, the destination, comments, docstrings and the formatting of code and
+    SQL. Where the files of a source stand counts only by their paths. Raises ConfigurationError for a file that cannot be
+    read.
     """
     shared = _shared_parts(pipeline)
     return {output.table: _definition({**shared, **_output_parts(pipeline, output)}) for output in pipeline.outputs}
@@ -33,7 +34,7 @@ def _definition(parts: Mapping[str, str]) -> Definition:
 
 def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     time = pipeline.time
-    source = replace(pipeline.source, paths=tuple(_place(path, pipeline.folder) for path in pipeline.source.paths))
+    source = replace(pipeline.source, ready=None, paths=tuple(_place(path, pipeline.folder) for path in pipeline.source.paths))
     quality = replace(pipeline.quality, checks=())  # a check belongs to the output that it checks
     parts = {
         "source": fingerprint(_plain(source)),

@@ -59,19 +59,22 @@ class Outputs:
         self.checks = Checks(pipeline.quality.checks, memory_bytes=memory_bytes // AGGREGATION_SHARE, spill_folder=spill_folder)
         self._held_bytes = memory_bytes // HELD_SHARE
 
-    def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> Contributions:
-        """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row."""
+    def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str] = ()) -> Contributions:
+        """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row.
+
+        With `alone`, only these outputs are computed, and judged by their checks.
+        """
         held, rest = self._held(self._narrowed(frames))
         if not held:
             return Contributions(windows, {})
         starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
         tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
         if rest is None:
-            found = self.aggregator.contributions(pa.concat_tables(list(tables)), windows)
+            found = self.aggregator.contributions(pa.concat_tables(list(tables)), windows, alone)
         else:
             first = next(tables)
             batches = (batch for table in chain([first], tables) for batch in table.to_batches())
-            found = self.aggregator.contributions(RowStream(first.schema, batches), windows)
+            found = self.aggregator.contributions(RowStream(first.schema, batches), windows, alone)
         return self.checks.judge(Contributions(windows, found))
 
     def close(self) -> None:

@@ -88,6 +88,8 @@ def _still_right(found: Staged, wanted: Mapping[Window, Shard], fingerprints: Ma
         shard = wanted.get(result.window)
         if shard is None or shard.observed != result.observed:
             return False
+        if result.outputs.keys() != set(shard.outputs or fingerprints):
+            return False
         if input_fingerprint(shard.slices) != input_fingerprint(result.slices):
             return False
     return True

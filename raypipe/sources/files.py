@@ -20,6 +20,7 @@ from raypipe.pipeline import EventTime, FilesSource
 from raypipe.ports import FileIndex, Listing, SourceBatch
 from raypipe.sources.cut import cut_of
 from raypipe.sources.index import CutName, Index
+from raypipe.sources.markers import marked
 from raypipe.sources.overlap import Spans
 from raypipe.sources.versions import check_unchanged, list_versions
 
@@ -41,7 +42,10 @@ class Files:
 
     def list(self) -> Listing:
         """List the files now (Source.list); the few that are written at this moment are also hashed."""
-        return Listing(list_versions(self.config.paths, self._index, clock.time_ns()))
+        now_ns = clock.time_ns()
+        files = list_versions(self.config.paths, self._index, now_ns)
+        ready = self.config.ready
+        return Listing(marked(files, ready.marker, now_ns) if ready and ready.marker else files)
 
     def unindexed(self, listing: Listing) -> tuple[InputFile, ...]:
         """Return the files that must be scanned before they can be planned."""
