@@ -102,10 +102,13 @@ class Plan:
         """What a person should know of ranges that a run leaves as they are."""
         return tuple(
             f"{len(ranges)} live range{'s' if len(ranges) > 1 else ''} from {iso(ranges[0][0].start_us)} to "
-            f"{iso(ranges[-1][0].end_us)} {what}"
+            f"{iso(ranges[-1][0].end_us)}: {what}"
             for ranges, what in (
-                (self.stale, "were made by an older definition: raypipe backfill --stale redoes them, accept --stale keeps them"),
-                (self.held, "are late and held, older than time.lateness allows: raypipe backfill --held takes them in"),
+                (
+                    self.stale,
+                    "made by an older definition; raypipe backfill --stale redoes them, raypipe accept --stale keeps them",
+                ),
+                (self.held, "late, and held because they are older than time.lateness; raypipe backfill --held takes them in"),
             )
             if ranges
         )

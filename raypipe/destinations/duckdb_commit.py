@@ -173,7 +173,8 @@ class _Commit:
         committed = normalise(shard.window for shard in permit.loaded)
         if committed:
             values = {**self._values(permit), **_bounds(committed)}
-            before = {(output, Window(lo, hi)) for output, lo, hi in query(self.connection, _SQL["coverage_near"], values)}
+            near = query(self.connection, _SQL["coverage_near"], values)
+            before = {(output, Window(lo, hi)) for output, lo, hi in near if output in self.request.definitions}
             after = {
                 (output, window)
                 for output in self.request.definitions
