@@ -72,7 +72,7 @@ class MemoryDestination:
             state.start_us, state.outside = opening.start_us, opening.outside
             versions = {output: _number(state, output, one) for output, one in opening.definitions.items()}
             state.runs[opening.run_id] = record
-            state.run_outputs[opening.run_id] = frozenset(versions)
+            state.run_definitions[opening.run_id] = versions
             return OpenedRun(opening.run_id, record.epoch, versions, _close_others(state, opening.run_id, now_us))
 
     def commit(self, request: CommitRequest, staged: Sequence[Staged]) -> Receipt:
@@ -195,13 +195,17 @@ def _opened_record(state: PipelineState, opening: RunOpening, now_us: int) -> Ru
     silent = (now_us - found.heartbeat_us) / 1e6 > HEARTBEAT_LIMIT_S
     if not (opening.force or found.holder == opening.holder or is_dead(found.holder) or silent):
         raise RunIsAlive(f"run {opening.run_id} is held by {found.holder}")
+    began = state.run_definitions[opening.run_id]
+    now = {output: _known_version(state, output, one) for output, one in opening.definitions.items()}
+    if now != began:
+        raise UsageError(f"run {opening.run_id} began with other definitions ({began}, now {now}): start a new one")
     return replace(found, epoch=found.epoch + 1, holder=opening.holder, heartbeat_us=now_us)
 
 
 def _close_others(state: PipelineState, run_id: str, now_us: int) -> tuple[str, ...]:
     closed = []
     for record in list(state.runs.values()):
-        lost = is_dead(record.holder) or state.run_outputs[record.run_id] != state.run_outputs[run_id]
+        lost = is_dead(record.holder) or state.run_definitions[record.run_id].keys() != state.run_definitions[run_id].keys()
         if record.run_id != run_id and record.state in OPEN and lost:
             state.runs[record.run_id] = _ended(record, RunState.FAILED, now_us)
             closed.append(record.run_id)
@@ -210,6 +214,12 @@ def _close_others(state: PipelineState, run_id: str, now_us: int) -> tuple[str, 
 
 def _ended(record: RunRecord, state: RunState, now_us: int) -> RunRecord:
     return replace(record, state=state, epoch=record.epoch + 1, ended_us=now_us)
+
+
+def _known_version(state: PipelineState, output: str, definition: Definition) -> int | None:
+    """Return the version of a definition if it is the newest one of its output."""
+    known = state.definitions.get(output, ())
+    return known[-1].version if known and known[-1].fingerprint == definition.fingerprint else None
 
 
 def _number(state: PipelineState, output: str, definition: Definition) -> int:

@@ -39,7 +39,7 @@ class PipelineState:
     start_us: int = 0
     outputs: tuple[str, ...] = ()
     runs: dict[str, RunRecord] = field(default_factory=dict)
-    run_outputs: dict[str, frozenset[str]] = field(default_factory=dict)
+    run_definitions: dict[str, Mapping[str, int]] = field(default_factory=dict)
     definitions: dict[str, tuple[Definition, ...]] = field(default_factory=dict)
     live: dict[tuple[str, Window], LiveRange] = field(default_factory=dict)
     ledger: list[LedgerEntry] = field(default_factory=list)

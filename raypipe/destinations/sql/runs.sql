@@ -50,7 +50,7 @@ INSERT INTO _raypipe.definitions VALUES ($pipeline, $output, $version, $fingerpr
 
 -- name: find_run
 -- One run, as it stands.
-SELECT state, epoch, holder, epoch_us(heartbeat) FROM _raypipe.runs WHERE pipeline = $pipeline AND run = $run
+SELECT state, epoch, holder, epoch_us(heartbeat), definitions FROM _raypipe.runs WHERE pipeline = $pipeline AND run = $run
 
 -- name: add_run
 -- Open a run.
