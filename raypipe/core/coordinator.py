@@ -104,8 +104,8 @@ class Coordinator:
         """Shards that other runs work on."""
         self._held_times: dict[Window, int] = {}
         self._buffer = _Buffer()
-        self._refused: deque[list[_Finished]] = deque()
-        """Halves of a group that was refused as a whole; each is a commit of its own."""
+        self._apart: deque[list[_Finished]] = deque()
+        """Groups that are a commit of their own: halves of one that was refused as a whole, shards done for other outputs."""
         self._committing: list[_Finished] = []
         self._to_replan: list[Window] = []
         self._replanning: tuple[Window, ...] = ()
@@ -256,7 +256,7 @@ class Coordinator:
         else:  # as with tasks, one shard cannot take its neighbours down; the earlier of two that clash is taken
             group.sort(key=lambda one: one.window)
             half = len(group) // 2
-            self._refused.extend((group[:half], group[half:]))
+            self._apart.extend((group[:half], group[half:]))
 
     # ---- decisions --------------------------------------------------------------------------------------
 
@@ -304,7 +304,7 @@ class Coordinator:
             return False
         if self._atomic:
             return bool(self._buffer.shards) and self._nothing_left and not self._giving_up
-        if self._refused:
+        if self._apart:
             return True
         if self._buffer.since_s is None:
             return False
@@ -321,22 +321,35 @@ class Coordinator:
 
     @property
     def _idle(self) -> bool:
-        waits = self._buffer.shards or self._refused
+        waits = self._buffer.shards or self._apart
         return self._nothing_left and not self._committing and (not waits or self._atomic)
 
     def _commit(self) -> Commit:
-        taken = self._refused.popleft() if self._refused else self._buffer.take()
-        self._committing = taken
+        if not self._apart:
+            self._apart.extend(self._by_outputs(self._buffer.take()))
+        taken = self._committing = self._apart.popleft()
         shards = tuple(ShardCommit(one.result, one.outcome, one.attempt_id, input_fingerprint(one.result.slices)) for one in taken)
         identity = commit_id(
             self._run.run_id,
             ((one.window, one.outcome.value, output_fingerprint(one.result.outputs), one.result.observed) for one in shards),
         )
+        outputs = self._outputs_of(taken[0])
         request = CommitRequest(
-            run_id=self._run.run_id, epoch=self._run.epoch, commit_id=identity, shards=shards,
-            definitions=self._run.definitions, atomic=self._atomic,
+            run_id=self._run.run_id, epoch=self._run.epoch, commit_id=identity, shards=shards, atomic=self._atomic,
+            definitions={output: version for output, version in self._run.definitions.items() if output in outputs},
         )  # fmt: skip
         return Commit(request, tuple(dict.fromkeys(one.attempt_id for one in taken if one.attempt_id)))
+
+    def _by_outputs(self, finished: Iterable[_Finished]) -> Iterable[list[_Finished]]:
+        """Return the shards apart that are done for other outputs: a commit replaces the same outputs in all of its ranges."""
+        groups: dict[frozenset[str], list[_Finished]] = {}
+        for one in finished:
+            groups.setdefault(self._outputs_of(one), []).append(one)
+        return groups.values()
+
+    def _outputs_of(self, finished: _Finished) -> frozenset[str]:
+        """Return the outputs that a shard is done for; where nothing was done, all: nothing may be missing."""
+        return frozenset(finished.result.outputs or self._run.definitions)
 
     def abandon(self) -> None:
         """Forget what is in flight: its workers were told to stop, or are not waited for any longer."""

@@ -66,6 +66,8 @@ class Planned:
     """Work that an earlier run left staged and that is still right."""
     again: bool = False
     outside: int = 0
+    remarks: tuple[str, ...] = ()
+    """What a person should know of ranges that the run leaves as they are: stale and held ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from raypipe.core.commit import (
     ShardCommit,
     decide_commit,
 )
-from raypipe.core.shard import Observed, ShardFailure
+from raypipe.core.shard import Observed, Outcome, ShardFailure
 from raypipe.core.state import (
     Definition,
     FailedShard,
@@ -75,7 +75,7 @@ class MemoryDestination:
             state.start_us, state.outside = opening.start_us, opening.outside
             versions = {output: _number(state, output, one) for output, one in opening.definitions.items()}
             state.runs[opening.run_id] = record
-            state.run_outputs[opening.run_id] = frozenset(versions)
+            state.run_definitions[opening.run_id] = versions
             closed = _close_others(state, opening.run_id, now_us, self._is_dead)
             return OpenedRun(opening.run_id, record.epoch, versions, closed)
 
@@ -210,13 +210,17 @@ def _opened_record(state: PipelineState, opening: RunOpening, now_us: int, dead:
     silent = (now_us - found.heartbeat_us) / 1e6 > HEARTBEAT_LIMIT_S
     if not (opening.force or found.holder == opening.holder or dead(found.holder) or silent):
         raise RunIsAlive(f"run {opening.run_id} is held by {found.holder}")
+    began = state.run_definitions[opening.run_id]
+    now = {output: _known_version(state, output, one) for output, one in opening.definitions.items()}
+    if now != began:
+        raise UsageError(f"run {opening.run_id} began with other definitions ({began}, now {now}): start a new one")
     return replace(found, epoch=found.epoch + 1, holder=opening.holder, heartbeat_us=now_us)
 
 
 def _close_others(state: PipelineState, run_id: str, now_us: int, dead: Callable[[str], bool]) -> tuple[str, ...]:
     closed = []
     for record in list(state.runs.values()):
-        lost = dead(record.holder) or state.run_outputs[record.run_id] != state.run_outputs[run_id]
+        lost = dead(record.holder) or state.run_definitions[record.run_id].keys() != state.run_definitions[run_id].keys()
         if record.run_id != run_id and record.state in OPEN and lost:
             state.runs[record.run_id] = _ended(record, RunState.FAILED, now_us)
             closed.append(record.run_id)
@@ -225,6 +229,12 @@ def _close_others(state: PipelineState, run_id: str, now_us: int, dead: Callable
 
 def _ended(record: RunRecord, state: RunState, now_us: int) -> RunRecord:
     return replace(record, state=state, epoch=record.epoch + 1, ended_us=now_us)
+
+
+def _known_version(state: PipelineState, output: str, definition: Definition) -> int | None:
+    """Return the version of a definition if it is the newest one of its output."""
+    known = state.definitions.get(output, ())
+    return known[-1].version if known and known[-1].fingerprint == definition.fingerprint else None
 
 
 def _number(state: PipelineState, output: str, definition: Definition) -> int:
@@ -258,10 +268,22 @@ def _record(state: PipelineState, permit: CommitPermit) -> None:
                 output, shard.window, seq, request.run_id, shard.attempt_id, version, shard.input_fp, stat.digest, stat.rows,
                 len(shard.result.slices),
             )  # fmt: skip
+    for shard in permit.accepted:
+        _accept(state, shard, request.definitions)
     outcomes = permit.receipt.outcomes
-    shards = sorted((*permit.loaded, *permit.satisfied, *permit.superseded), key=lambda one: one.window)
+    shards = sorted((*permit.loaded, *permit.satisfied, *permit.superseded, *permit.accepted), key=lambda one: one.window)
     state.ledger.extend(LedgerEntry(seq, request.run_id, request.commit_id, shard, outcomes[shard.window]) for shard in shards)
-    _settle_failures(state, [shard.window for shard in (*permit.loaded, *permit.satisfied)])
+    shrunk = (shard for shard in permit.accepted if shard.outcome is Outcome.ACCEPTED_SHRUNK)
+    _settle_failures(state, [shard.window for shard in (*permit.loaded, *permit.satisfied, *shrunk)])
+
+
+def _accept(state: PipelineState, shard: ShardCommit, definitions: Mapping[str, int]) -> None:
+    for output, version in definitions.items():
+        live = state.live.get((output, shard.window))
+        if live is not None and shard.outcome is Outcome.ACCEPTED_STALE:
+            state.live[output, shard.window] = replace(live, definition=version)
+        elif live is not None:
+            state.live[output, shard.window] = replace(live, input_fp=shard.input_fp, files=len(shard.result.slices))
 
 
 def _settle_failures(state: PipelineState, windows: Sequence[Window]) -> None:

@@ -41,7 +41,7 @@ class PipelineState:
     start_us: int = 0
     outputs: tuple[str, ...] = ()
     runs: dict[str, RunRecord] = field(default_factory=dict)
-    run_outputs: dict[str, frozenset[str]] = field(default_factory=dict)
+    run_definitions: dict[str, Mapping[str, int]] = field(default_factory=dict)
     definitions: dict[str, tuple[Definition, ...]] = field(default_factory=dict)
     live: dict[tuple[str, Window], LiveRange] = field(default_factory=dict)
     ledger: list[LedgerEntry] = field(default_factory=list)
@@ -64,8 +64,10 @@ class MemoryStore:
 def snapshot_of(state: PipelineState) -> Snapshot:
     """Return the state as a plan sees it."""
     coverage = _coverage(state)
-    alive = {(live.seq, live.window) for live in state.live.values()}
-    done = [entry for entry in state.ledger if (entry.seq, entry.shard.window) in alive]
+    newest: dict[Window, int] = {}  # where outputs were added later, the last commit speaks for all
+    for live in state.live.values():
+        newest[live.window] = max(live.seq, newest.get(live.window, 0))
+    done = [entry for entry in state.ledger if newest.get(entry.shard.window) == entry.seq]
     runs = sorted(state.runs.values(), key=lambda one: (one.started_us, one.run_id), reverse=True)
     return Snapshot(
         commit_seq=state.commit_seq,

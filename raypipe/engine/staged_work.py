@@ -71,6 +71,8 @@ def is_still_right(found: Staged, wanted: Mapping[Window, Shard], fingerprints: 
         shard = wanted.get(result.window)
         if shard is None or shard.observed != result.observed:
             return False
+        if result.outputs.keys() != set(shard.outputs or fingerprints):
+            return False
         if input_fingerprint(shard.slices) != input_fingerprint(result.slices):
             return False
     return True

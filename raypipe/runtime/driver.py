@@ -18,6 +18,7 @@ from raypipe.core.commands import Command, Commit, Dispatch, Finish, RecordFailu
 from raypipe.core.coordinator import Coordinator
 from raypipe.core.grouping import TaskLimits
 from raypipe.core.intervals import normalise
+from raypipe.core.plan import Scope
 from raypipe.core.retry import Retries
 from raypipe.core.shard import Shard, ShardFailure, Task
 from raypipe.core.state import OpenedRun, RunOpening, RunState
@@ -125,7 +126,8 @@ class Driver:
         except Interrupted:
             return self._unopened(None, self._stopping.signal)
         self._claiming.planned(planned.plan.shards)
-        self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside))
+        remarks = planned.plan.remarks if self._planner.scope is Scope.DUE else ()
+        self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside, remarks=remarks))
         if not planned.plan.shards and not planned.plan.failures:
             if planned.unreadable:
                 raise SourceUnreadable(unreadable_text(planned.unreadable))

@@ -330,6 +330,23 @@ def test_the_story_of_a_shard_is_told_from_start_to_end():
     assert coordinator.story(Window(8, 9)).endswith("): waits")
 
 
+def test_shards_that_are_done_for_other_outputs_are_commits_of_their_own():
+    run = OpenedRun("run", 1, {"t": 1, "u": 4})
+    coordinator = Coordinator(run, TaskLimits(4, 10**9), Retries(delay_s=0), atomic=False)
+    shards = [replace(shard(0), outputs=("u",)), shard(1), shard(2)]
+    commands = coordinator.handle(ev.Planned(tuple(shards), satisfied=(shard(3),)), 0.0)
+    stat, committed = OutputStat(1, "0" * 32), []
+    for task in tasks(commands):
+        results = [replace(result(one), outputs=dict.fromkeys(one.outputs or ("t", "u"), stat)) for one in task.shards]
+        commands = coordinator.handle(ev.TaskEnded(task, tuple(results), ()), 0.0)
+    while not any(isinstance(one, Finish) for one in commands):
+        (commit,) = [one for one in commands if isinstance(one, Commit)]
+        committed.append((dict(commit.request.definitions), sorted(one.window.start_us for one in commit.request.shards)))
+        commands = coordinator.handle(receipt_of(commit), 1.0)
+    assert sorted(committed, key=str) == [({"t": 1, "u": 4}, [1, 2, 3]), ({"u": 4}, [0])]
+    assert coordinator.counts[1] == 3
+
+
 # ---- shards that others work on ---------------------------------------------------------------------------
 
 
