@@ -197,8 +197,13 @@ def local_ray():
         yield cluster
 
 
+SLOW_FOLDERS = {"end_to_end", "faults", "simulation"}  # whole commands, real kills, thousands of histories
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that need Ray on one worker of pytest-xdist, so that they share one cluster."""
+    """Mark the slow folders; keep the tests that need Ray on one worker of pytest-xdist, so that they share one cluster."""
     for item in items:
+        if SLOW_FOLDERS.intersection(item.path.parts):
+            item.add_marker("slow")
         if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))

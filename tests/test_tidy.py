@@ -31,6 +31,7 @@ def test_the_code_is_free_of_lint():
     run("ruff", "check", ".")
 
 
+@pytest.mark.slow
 def test_the_types_hold_strictly():
     run("mypy")
 

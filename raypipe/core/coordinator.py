@@ -6,10 +6,8 @@ loses nothing that is committed; safety is the destination's (core/commit.py), t
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from raypipe.core import events as ev
@@ -21,6 +19,7 @@ from raypipe.core.grouping import TaskLimits, group_shards
 from raypipe.core.retry import Retries
 from raypipe.core.shard import Outcome, Reason, Shard, ShardFailure, ShardResult, Task
 from raypipe.core.state import OpenedRun
+from raypipe.core.waiting import Buffer, Finished, Waiting
 from raypipe.core.window import Window
 
 COMMIT_SHARDS = 10_000  # bounds one transaction, and the results that the driver holds
@@ -33,62 +32,6 @@ HELD_WAIT_MAX_S = 4.0
 CONFLICTS_MAX = 10  # a shard that loses so often is not making progress: it fails, and says so
 
 
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    """A shard that is done, or that another run has done, and the attempt that holds its contribution."""
-
-    result: ShardResult
-    attempt_id: str
-    outcome: Outcome
-
-    @property
-    def window(self) -> Window:
-        return self.result.window
-
-
-@dataclass(slots=True)
-class _Buffer:
-    """Finished shards that wait for their commit."""
-
-    shards: list[_Finished] = field(default_factory=list)
-    since_s: float | None = None
-    rows: int = 0
-
-    def add(self, finished: _Finished, now_s: float) -> None:
-        self.shards.append(finished)
-        self.rows += sum(stat.rows for stat in finished.result.outputs.values())
-        self.since_s = now_s if self.since_s is None else self.since_s
-
-    def take(self) -> list[_Finished]:
-        taken, self.shards, self.since_s, self.rows = self.shards, [], None, 0
-        return taken
-
-
-class _Waiting:
-    """Shards whose next attempt is not due yet, the soonest first."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, tuple[Shard, ...]]] = []
-        self._added = 0
-
-    def add(self, at_s: float, shards: tuple[Shard, ...]) -> None:
-        self._added += 1
-        heapq.heappush(self._heap, (at_s, self._added, shards))
-
-    def take_due(self, now_s: float) -> list[tuple[Shard, ...]]:
-        due = []
-        while self._heap and self._heap[0][0] <= now_s:
-            due.append(heapq.heappop(self._heap)[2])
-        return due
-
-    @property
-    def next_s(self) -> float | None:
-        return self._heap[0][0] if self._heap else None
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
-
-
 class Coordinator:
     """Decides what a run does next. One instance per run and owner; not thread-safe."""
 
@@ -99,14 +42,14 @@ class Coordinator:
         self._atomic = atomic
         self._queue: deque[tuple[Shard, ...]] = deque()
         self._in_flight: dict[str, Task] = {}
-        self._waiting = _Waiting()
-        self._held = _Waiting()
+        self._waiting = Waiting()
+        self._held = Waiting()
         """Shards that other runs work on."""
         self._held_times: dict[Window, int] = {}
-        self._buffer = _Buffer()
-        self._apart: deque[list[_Finished]] = deque()
+        self._buffer = Buffer()
+        self._apart: deque[list[Finished]] = deque()
         """Groups that are a commit of their own: halves of one that was refused as a whole, shards done for other outputs."""
-        self._committing: list[_Finished] = []
+        self._committing: list[Finished] = []
         self._to_replan: list[Window] = []
         self._replanning: tuple[Window, ...] = ()
         self._reasons: dict[Window, Reason] = {}
@@ -164,7 +107,7 @@ class Coordinator:
             self._fail(failure)
         for shard in event.satisfied:
             result = ShardResult(shard.window, shard.observed, shard.slices, Accounts(), {})
-            self._buffer.add(_Finished(result, "", Outcome.SATISFIED), now_s)
+            self._buffer.add(Finished(result, "", Outcome.SATISFIED), now_s)
         for shard in (*event.shards, *event.satisfied):
             self._reasons[shard.window] = shard.reason
         for ended in event.adopted:
@@ -176,7 +119,7 @@ class Coordinator:
         self._in_flight.pop(event.task.attempt_id, None)
         for result in event.results:
             outcome = Outcome.LOADED if result.accounts.read else Outcome.EMPTY
-            self._buffer.add(_Finished(result, event.task.attempt_id, outcome), now_s)
+            self._buffer.add(Finished(result, event.task.attempt_id, outcome), now_s)
         by_window = {shard.window: shard for shard in event.task.shards}
         for failure in event.failures:
             if failure.retryable:
@@ -340,14 +283,14 @@ class Coordinator:
         )  # fmt: skip
         return Commit(request, tuple(dict.fromkeys(one.attempt_id for one in taken if one.attempt_id)))
 
-    def _by_outputs(self, finished: Iterable[_Finished]) -> Iterable[list[_Finished]]:
+    def _by_outputs(self, finished: Iterable[Finished]) -> Iterable[list[Finished]]:
         """Return the shards apart that are done for other outputs: a commit replaces the same outputs in all of its ranges."""
-        groups: dict[frozenset[str], list[_Finished]] = {}
+        groups: dict[frozenset[str], list[Finished]] = {}
         for one in finished:
             groups.setdefault(self._outputs_of(one), []).append(one)
         return groups.values()
 
-    def _outputs_of(self, finished: _Finished) -> frozenset[str]:
+    def _outputs_of(self, finished: Finished) -> frozenset[str]:
         """Return the outputs that a shard is done for; where nothing was done, all: nothing may be missing."""
         return frozenset(finished.result.outputs or self._run.definitions)
 

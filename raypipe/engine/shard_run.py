@@ -64,11 +64,11 @@ class ShardRunner:
         if not any(isinstance(step, PythonStep) for step in self.pipeline.transform):  # a user's function may well use pandas
             start_without_pandas()
         self._spill = Path(self.stage_folder + ".spill")
-        self._transform = Transform(without_unused(self.pipeline))
         lean, roomy = (
             Outputs(self.pipeline, memory_bytes=self.memory_bytes, spill_folder=self._spill, roomy=one) for one in (False, True)
         )
-        self._outputs, self._roomy_outputs = lean, roomy
+        self._outputs, self._roomy_outputs = lean, roomy  # first: what is wrong with the SQL is told with its place
+        self._transform = Transform(without_unused(self.pipeline))
         self._fingerprints: dict[str, str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from raypipe.core.retry import Retries
 from raypipe.core.window import Window
 from raypipe.engine import stage
 from raypipe.launch import Ask, RunReport, StopFlag
+from raypipe.launch.parts import Parts
 from raypipe.pipeline import DuckDBDestination, EventTime, FilesSource, Pipeline, PythonStep, RowsOutput, RunOptions, SqlOutput
+from raypipe.runtime.claiming import NoClaims
 
 DAY_US = 86_400_000_000
 START_US = 1_767_225_600_000_000  # 2026-01-01
@@ -163,3 +165,9 @@ def own_scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     yield folder
     assert [path.name for path in folder.iterdir()] == []
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def no_claims(monkeypatch):
+    """Let runs overlap that would share out their shards: where one stands still inside the other, it cannot end first."""
+    monkeypatch.setattr(Parts, "claims", NoClaims())

@@ -122,6 +122,7 @@ def test_run_ids_sort_by_time_and_differ_at_the_same_moment():
 # ---- races ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_claims")
 @pytest.mark.parametrize("moment", [ev.Planned, ev.TaskEnded])  # before the run opens, and before it commits
 def test_whichever_of_two_runs_commits_first_the_other_finds_its_work_done(place, told, moment):
     told.when(moment, lambda event: place.run())
@@ -136,6 +137,7 @@ def test_whichever_of_two_runs_commits_first_the_other_finds_its_work_done(place
     assert place.proven()
 
 
+@pytest.mark.usefixtures("no_claims")
 def test_a_run_that_loses_a_race_brings_what_came_after_the_other_had_read(place, told):
     def other(event):
         place.run()
@@ -148,6 +150,7 @@ def test_a_run_that_loses_a_race_brings_what_came_after_the_other_had_read(place
     assert place.proven()
 
 
+@pytest.mark.usefixtures("no_claims")
 def test_a_run_over_a_part_that_another_run_takes_meanwhile_does_the_rest(place, told):
     part = Ask(start_us=place.window(1).start_us, end_us=place.window(2).end_us)
     told.when(ev.TaskEnded, lambda event: place.run(part))
@@ -248,6 +251,7 @@ def test_with_publish_shard_the_shards_of_a_backfill_that_succeed_are_there(plac
     assert place.totals() == [(1, 2, 0), (2, 2, 2), (3, 3, 6), (4, 2, 6)]
 
 
+@pytest.mark.usefixtures("no_claims")
 def test_an_atomic_backfill_that_loses_one_shard_to_another_run_is_planned_again_whole(place, told):
     place.run()
     change_all(place)
