@@ -13,7 +13,7 @@ from raypipe.core.window import Window
 from raypipe.destinations.memory_state import MemoryStore, PipelineState
 from raypipe.ports import QUARANTINE_TABLE
 from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS, Contribution, Rules, contribution, rules_of
-from raypipe.testing.simulation.source import File, SourceHistory
+from raypipe.testing.simulation.source import File, SourceHistory, row_groups
 
 CELL_HOURS_MAX = 4  # the widest shards
 WRITTEN = (Outcome.LOADED, Outcome.EMPTY)
@@ -42,6 +42,8 @@ class Promise:
     """The moment of the source at which it began: what it commits is from then or later."""
     atomic: bool
     accept_shrunk: bool
+    width: int = 1
+    """Of its shards, in hours."""
     plan: set[int] = field(default_factory=set)
     """The hours of its first plan."""
     done: dict[Window, Outcome] = field(default_factory=dict)
@@ -76,9 +78,7 @@ class CommitJudge:
             for (output, old), live in self.before.items():
                 if old.meets(window):
                     require(live.definition <= request.definitions[output], "an older definition replaced a newer one")
-                    require(
-                        promise.accept_shrunk or self._has_files(live, promise.planned_at), "a source that shrank replaced rows"
-                    )
+                    require(promise.accept_shrunk or self._has_files(live, promise), "a source that shrank replaced rows")
         elif outcome is Outcome.SATISFIED:
             for output in OUTPUTS:
                 self._judge_satisfied(request, promise, window, output)
@@ -120,10 +120,13 @@ class CommitJudge:
         assert rules is not None
         return rules
 
-    def _has_files(self, before: LiveRange, since: int) -> bool:
+    def _has_files(self, before: LiveRange, promise: Promise) -> bool:
         """Tell whether the source had, at some moment since, as many files for a range as the range was made from."""
-        counts = (sum(_meets(file, before.window) for file in files.values()) for files in self.source.history[since:])
-        return any(count >= self.files[before.window, before.seq] for count in counts)
+        needed = self.files[before.window, before.seq]
+        return any(
+            sum(_may_count(uri, file, before.window, promise.width) for uri, file in files.items()) >= needed
+            for files in self.source.history[promise.planned_at :]
+        )
 
     def _remember_files(self, window: Window, seq: int, rules: Rules, since: int) -> None:
         """Note from how few files a range can have been made."""
@@ -137,8 +140,21 @@ def _has_rows(file: File, window: Window) -> bool:
     return any(window.start_us <= row.time_us < window.end_us for row in file.rows)
 
 
-def _meets(file: File, window: Window) -> bool:
-    """Tell whether a source may count a file for a window: by the time from its first to its last row, or by wide cells."""
-    times = [row.time_us for row in file.rows]
-    reach_us = (CELL_HOURS_MAX - 1) * HOUR_US
-    return bool(times) and min(times) - reach_us < window.end_us and window.start_us <= max(times) + reach_us
+def _may_count(uri: str, file: File, window: Window, width: int) -> bool:
+    """Tell whether a source may count a file for a window.
+
+    One with statistics counts where a group of its rows reaches; one that was cut counts by its cells, which tell exactly
+    where none sticks out of the window. Else another cut may have been asked, so that any width counts.
+    """
+    if uri[0] != "r":
+        return any(min(times) < window.end_us and window.start_us <= max(times) for times in row_groups(file.rows))
+    met = [cell for cell in _cells(file, width) if cell.meets(window)]
+    if all(window.contains(cell) for cell in met):
+        return bool(met)
+    return any(cell.meets(window) for other in range(1, CELL_HOURS_MAX + 1) for cell in _cells(file, other))
+
+
+def _cells(file: File, width: int) -> set[Window]:
+    width_us = width * HOUR_US
+    starts = {row.time_us // width_us * width_us for row in file.rows}
+    return {Window(start, start + width_us) for start in starts}

@@ -26,9 +26,9 @@ class _ListedBefore:
     def list_first(self, real: Any) -> Any:
         def planned(planner: Any, *args: Any) -> Any:
             self._listed[id(planner)] = planner._listed(args[-1])
-            for _ in range(5):
-                planner.source.pause()
             try:
+                for _ in range(5):
+                    planner.source.pause()
                 return real(planner, *args)
             finally:
                 self._listed.pop(id(planner), None)
@@ -53,20 +53,6 @@ def _above_the_watermark(real: Any) -> Any:
         return [one for one in found if one.start_us >= reached] if scope is Scope.DUE else found
 
     return wanted
-
-
-def _unmerged(real: Any) -> Any:
-    """Widen each window for itself; those that meet afterwards stay two."""
-
-    def widen(windows: Any, known: Any) -> list[Window]:
-        result = []
-        for window in sorted(set(windows)):
-            for met in known.meeting(window):
-                window = window.hull(met)
-            result.append(window)
-        return result
-
-    return widen
 
 
 def _counted_per_shard(real: Any) -> Any:

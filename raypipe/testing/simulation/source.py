@@ -21,6 +21,23 @@ from raypipe.testing.simulation.rows import HOUR_US, Row
 
 SIZES_BYTES = (40_000, 300_000, 700_000)  # against tasks of 1 MiB: some tasks hold one shard, some hold many
 
+_CHANGES = (
+    "add",
+    "add",
+    "append",
+    "append",
+    "replace",
+    "remove_row",
+    "delete",
+    "delete",
+    "rename",
+    "restore",
+    "undo",
+    "undo",
+    "break",
+    "touch",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -46,9 +63,7 @@ class SourceHistory:
     def change(self, what: str | None = None) -> str:
         """Let something happen to the files; return what, for the story."""
         r = self.random
-        what = what or r.choice(
-            ("add", "append", "append", "replace", "remove_row", "delete", "rename", "restore", "break", "mend")
-        )
+        what = what or r.choice(_CHANGES)
         uri = r.choice(sorted(self.files)) if self.files else None
         lost = self._lost() if what == "restore" else {}
         if lost:
@@ -103,8 +118,16 @@ class SourceHistory:
                 return uri, (*rows[:place], *rows[place + 1 :])
             case "rename":  # as logs are rotated: as many files, another name, the same rows
                 return f"{uri[0]}{self._unique()}", rows
+            case "undo":
+                return uri, self._before(uri, rows)
             case _:  # touched: another version of the same rows
                 return uri, rows
+
+    def _before(self, uri: str, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        """Return what a file held before its last change, unless a row of it is in another file now."""
+        earlier = (files[uri].rows for files in reversed(self.history) if uri in files and files[uri].rows != rows)
+        found = next(earlier, rows)
+        return found if self.uids().isdisjoint(row.uid for row in found) else rows
 
     def _lost(self) -> Mapping[str, tuple[Row, ...]]:
         """Return files that are gone, as they were last, unless a row of them is in another file now."""
@@ -252,14 +275,14 @@ class SimulatedSource:
         }
 
     def _grouped(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        half = (len(rows) + 1) // 2
-        groups = [_group(part) for part in (rows[:half], rows[half:]) if part]
+        groups = [[len(times), min(times), max(times), 0, 0, 100 * len(times)] for times in row_groups(rows)]
         return {"kind": "parquet", "groups": groups, "untimed": 0, "untimed_us": 0}
 
 
-def _group(rows: Sequence[Row]) -> list[int]:
-    times = [row.time_us for row in rows]
-    return [len(rows), min(times), max(times), 0, 0, 100 * len(rows)]
+def row_groups(rows: Sequence[Row]) -> list[list[int]]:
+    """Return the times of the rows in each row group of a file that has them."""
+    half = (len(rows) + 1) // 2
+    return [[row.time_us for row in part] for part in (rows[:half], rows[half:]) if part]
 
 
 def _digest(rows: Sequence[Row]) -> str:

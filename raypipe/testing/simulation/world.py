@@ -19,7 +19,7 @@ from raypipe.testing.simulation.source import Index, SimulatedSource, SourceHist
 from raypipe.testing.simulation.stage import Disk, SimulatedStage
 from raypipe.testing.simulation.worker import Piece, SimulatedExecutor, SimulatedWorker
 
-FAULT_STEPS = 150  # then nothing goes wrong any more, and all has to come to an end
+FAULT_STEPS = 140  # then nothing goes wrong any more, and all has to come to an end
 STEPS_MAX = 6_000  # far more than the longest of 100,000 schedules took
 IDLE_SHARE = 0.7  # a driver that waits for its work is passed over so often: polling teaches nothing
 
@@ -36,7 +36,7 @@ class World:
         self.steps = 0
         self.faults = True
         self.clock = SimulatedClock(r, self.pause)
-        self.hours = r.randint(3, 7)
+        self.hours = r.randint(3, 6)
         self.ready_hours = self.hours - r.choice((0, 0, 1, 2))
         self.is_closed_history = r.random() < 0.5
         self.source = SourceHistory(r, self.hours)
@@ -82,7 +82,7 @@ class World:
     def process(self, ask: Ask, run_id: str | None = None, *, force: bool = False) -> tuple[Process, SimulatedExecutor, Seams]:
         """Make a process for an ask, and its seams."""
         self._names += 1
-        promise = Promise(self.source.now, ask.atomic, ask.accept_shrunk)
+        promise = Promise(self.source.now, ask.atomic, ask.accept_shrunk, ask.width)
         name, holder = run_id or f"run{self._names}", f"host{self._names}"
         end_us = self.hours * HOUR_US if self.is_closed_history else None
         process = Process(name, holder, ask, promise, force, self.ready_hours * HOUR_US, end_us, self.laws.reported)
