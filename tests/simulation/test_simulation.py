@@ -35,8 +35,12 @@ def test_a_few_seeds_break_no_law():
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, PART))
 def test_no_schedule_breaks_a_law(first):
-    wrong = [one for one in play_all(range(first, first + PART)) if one.violation]
-    assert [f"{one.violation}: python -m raypipe.testing.simulation --seed {one.seed}" for one in wrong] == []
+    """In a process of its own, whose lines are not counted for the coverage: that would take three times as long."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    command = [sys.executable, "-m", "raypipe.testing.simulation", str(PART), "--first", str(first), "--processes", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{PART:,} seeds" in done.stdout
 
 
 def test_the_same_seed_is_the_same_schedule_step_by_step():

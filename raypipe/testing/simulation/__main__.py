@@ -7,7 +7,6 @@ broken, or that a mistake is not seen.
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import os
 import sys
@@ -16,8 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from raypipe.testing.simulation.mutant import Mutant
-from raypipe.testing.simulation.mutants import FIRST_SEEDS, MUTANTS, SEEDS_MAX
+from raypipe.testing.simulation.mutants import MUTANTS, SEEDS_MAX
 from raypipe.testing.simulation.play import Played, first_violation, play, play_all
 
 SEEDS = 10_000
@@ -29,22 +27,24 @@ SHOWN_MAX = 5
 @click.argument("seeds", type=click.IntRange(min=1), default=SEEDS)
 @click.option("--seed", type=click.IntRange(min=0), default=None, help="Play this one and tell its story.")
 @click.option("--first", type=click.IntRange(min=0), default=0, help="The first of the seeds.", show_default=True)
+@click.option("--processes", type=click.IntRange(min=1), default=None, help="How many work at once.  [default: one a core]")
 @click.option("--mutants", is_flag=True, help="Make each deliberate mistake and look for it.")
-def main(seeds: int, seed: int | None, first: int, mutants: bool) -> None:
+def main(seeds: int, seed: int | None, first: int, processes: int | None, mutants: bool) -> None:
     """Play, print, and end with 1 when something is wrong."""
     if seed is not None:
         played = play(seed, keep_story=True)
         click.echo("\n".join(_told(played, whole=True)))
         sys.exit(1 if played.violation else 0)
-    wrong = _look_for_mutants(seeds) if mutants else _look_for_violations(range(first, first + seeds))
+    width = processes or _cores()
+    wrong = _look_for_mutants(width) if mutants else _look_for_violations(range(first, first + seeds), width)
     sys.exit(1 if wrong else 0)
 
 
-def _look_for_violations(seeds: range) -> bool:
+def _look_for_violations(seeds: range, processes: int) -> bool:
     began_s = time.monotonic()
     steps = commits = 0
     wrong: list[Played] = []
-    for played in _in_processes(seeds):
+    for played in _in_processes(seeds, processes):
         steps, commits = steps + played.steps, commits + played.commits
         if played.violation:
             wrong.append(played)
@@ -64,34 +64,28 @@ def _told(played: Played, *, whole: bool) -> Iterator[str]:
         yield f"  python -m raypipe.testing.simulation --seed {played.seed}"
 
 
-def _look_for_mutants(seeds: int) -> bool:
+def _look_for_mutants(processes: int) -> bool:
     alive = []
-    with multiprocessing.Pool(_processes()) as pool:
-        for mutant_name, found in pool.imap(functools.partial(_search, max(seeds, SEEDS_MAX)), [one.name for one in MUTANTS]):
+    with multiprocessing.Pool(processes) as pool:
+        for name, found in pool.imap(_search, [one.name for one in MUTANTS]):
             if found is None:
-                alive.append(mutant_name)
-            click.echo(f"{mutant_name:40} " + (f"seed {found.seed:5}: {found.violation}" if found else "ALIVE"))
+                alive.append(name)
+            click.echo(f"{name:40} " + (f"seed {found.seed:5}: {found.violation}" if found else "ALIVE"))
     click.echo(f"mutants: {len(MUTANTS)} mistakes, {len(MUTANTS) - len(alive)} seen, {len(alive)} not")
     return bool(alive)
 
 
-def search(mutant: Mutant, seeds: int) -> Played | None:
-    """Look for a mistake, first where it was seen last, then everywhere."""
-    known = FIRST_SEEDS.get(mutant.name, 0)
-    return first_violation(mutant, (known, *range(seeds)))
-
-
-def _search(seeds: int, name: str) -> tuple[str, Played | None]:
+def _search(name: str) -> tuple[str, Played | None]:
     mutant = next(one for one in MUTANTS if one.name == name)
-    return name, search(mutant, seeds)
+    return name, first_violation(mutant, range(SEEDS_MAX))
 
 
-def _in_processes(seeds: range) -> Iterable[Played]:
-    if len(seeds) < BLOCK_SEEDS or _processes() == 1:
+def _in_processes(seeds: range, processes: int) -> Iterable[Played]:
+    if len(seeds) < BLOCK_SEEDS or processes == 1:
         yield from play_all(seeds)
         return
     blocks = [seeds[start : start + BLOCK_SEEDS] for start in range(0, len(seeds), BLOCK_SEEDS)]
-    with multiprocessing.Pool(_processes()) as pool:
+    with multiprocessing.Pool(processes) as pool:
         for played in pool.imap(_play_block, blocks):
             yield from played
 
@@ -100,7 +94,7 @@ def _play_block(seeds: range) -> list[Played]:
     return list(play_all(seeds))
 
 
-def _processes() -> int:
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -10,6 +10,8 @@ from raypipe.core.plan import Scope
 from raypipe.core.window import Window
 from raypipe.testing.simulation.mutant import Change, Mutant, always
 
+LONG_LISTING_STEPS = 40  # another run observes, lists, reads and commits meanwhile
+
 _PLAN = "raypipe.core.plan"
 _PLANNER = "raypipe.runtime.planner"
 _COMMIT = "raypipe.core.commit"
@@ -27,7 +29,7 @@ class _ListedBefore:
         def planned(planner: Any, *args: Any) -> Any:
             self._listed[id(planner)] = planner._listed(args[-1])
             try:
-                for _ in range(5):
+                for _ in range(LONG_LISTING_STEPS):
                     planner.source.pause()
                 return real(planner, *args)
             finally:
