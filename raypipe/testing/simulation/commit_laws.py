@@ -13,9 +13,8 @@ from raypipe.core.window import Window
 from raypipe.destinations.memory_state import MemoryStore, PipelineState
 from raypipe.ports import QUARANTINE_TABLE
 from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS, Contribution, Rules, contribution, rules_of
-from raypipe.testing.simulation.source import File, SourceHistory, row_groups
+from raypipe.testing.simulation.source import File, SourceHistory
 
-CELL_HOURS_MAX = 4  # the widest shards
 WRITTEN = (Outcome.LOADED, Outcome.EMPTY)
 
 
@@ -42,8 +41,6 @@ class Promise:
     """The moment of the source at which it began: what it commits is from then or later."""
     atomic: bool
     accept_shrunk: bool
-    width: int = 1
-    """Of its shards, in hours."""
     plan: set[int] = field(default_factory=set)
     """The hours of its first plan."""
     done: dict[Window, Outcome] = field(default_factory=dict)
@@ -124,7 +121,7 @@ class CommitJudge:
         """Tell whether the source had, at some moment since, as many files for a range as the range was made from."""
         needed = self.files[before.window, before.seq]
         return any(
-            sum(_may_count(uri, file, before.window, promise.width) for uri, file in files.items()) >= needed
+            sum(_has_rows(file, before.window) for file in files.values()) >= needed
             for files in self.source.history[promise.planned_at :]
         )
 
@@ -138,23 +135,3 @@ class CommitJudge:
 
 def _has_rows(file: File, window: Window) -> bool:
     return any(window.start_us <= row.time_us < window.end_us for row in file.rows)
-
-
-def _may_count(uri: str, file: File, window: Window, width: int) -> bool:
-    """Tell whether a source may count a file for a window.
-
-    One with statistics counts where a group of its rows reaches; one that was cut counts by its cells, which tell exactly
-    where none sticks out of the window. Else another cut may have been asked, so that any width counts.
-    """
-    if uri[0] != "r":
-        return any(min(times) < window.end_us and window.start_us <= max(times) for times in row_groups(file.rows))
-    met = [cell for cell in _cells(file, width) if cell.meets(window)]
-    if all(window.contains(cell) for cell in met):
-        return bool(met)
-    return any(cell.meets(window) for other in range(1, CELL_HOURS_MAX + 1) for cell in _cells(file, other))
-
-
-def _cells(file: File, width: int) -> set[Window]:
-    width_us = width * HOUR_US
-    starts = {row.time_us // width_us * width_us for row in file.rows}
-    return {Window(start, start + width_us) for start in starts}

@@ -10,12 +10,13 @@ from raypipe.destinations.memory_state import OPEN
 from raypipe.errors import RaypipeError
 from raypipe.runtime.open_runs import open_runs
 from raypipe.testing.simulation.baton import Party
-from raypipe.testing.simulation.commit_laws import CELL_HOURS_MAX, Promise
+from raypipe.testing.simulation.commit_laws import Promise
 from raypipe.testing.simulation.process import Ask
 from raypipe.testing.simulation.rows import HOUR_US
 from raypipe.testing.simulation.stage import SimulatedStage
 from raypipe.testing.simulation.world import World
 
+WIDTH_MAX = 4  # hours
 STARTS_STEPS = 60  # within so many steps all that is asked for starts: so that it meets
 FEW_PROCESSES = 3
 PROCESSES_MAX = 7
@@ -53,7 +54,7 @@ def made_up_ask(world: World) -> Ask:
     return Ask(
         scope=scope,
         window=window,
-        width=r.randint(1, CELL_HOURS_MAX),
+        width=r.randint(1, WIDTH_MAX),
         atomic=scope is Scope.ALL and r.random() < 0.5,
         accept_shrunk=r.random() < 0.25,
         rules=world.rules if r.random() < 0.8 else r.choice(world.older_rules),

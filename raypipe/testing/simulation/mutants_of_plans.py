@@ -49,12 +49,12 @@ _listed_before = _ListedBefore()
 
 
 def _above_the_watermark(real: Any) -> Any:
-    def wanted(scope: Scope, within: Window, ready: Any, snapshot: Any, done: Any) -> list[Window]:
-        found: list[Window] = real(scope, within, ready, snapshot, done)
-        reached = max((one.end_us for one in done), default=0)
-        return [one for one in found if one.start_us >= reached] if scope is Scope.DUE else found
+    def windows(self: Any, held: Any, stale: Any) -> list[Window]:
+        found: list[Window] = real(self, held, stale)
+        reached = max((one.end_us for one in self.done), default=0)
+        return [one for one in found if one.start_us >= reached] if self.scope is Scope.DUE else found
 
-    return wanted
+    return windows
 
 
 def _counted_per_shard(real: Any) -> Any:
@@ -198,7 +198,7 @@ MUTANTS = (
     Mutant(
         "resume_by_watermark",
         "what lies below the last committed shard is never planned",
-        ((f"{_PLAN}:_wanted", _above_the_watermark),),
+        ((f"{_PLAN}:_Wanted.windows", _above_the_watermark),),
     ),
     Mutant(
         "shrunk_sources_empty_tables",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from raypipe.core.calendar import Calendar
+from raypipe.core.calendar import FIRST_US, LAST_US, Calendar
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import InputChanged, SourceUnreadable
@@ -156,11 +156,12 @@ class Index:
         return None if found is None else found[0]
 
     def contents(self, file: InputFile, cut: str) -> Sequence[Mapping[str, Any]]:
-        """Return what is known of this version, of all cuts, the oldest first; nothing where this cut is not known."""
+        """Return what is known of this version, of this cut and then of all others; nothing where this cut is not known."""
         cuts = self.known.get(file.uri, {})
         if self.version(file.uri, cut) != file.version:
             return ()
-        return [content for version, content in cuts.values() if version == file.version]
+        first = cuts[cut][1]
+        return [first, *(content for version, content in cuts.values() if version == file.version and content is not first)]
 
     def record(self, entry: FileIndex, cut: str) -> None:
         """Remember one scan. A cut of a newer version is the youngest."""
@@ -216,7 +217,7 @@ class SimulatedSource:
         """Return what of the listing belongs to each window; a file whose entry was lost meanwhile is scanned again."""
         found: list[list[Slice]] = [[] for _ in windows]
         for file in listing.files:
-            contents = self.index.contents(file, self._cut(file.uri))
+            contents = [*self.index.contents(file, self._cut(file.uri))]
             if not contents:
                 entry = self.scan(file)
                 self.record([entry])
@@ -224,8 +225,12 @@ class SimulatedSource:
             cut = cut_of(file, contents, self.end_us)
             if cut.span is None:
                 continue
-            for number, window in enumerate(windows):
-                one = cut.slice(window) if window.start_us < cut.span[1] and cut.span[0] < window.end_us else None
+            met = [number for number, one in enumerate(windows) if one.start_us < cut.span[1] and cut.span[0] < one.end_us]
+            unknown = [windows[number] for number in met if not cut.knows(windows[number])]
+            if unknown:
+                cut = cut_of(file, [*contents, *(self._cut_by(file, one) for one in unknown)], self.end_us)
+            for number in met:
+                one = cut.slice(windows[number])
                 if one is not None:
                     found[number].append(one)
         return [tuple(slices) for slices in found]
@@ -259,24 +264,42 @@ class SimulatedSource:
     def _cut(self, uri: str) -> str:
         return str(self.calendar.width) if uri[0] == "r" else ""
 
+    def _cut_by(self, file: InputFile, window: Window) -> Mapping[str, Any]:
+        """Read a file once more for a window that no recorded cut tells, and remember it."""
+        rows = self.open(file)
+        self.check_unchanged(file)
+        parts = (Window(FIRST_US, window.start_us), window, Window(window.end_us, LAST_US))
+        placed = {part: [row for row in rows if part.start_us <= row.time_us < part.end_us] for part in parts}
+        cells = _cells({part: inside for part, inside in placed.items() if inside})
+        content = cells if file.uri[0] == "r" else {"kind": "parquet", "cells": cells, "groups": [], "untimed": 0, "untimed_us": 0}
+        self.index.record(FileIndex(file, content), str(window))
+        return content
+
     def _routed(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        by_start: dict[int, list[Row]] = {}
+        by_cell: dict[Window, list[Row]] = {}
         for row in rows:
-            by_start.setdefault(self.calendar.boundary(self.calendar.index_of(row.time_us)), []).append(row)
-        starts = sorted(by_start)
-        return {
-            "kind": "routed",
-            "starts": starts,
-            "ends": [self.calendar.boundary(self.calendar.index_of(start) + 1) for start in starts],
-            "digests": [_digest(by_start[start]) for start in starts],
-            "rows": [len(by_start[start]) for start in starts],
-            "untimed": 0,
-            "untimed_us": 0,
-        }
+            index = self.calendar.index_of(row.time_us)
+            cell = Window(self.calendar.boundary(index), self.calendar.boundary(index + 1))
+            by_cell.setdefault(cell, []).append(row)
+        return _cells(by_cell)
 
     def _grouped(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         groups = [[len(times), min(times), max(times), 0, 0, 100 * len(times)] for times in row_groups(rows)]
-        return {"kind": "parquet", "groups": groups, "untimed": 0, "untimed_us": 0}
+        return {"kind": "parquet", "cells": None, "groups": groups, "untimed": 0, "untimed_us": 0}
+
+
+def _cells(rows: Mapping[Window, Sequence[Row]]) -> dict[str, Any]:
+    """Return what an index says of the cells of a file that hold rows."""
+    cells = sorted(rows)
+    return {
+        "kind": "routed",
+        "starts": [cell.start_us for cell in cells],
+        "ends": [cell.end_us for cell in cells],
+        "digests": [_digest(rows[cell]) for cell in cells],
+        "rows": [len(rows[cell]) for cell in cells],
+        "untimed": 0,
+        "untimed_us": 0,
+    }
 
 
 def row_groups(rows: Sequence[Row]) -> list[list[int]]:

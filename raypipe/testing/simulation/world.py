@@ -82,7 +82,7 @@ class World:
     def process(self, ask: Ask, run_id: str | None = None, *, force: bool = False) -> tuple[Process, SimulatedExecutor, Seams]:
         """Make a process for an ask, and its seams."""
         self._names += 1
-        promise = Promise(self.source.now, ask.atomic, ask.accept_shrunk, ask.width)
+        promise = Promise(self.source.now, ask.atomic, ask.accept_shrunk)
         name, holder = run_id or f"run{self._names}", f"host{self._names}"
         end_us = self.hours * HOUR_US if self.is_closed_history else None
         process = Process(name, holder, ask, promise, force, self.ready_hours * HOUR_US, end_us, self.laws.reported)
