@@ -109,7 +109,7 @@ class GroupRefused:
     code: str
     error: str
     relist: bool = False
-    """Its staged files were damaged: observe and list again, and do the work again."""
+    """Its staged files were damaged, or are an earlier run's: observe and list again, and do the work again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,8 @@ class Driver:
         self._staged: dict[str, Staged] = {}
         self._unsettled: dict[str, set[Window]] = {}
         """By attempt, the shards whose commit is not known yet; the attempt's files are kept as long."""
+        self._by_others: set[str] = set()
+        """Attempts that were taken over from earlier runs."""
         self._deadlines: dict[str, tuple[float, Task]] = {}
         self._deferred: list[ev.RunEvent] = []
         self._told_to_stop = False
@@ -172,6 +174,7 @@ class Driver:
         """Take over what earlier runs staged and is still right; the rest is planned."""
         adopted, rest = self._stages.adopt(planned.plan.shards, self._planner.fingerprints, run.run_id, run.epoch)
         for staged in adopted:
+            self._by_others.add(staged.task.attempt_id)
             self._keep(staged)
         ended = tuple(ev.TaskEnded(staged.task, staged.results, ()) for staged in adopted)
         if ended:
@@ -284,8 +287,10 @@ class Driver:
             self._tell(ev.Warned(f"{error}; the work is done again"))
             event = ev.GroupRefused(windows, error.code, str(error), relist=True)
         except ShardError as error:
-            event = ev.GroupRefused(windows, error.code, str(error))
-            if len(windows) > 1 and not request.atomic:
+            in_parts = len(windows) > 1 and not request.atomic
+            by_others = not self._by_others.isdisjoint(command.attempts)  # the same work would be found and refused for ever
+            event = ev.GroupRefused(windows, error.code, str(error), relist=by_others and not in_parts)
+            if in_parts:
                 return self._feed(coordinator, event)  # its parts are tried apart: what is staged is still needed
         else:
             event = ev.GroupCommitted(receipt, tuple(shard.result for shard in request.shards), self._now_s() - started_s)

@@ -106,6 +106,25 @@ def test_satisfied_needs_live_ranges_of_no_older_definition_all_over_the_shard(k
         assert decision.windows == (Window(0, 4),)
 
 
+def test_the_later_of_two_shards_of_a_group_that_overlap_is_left_out() -> None:
+    allowed = permit(request(shard(Window(2, 6)), shard(Window(0, 4))), facts())
+    assert ([one.window for one in allowed.loaded], allowed.conflicts) == ([Window(0, 4)], (Window(2, 6),))
+
+
+def test_a_live_range_is_never_cut_even_where_it_was_observed() -> None:
+    known = live(0, 4)
+    assert decide_commit(request(shard(Window(2, 6), seen(known))), facts(known)) == Conflict((Window(2, 6),))
+
+
+def test_a_shard_that_others_are_said_to_have_done_is_no_more_done_than_the_ledger_shows() -> None:
+    assert decide_commit(request(shard(Window(0, 4), outcome=Outcome.SATISFIED)), facts()) == Conflict((Window(0, 4),))
+
+
+def test_a_satisfied_shard_is_compared_with_what_was_observed() -> None:
+    asked = request(shard(Window(0, 4), seen(live(0, 4, seq=1)), Outcome.SATISFIED))
+    assert decide_commit(asked, facts(live(0, 4, seq=2))) == Conflict((Window(0, 4),))
+
+
 # ---- laws -------------------------------------------------------------------------------------------------
 
 _INSTANTS = st.lists(st.integers(0, 30), min_size=2, max_size=12, unique=True).map(sorted)

@@ -522,6 +522,20 @@ def test_an_atomic_backfill_commits_adopted_work_with_the_rest(bench, leave):
     assert bench.plain.snapshot().commit_seq == 1
 
 
+@pytest.mark.parametrize("atomic", [False, True])
+def test_work_of_an_earlier_run_that_the_destination_refuses_is_done_again(bench, leave, atomic):
+    def unbalanced(task):
+        left = leave(task)
+        (result,) = left.results
+        return replace(left, results=(replace(result, accounts=replace(result.accounts, read=9)),))
+
+    bench.stages.left = [unbalanced]
+    closed = bench.run(scope=Scope.ALL, atomic=atomic)
+    assert (closed.status, closed.committed, closed.failed) == ("done", 4, 0)
+    assert bench.versions() == ALL
+    assert {hour for _, hours in bench.executor.attempts for hour in hours} == {0, 1, 2, 3}
+
+
 # ---- stopping ---------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,6 @@ from raypipe.ports import QUARANTINE_TABLE
 from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS, Contribution, Rules, contribution, rules_of
 from raypipe.testing.simulation.source import File, SourceHistory
 
-CELL_HOURS_MAX = 4  # the widest shards
 WRITTEN = (Outcome.LOADED, Outcome.EMPTY)
 
 
@@ -76,9 +75,7 @@ class CommitJudge:
             for (output, old), live in self.before.items():
                 if old.meets(window):
                     require(live.definition <= request.definitions[output], "an older definition replaced a newer one")
-                    require(
-                        promise.accept_shrunk or self._has_files(live, promise.planned_at), "a source that shrank replaced rows"
-                    )
+                    require(promise.accept_shrunk or self._has_files(live, promise), "a source that shrank replaced rows")
         elif outcome is Outcome.SATISFIED:
             for output in OUTPUTS:
                 self._judge_satisfied(request, promise, window, output)
@@ -120,10 +117,13 @@ class CommitJudge:
         assert rules is not None
         return rules
 
-    def _has_files(self, before: LiveRange, since: int) -> bool:
+    def _has_files(self, before: LiveRange, promise: Promise) -> bool:
         """Tell whether the source had, at some moment since, as many files for a range as the range was made from."""
-        counts = (sum(_meets(file, before.window) for file in files.values()) for files in self.source.history[since:])
-        return any(count >= self.files[before.window, before.seq] for count in counts)
+        needed = self.files[before.window, before.seq]
+        return any(
+            sum(_has_rows(file, before.window) for file in files.values()) >= needed
+            for files in self.source.history[promise.planned_at :]
+        )
 
     def _remember_files(self, window: Window, seq: int, rules: Rules, since: int) -> None:
         """Note from how few files a range can have been made."""
@@ -135,10 +135,3 @@ class CommitJudge:
 
 def _has_rows(file: File, window: Window) -> bool:
     return any(window.start_us <= row.time_us < window.end_us for row in file.rows)
-
-
-def _meets(file: File, window: Window) -> bool:
-    """Tell whether a source may count a file for a window: by the time from its first to its last row, or by wide cells."""
-    times = [row.time_us for row in file.rows]
-    reach_us = (CELL_HOURS_MAX - 1) * HOUR_US
-    return bool(times) and min(times) - reach_us < window.end_us and window.start_us <= max(times) + reach_us

@@ -10,13 +10,15 @@ from raypipe.destinations.memory_state import OPEN
 from raypipe.errors import RaypipeError
 from raypipe.runtime.open_runs import open_runs
 from raypipe.testing.simulation.baton import Party
-from raypipe.testing.simulation.commit_laws import CELL_HOURS_MAX, Promise
+from raypipe.testing.simulation.commit_laws import Promise
 from raypipe.testing.simulation.process import Ask
 from raypipe.testing.simulation.rows import HOUR_US
 from raypipe.testing.simulation.stage import SimulatedStage
 from raypipe.testing.simulation.world import World
 
-STARTS_STEPS = 70  # within so many steps all that is asked for starts: so that it meets
+WIDTH_MAX = 4  # hours
+STARTS_STEPS = 60  # within so many steps all that is asked for starts: so that it meets
+FEW_PROCESSES = 3
 PROCESSES_MAX = 7
 SILENCE_S = 130.0  # longer than the heartbeat limit: a process that was frozen so long may be taken over without force
 _SCOPES = (*[Scope.DUE] * 5, *[Scope.ALL] * 5, Scope.GAPS, Scope.FAILED)
@@ -27,7 +29,7 @@ def prepare(world: World) -> None:
     r = world.random
     for _ in range(r.randint(1, 3)):
         world.source.change("add")
-    for place in range(r.randint(2, 5)):
+    for place in range(r.randint(2, 4)):
         world.start_at(0 if place == 0 else r.randrange(STARTS_STEPS), lambda: made_up_ask(world))
     mixture = [(share * r.choice((0.0, 0.5, 1.0, 2.0)), event) for share, event in HAPPENINGS]
 
@@ -52,7 +54,7 @@ def made_up_ask(world: World) -> Ask:
     return Ask(
         scope=scope,
         window=window,
-        width=r.randint(1, CELL_HOURS_MAX),
+        width=r.randint(1, WIDTH_MAX),
         atomic=scope is Scope.ALL and r.random() < 0.5,
         accept_shrunk=r.random() < 0.25,
         rules=world.rules if r.random() < 0.8 else r.choice(world.older_rules),
@@ -76,6 +78,8 @@ def change_rules(world: World) -> None:
     world.rules = r.choice(world.older_rules) if r.random() < 0.2 else changed
     world.older_rules.append(world.rules)
     world.tell(f"the pipeline is {world.rules} now")
+    if len(world.running) < FEW_PROCESSES and r.random() < 0.5:  # whoever edits a pipeline runs it
+        world.start_at(world.steps + r.randrange(10), lambda: made_up_ask(world))
 
 
 def cancel(world: World) -> None:
@@ -183,14 +187,14 @@ def pass_time(world: World) -> None:
 
 HAPPENINGS: tuple[tuple[float, Callable[[World], None]], ...] = (
     (0.070, change_source),
-    (0.012, change_rules),
+    (0.020, change_rules),
     (0.008, lose_index),
     (0.008, kill),
     (0.012, freeze),
     (0.003, cancel),
     (0.003, signal),
     (0.012, collect),
-    (0.006, damage),
+    (0.012, damage),
     (0.030, arrive),
     (0.015, pass_time),
 )

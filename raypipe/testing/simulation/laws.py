@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,7 @@ class Laws:
     _epochs: dict[str, int] = field(default_factory=dict)
     _over: set[str] = field(default_factory=set)
     _published: set[int] = field(default_factory=set)
-    """Rows that were seen at the destination and are in the source ever since."""
+    """Rows that a commit put there and that are in the source ever since."""
     _contents: dict[tuple[str, Window, int], Any] = field(default_factory=dict)
     _made: dict[Any, Contribution] = field(default_factory=dict)
     _files: dict[tuple[Window, int], int] = field(default_factory=dict)
@@ -107,9 +107,12 @@ class Laws:
         reached = next(hour for hour in range(self.source.hours + 1) if hour not in shared)
         require((snapshot.watermark_us or 0) == reached * HOUR_US, "the watermark is not the end of what is covered from the start")
 
-    def _visible(self) -> list[int]:
-        clean = [row["uid"] for rows in self.store.tables.get("clean", {}).values() for row in rows]
-        return clean + [row["uid"] for rows in self.state.quarantine.values() for row in rows]
+    def _visible(self, within: Set[Window] | None = None) -> list[int]:
+        """Return the rows that a reader sees, of all ranges or of some."""
+        tables = (self.store.tables.get("clean", {}), self.state.quarantine)
+        return [
+            row["uid"] for ranges in tables for window, rows in ranges.items() if within is None or window in within for row in rows
+        ]  # fmt: skip
 
     # ---- runs --------------------------------------------------------------------------------------------
 
@@ -168,7 +171,8 @@ class Laws:
         if promise.atomic:
             _judge_whole(promise, receipt.outcomes)
         self.look()
-        self._published |= self.source.uids().intersection(self._visible())
+        written = {entry.shard.window for entry in entries if entry.outcome in WRITTEN}
+        self._published |= self.source.uids().intersection(self._visible(written))
 
 
 def _judge_whole(promise: Promise, outcomes: Mapping[Window, Outcome]) -> None:

@@ -14,13 +14,12 @@ Change = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One deliberate mistake. `seed` is the first schedule that showed it when the list was last made."""
+    """One deliberate mistake."""
 
     name: str
     mistake: str
     changes: tuple[tuple[str, Change], ...]
     """`package.module:attribute` or `package.module:Class.attribute`, and what becomes of it."""
-    seed: int = 0
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

@@ -122,6 +122,15 @@ def _released_at_once(real: Any) -> Any:
     return keep
 
 
+def _adopted_is_our_own(real: Any) -> Any:
+    def adopted(self: Any, run: Any, planned: Any) -> Any:
+        found = real(self, run, planned)
+        self._by_others.clear()
+        return found
+
+    return adopted
+
+
 def _nothing_is_retried(real: Any) -> Any:
     return lambda self, shards, code, error, now_s: None
 
@@ -181,6 +190,11 @@ MUTANTS = (
     ),
     Mutant(
         "released_before_the_commit", "staged files are removed when the task has ended", ((f"{_DRIVER}._keep", _released_at_once),)
+    ),
+    Mutant(
+        "refused_work_of_others_fails",
+        "work of an earlier run that the destination refuses fails its shard, in every run again",
+        ((f"{_DRIVER}._adopted", _adopted_is_our_own),),
     ),
     Mutant(
         "adopted_by_reference",

@@ -10,6 +10,8 @@ from raypipe.core.plan import Scope
 from raypipe.core.window import Window
 from raypipe.testing.simulation.mutant import Change, Mutant, always
 
+LONG_LISTING_STEPS = 40  # another run observes, lists, reads and commits meanwhile
+
 _PLAN = "raypipe.core.plan"
 _PLANNER = "raypipe.runtime.planner"
 _COMMIT = "raypipe.core.commit"
@@ -26,9 +28,9 @@ class _ListedBefore:
     def list_first(self, real: Any) -> Any:
         def planned(planner: Any, *args: Any) -> Any:
             self._listed[id(planner)] = planner._listed(args[-1])
-            for _ in range(5):
-                planner.source.pause()
             try:
+                for _ in range(LONG_LISTING_STEPS):
+                    planner.source.pause()
                 return real(planner, *args)
             finally:
                 self._listed.pop(id(planner), None)
@@ -47,26 +49,12 @@ _listed_before = _ListedBefore()
 
 
 def _above_the_watermark(real: Any) -> Any:
-    def wanted(scope: Scope, within: Window, ready: Any, snapshot: Any, done: Any) -> list[Window]:
-        found: list[Window] = real(scope, within, ready, snapshot, done)
-        reached = max((one.end_us for one in done), default=0)
-        return [one for one in found if one.start_us >= reached] if scope is Scope.DUE else found
+    def windows(self: Any, held: Any, stale: Any) -> list[Window]:
+        found: list[Window] = real(self, held, stale)
+        reached = max((one.end_us for one in self.done), default=0)
+        return [one for one in found if one.start_us >= reached] if self.scope is Scope.DUE else found
 
-    return wanted
-
-
-def _unmerged(real: Any) -> Any:
-    """Widen each window for itself; those that meet afterwards stay two."""
-
-    def widen(windows: Any, known: Any) -> list[Window]:
-        result = []
-        for window in sorted(set(windows)):
-            for met in known.meeting(window):
-                window = window.hull(met)
-            result.append(window)
-        return result
-
-    return widen
+    return windows
 
 
 def _counted_per_shard(real: Any) -> Any:
@@ -210,7 +198,7 @@ MUTANTS = (
     Mutant(
         "resume_by_watermark",
         "what lies below the last committed shard is never planned",
-        ((f"{_PLAN}:_wanted", _above_the_watermark),),
+        ((f"{_PLAN}:_Wanted.windows", _above_the_watermark),),
     ),
     Mutant(
         "shrunk_sources_empty_tables",

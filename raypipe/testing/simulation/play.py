@@ -24,10 +24,10 @@ class Played:
     commits: int
     violation: str | None
     story: tuple[str, ...] = ()
-    """What happened, step by step; kept where a law was broken."""
+    """What happened, step by step; kept where a law was broken, or where it is asked for."""
 
 
-def play(seed: int) -> Played:
+def play(seed: int, *, keep_story: bool = False) -> Played:
     """Play one seed to its end."""
     world = World(seed)
     try:
@@ -36,7 +36,7 @@ def play(seed: int) -> Played:
         settle(world)
     except Violation as violation:
         return Played(seed, world.steps, world.laws.commits, str(violation), tuple(world.story))
-    return Played(seed, world.steps, world.laws.commits, None)
+    return Played(seed, world.steps, world.laws.commits, None, tuple(world.story) if keep_story else ())
 
 
 def play_all(seeds: Iterable[int]) -> Iterator[Played]:

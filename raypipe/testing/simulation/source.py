@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from raypipe.core.calendar import Calendar
+from raypipe.core.calendar import FIRST_US, LAST_US, Calendar
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import InputChanged, SourceUnreadable
@@ -20,6 +20,23 @@ from raypipe.sources.cut import cut_of
 from raypipe.testing.simulation.rows import HOUR_US, Row
 
 SIZES_BYTES = (40_000, 300_000, 700_000)  # against tasks of 1 MiB: some tasks hold one shard, some hold many
+
+_CHANGES = (
+    "add",
+    "add",
+    "append",
+    "append",
+    "replace",
+    "remove_row",
+    "delete",
+    "delete",
+    "rename",
+    "restore",
+    "undo",
+    "undo",
+    "break",
+    "touch",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +63,7 @@ class SourceHistory:
     def change(self, what: str | None = None) -> str:
         """Let something happen to the files; return what, for the story."""
         r = self.random
-        what = what or r.choice(
-            ("add", "append", "append", "replace", "remove_row", "delete", "rename", "restore", "break", "mend")
-        )
+        what = what or r.choice(_CHANGES)
         uri = r.choice(sorted(self.files)) if self.files else None
         lost = self._lost() if what == "restore" else {}
         if lost:
@@ -103,8 +118,16 @@ class SourceHistory:
                 return uri, (*rows[:place], *rows[place + 1 :])
             case "rename":  # as logs are rotated: as many files, another name, the same rows
                 return f"{uri[0]}{self._unique()}", rows
+            case "undo":
+                return uri, self._before(uri, rows)
             case _:  # touched: another version of the same rows
                 return uri, rows
+
+    def _before(self, uri: str, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        """Return what a file held before its last change, unless a row of it is in another file now."""
+        earlier = (files[uri].rows for files in reversed(self.history) if uri in files and files[uri].rows != rows)
+        found = next(earlier, rows)
+        return found if self.uids().isdisjoint(row.uid for row in found) else rows
 
     def _lost(self) -> Mapping[str, tuple[Row, ...]]:
         """Return files that are gone, as they were last, unless a row of them is in another file now."""
@@ -133,11 +156,12 @@ class Index:
         return None if found is None else found[0]
 
     def contents(self, file: InputFile, cut: str) -> Sequence[Mapping[str, Any]]:
-        """Return what is known of this version, of all cuts, the oldest first; nothing where this cut is not known."""
+        """Return what is known of this version, of this cut and then of all others; nothing where this cut is not known."""
         cuts = self.known.get(file.uri, {})
         if self.version(file.uri, cut) != file.version:
             return ()
-        return [content for version, content in cuts.values() if version == file.version]
+        first = cuts[cut][1]
+        return [first, *(content for version, content in cuts.values() if version == file.version and content is not first)]
 
     def record(self, entry: FileIndex, cut: str) -> None:
         """Remember one scan. A cut of a newer version is the youngest."""
@@ -193,7 +217,7 @@ class SimulatedSource:
         """Return what of the listing belongs to each window; a file whose entry was lost meanwhile is scanned again."""
         found: list[list[Slice]] = [[] for _ in windows]
         for file in listing.files:
-            contents = self.index.contents(file, self._cut(file.uri))
+            contents = [*self.index.contents(file, self._cut(file.uri))]
             if not contents:
                 entry = self.scan(file)
                 self.record([entry])
@@ -201,8 +225,12 @@ class SimulatedSource:
             cut = cut_of(file, contents, self.end_us)
             if cut.span is None:
                 continue
-            for number, window in enumerate(windows):
-                one = cut.slice(window) if window.start_us < cut.span[1] and cut.span[0] < window.end_us else None
+            met = [number for number, one in enumerate(windows) if one.start_us < cut.span[1] and cut.span[0] < one.end_us]
+            unknown = [windows[number] for number in met if not cut.knows(windows[number])]
+            if unknown:
+                cut = cut_of(file, [*contents, *(self._cut_by(file, one) for one in unknown)], self.end_us)
+            for number in met:
+                one = cut.slice(windows[number])
                 if one is not None:
                     found[number].append(one)
         return [tuple(slices) for slices in found]
@@ -236,30 +264,48 @@ class SimulatedSource:
     def _cut(self, uri: str) -> str:
         return str(self.calendar.width) if uri[0] == "r" else ""
 
+    def _cut_by(self, file: InputFile, window: Window) -> Mapping[str, Any]:
+        """Read a file once more for a window that no recorded cut tells, and remember it."""
+        rows = self.open(file)
+        self.check_unchanged(file)
+        parts = (Window(FIRST_US, window.start_us), window, Window(window.end_us, LAST_US))
+        placed = {part: [row for row in rows if part.start_us <= row.time_us < part.end_us] for part in parts}
+        cells = _cells({part: inside for part, inside in placed.items() if inside})
+        content = cells if file.uri[0] == "r" else {"kind": "parquet", "cells": cells, "groups": [], "untimed": 0, "untimed_us": 0}
+        self.index.record(FileIndex(file, content), str(window))
+        return content
+
     def _routed(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        by_start: dict[int, list[Row]] = {}
+        by_cell: dict[Window, list[Row]] = {}
         for row in rows:
-            by_start.setdefault(self.calendar.boundary(self.calendar.index_of(row.time_us)), []).append(row)
-        starts = sorted(by_start)
-        return {
-            "kind": "routed",
-            "starts": starts,
-            "ends": [self.calendar.boundary(self.calendar.index_of(start) + 1) for start in starts],
-            "digests": [_digest(by_start[start]) for start in starts],
-            "rows": [len(by_start[start]) for start in starts],
-            "untimed": 0,
-            "untimed_us": 0,
-        }
+            index = self.calendar.index_of(row.time_us)
+            cell = Window(self.calendar.boundary(index), self.calendar.boundary(index + 1))
+            by_cell.setdefault(cell, []).append(row)
+        return _cells(by_cell)
 
     def _grouped(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        half = (len(rows) + 1) // 2
-        groups = [_group(part) for part in (rows[:half], rows[half:]) if part]
-        return {"kind": "parquet", "groups": groups, "untimed": 0, "untimed_us": 0}
+        groups = [[len(times), min(times), max(times), 0, 0, 100 * len(times)] for times in row_groups(rows)]
+        return {"kind": "parquet", "cells": None, "groups": groups, "untimed": 0, "untimed_us": 0}
 
 
-def _group(rows: Sequence[Row]) -> list[int]:
-    times = [row.time_us for row in rows]
-    return [len(rows), min(times), max(times), 0, 0, 100 * len(rows)]
+def _cells(rows: Mapping[Window, Sequence[Row]]) -> dict[str, Any]:
+    """Return what an index says of the cells of a file that hold rows."""
+    cells = sorted(rows)
+    return {
+        "kind": "routed",
+        "starts": [cell.start_us for cell in cells],
+        "ends": [cell.end_us for cell in cells],
+        "digests": [_digest(rows[cell]) for cell in cells],
+        "rows": [len(rows[cell]) for cell in cells],
+        "untimed": 0,
+        "untimed_us": 0,
+    }
+
+
+def row_groups(rows: Sequence[Row]) -> list[list[int]]:
+    """Return the times of the rows in each row group of a file that has them."""
+    half = (len(rows) + 1) // 2
+    return [[row.time_us for row in part] for part in (rows[:half], rows[half:]) if part]
 
 
 def _digest(rows: Sequence[Row]) -> str:

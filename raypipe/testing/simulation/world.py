@@ -19,7 +19,7 @@ from raypipe.testing.simulation.source import Index, SimulatedSource, SourceHist
 from raypipe.testing.simulation.stage import Disk, SimulatedStage
 from raypipe.testing.simulation.worker import Piece, SimulatedExecutor, SimulatedWorker
 
-FAULT_STEPS = 150  # then nothing goes wrong any more, and all has to come to an end
+FAULT_STEPS = 140  # then nothing goes wrong any more, and all has to come to an end
 STEPS_MAX = 6_000  # far more than the longest of 100,000 schedules took
 IDLE_SHARE = 0.7  # a driver that waits for its work is passed over so often: polling teaches nothing
 
@@ -36,7 +36,7 @@ class World:
         self.steps = 0
         self.faults = True
         self.clock = SimulatedClock(r, self.pause)
-        self.hours = r.randint(3, 7)
+        self.hours = r.randint(3, 6)
         self.ready_hours = self.hours - r.choice((0, 0, 1, 2))
         self.is_closed_history = r.random() < 0.5
         self.source = SourceHistory(r, self.hours)
