@@ -50,6 +50,7 @@ def assert_exactly_once(
     input: Input | None = None,  # noqa: A002 (the word of the field)
     *,
     only: str | None = None,
+    tasks: int = 2,
 ) -> ExactlyOnceReport:
     """Run a pipeline through every crash, retry and duplicate-delivery point; raise NotExactlyOnce at the first that matters.
 
@@ -57,18 +58,18 @@ def assert_exactly_once(
     source nor its destination is touched. `input` stands for its source: files (a path, a folder, globs), or rows (dicts, an
     Arrow table, or a mapping from file names to either), which are written in the source's format.
 
-    A clean run is made first, in two tasks, each committed by itself, and proven by the oracle. Then, one at a time: the
+    A clean run is made first, in `tasks` tasks, each committed by itself, and proven by the oracle. Then, one at a time: the
     process dies at each point that the clean run passed (`commit.after_ledger@2=crash`), an error is raised there (`=error`,
     among them the lost acknowledgement of a commit), a task is done twice, its files are damaged, another process takes the run
     over and the old one comes back, the run is started twice, another run does the same work, a file arrives meanwhile; and files
-    arrive in other orders. Each time the pipeline is run until it is done; then tables, accounts, quarantine, coverage and
+    arrive in other orders. A small pipeline takes half a minute; more tasks hit each point more often, and take longer. Each time the pipeline is run until it is done; then tables, accounts, quarantine, coverage and
     watermark must be those of the clean run, and the laws of the ledger hold.
 
     `only` names one point, as a failure does; `commit.after_ledger@2`, `commit.after_ledger` and `crash` name all that match.
     """
     started_s = time.monotonic()
     with scratch(pipeline, input) as one:
-        bench = Rehearsal(one)
+        bench = Rehearsal(one, tasks=tasks)
         bench.begin()
         played = []
         for point in _chosen(bench, only):
@@ -116,7 +117,7 @@ def _fails_up_to(bench: Rehearsal, place: int, point: Point) -> bool:
         transform=whole.transform[: place + 1],
         outputs=(RowsOutput(table="rows_so_far"),),
     )
-    tried = Rehearsal(replace(bench.scratch, pipeline=part), now_us=bench.now_us, places=bench.places)
+    tried = Rehearsal(replace(bench.scratch, pipeline=part), now_us=bench.now_us, tasks=bench.tasks, places=bench.places)
     try:
         tried.begin()
     except (AssertionError, ValueError, RaypipeError):

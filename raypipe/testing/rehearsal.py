@@ -26,7 +26,6 @@ from raypipe.testing.scratch import Scratch
 from raypipe.testing.stepping import Conduct, step_run
 
 SHARDS_MAX = 60  # beyond, only the part of history is run in which the input has rows
-TASKS = 2  # of a run: one that makes the tables and one that ends the run; each point is hit at least so often
 
 
 @dataclass(slots=True)
@@ -35,10 +34,11 @@ class Rehearsal:
 
     scratch: Scratch
     now_us: int = field(default_factory=lambda: SystemClock().now_us())
+    tasks: int = 2
+    """Into how many the shards are shared out; after the clean run, how many there were."""
     ask: Ask = field(default_factory=Ask)
     shards: int = 0
-    tasks: int = 0
-    """Tasks of the clean run."""
+    task_shards_max: int = 1
     crashes: dict[str, Path] = field(default_factory=dict)
     """By point and hit of the clean run, in order, what a crash there leaves."""
     places: Iterator[int] = field(default_factory=itertools.count)
@@ -55,8 +55,8 @@ class Rehearsal:
         self._choose_window()
         place = self._clean_place = self.new_place()
 
-        def count(_number: int, _task: Task, completion: Completion) -> list[Completion]:
-            self.tasks += 1
+        def count(number: int, _task: Task, completion: Completion) -> list[Completion]:
+            self.tasks = number
             return [completion]
 
         copies = CrashCopies(self.scratch.folder / place, self.scratch.folder / f"{place}-copies")
@@ -77,18 +77,21 @@ class Rehearsal:
         """A clock that stands where all runs of this rehearsal take place."""
         return SteppedClock(self.now_us)
 
-    def new_place(self, copy: Path | None = None) -> str:
-        """Return the name of a folder for a destination: empty, or what a crash left."""
+    def new_place(self) -> str:
+        """Return the name of an empty folder for a destination."""
         name = f"place-{next(self.places)}"
-        if copy is None:
-            (self.scratch.folder / name).mkdir()
-        else:
-            shutil.copytree(copy, self.scratch.folder / name)
+        (self.scratch.folder / name).mkdir()
+        return name
+
+    def copied(self, folder: str | Path) -> str:
+        """Return the name of a new folder that holds what another one does now: what is left where a process dies."""
+        name = f"place-{next(self.places)}"
+        shutil.copytree(self.scratch.folder / folder, self.scratch.folder / name)
         return name
 
     def run(self, place: str, run_id: str = "first", **conduct: Any) -> RunClosed:
         """Run the pipeline into a place, as a new process would."""
-        shares = {"task_shards_max": max(1, -(-self.shards // TASKS))}
+        shares = {"task_shards_max": self.task_shards_max}
         return step_run(self.scratch.at(place), self.ask, self.now_us, Conduct(run_id=run_id, **{**shares, **conduct}))
 
     def differences(self, place: str, closed: RunClosed | None = None) -> list[str]:
@@ -141,3 +144,4 @@ class Rehearsal:
                 self.ask = Ask(start_us=window.start_us, end_us=window.end_us)
                 planned = launch.plan(self.scratch.at(self.new_place()), self.ask, self.clock).plan.shards
         self.shards = len(planned)
+        self.task_shards_max = max(1, -(-self.shards // self.tasks))
