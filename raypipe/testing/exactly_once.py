@@ -61,9 +61,10 @@ def assert_exactly_once(
     A clean run is made first, in `tasks` tasks, each committed by itself, and proven by the oracle. Then, one at a time: the
     process dies at each point that the clean run passed (`commit.after_ledger@2=crash`), an error is raised there (`=error`,
     among them the lost acknowledgement of a commit), a task is done twice, its files are damaged, another process takes the run
-    over and the old one comes back, the run is started twice, another run does the same work, a file arrives meanwhile; and files
-    arrive in other orders. A small pipeline takes half a minute; more tasks hit each point more often, and take longer. Each time the pipeline is run until it is done; then tables, accounts, quarantine, coverage and
-    watermark must be those of the clean run, and the laws of the ledger hold.
+    over and the old one comes back, the run is started twice, another run does the same work, a file arrives meanwhile; and
+    files arrive in other orders. Each time the pipeline is run until it is done; then tables, accounts, quarantine, coverage
+    and watermark must be those of the clean run, and the laws of the ledger hold. A small pipeline takes half a minute; more
+    tasks hit each point more often.
 
     `only` names one point, as a failure does; `commit.after_ledger@2`, `commit.after_ledger` and `crash` name all that match.
     """
