@@ -48,14 +48,14 @@ class FrozenClock:
 
 @dataclass(slots=True)
 class SteppedClock:
-    """The time of day stands still, and to wait takes no time: a run on it depends on nothing but its steps."""
+    """Only waiting makes it go on, and takes no time: a run on it depends on nothing but its steps."""
 
-    now: int
+    start_us: int
     elapsed_s: float = 0.0
 
     def now_us(self) -> int:
         """Return microseconds since 1970 in UTC."""
-        return self.now
+        return self.start_us + int(self.elapsed_s * 1e6)
 
     def monotonic_s(self) -> float:
         """Return the seconds that were waited."""

@@ -46,7 +46,8 @@ _FACTS = {
 """What must be equal, by how a difference is told; the first column is an instant."""
 
 
-_SECONDS = re.compile(r'"seconds":[^,}]*')
+_TIMES = re.compile(r'"(?:seconds":[^,}]*|(?:started|heartbeat|ended|committed|seen)":"[^"]*")')
+"""What clocks said, in the JSON of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Held:
 
 
 def content(pipeline: Pipeline, clock: Clock, tables: Sequence[str]) -> bytes | None:
-    """Return a hash of all that tables hold but how long the work took: what is the same need not be judged again.
+    """Return a hash of all that tables hold but what clocks said: what is the same need not be judged again.
 
     None where a table is not there.
     """
@@ -73,7 +74,7 @@ def content(pipeline: Pipeline, clock: Clock, tables: Sequence[str]) -> bytes | 
     with contextlib.suppress(duckdb.CatalogException), reading(pipeline.destination.path, clock) as connection:
         rows = sorted(connection.execute(" UNION ALL ".join(texts)).fetchall())
         schemas = [connection.execute(f"DESCRIBE {one}").fetchall() for one in tables if one.startswith('"main"')]
-        return hashlib.blake2b(_SECONDS.sub("", f"{schemas} {rows}").encode()).digest()
+        return hashlib.blake2b(_TIMES.sub("", f"{schemas} {rows}").encode()).digest()
     return None
 
 

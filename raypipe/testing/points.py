@@ -17,7 +17,7 @@ from raypipe.failpoints import watching
 from raypipe.ports import Completion
 from raypipe.testing.damage import damage
 from raypipe.testing.rehearsal import Rehearsal
-from raypipe.testing.stepping import ELSEWHERE, Ended, last
+from raypipe.testing.stepping import ELSEWHERE, Ended, dead, last
 
 DELIVERIES_MAX = 4  # groups that many files are taken in, for the sake of time
 SETTLED_BY_ITSELF = {"commit.after_commit_before_ack"}
@@ -230,7 +230,7 @@ def _stale(bench: Rehearsal, number: int) -> list[str]:
         return [completion]
 
     with bench.scratch.without(late):
-        bench.run(place, ended=_at(number, die))
+        bench.run(place, owner=dead(), ended=_at(number, die))
     closed = bench.run(left[0], "second")
     return [*_ended_well(closed), *bench.left_to_do(left[0]), *bench.differences(left[0])]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from raypipe.core.events import RunClosed
 from raypipe.core.shard import Task
 from raypipe.core.window import Window
 from raypipe.failpoints import watching
+from raypipe.launch.parts import Parts
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Completion
@@ -23,7 +24,7 @@ from raypipe.testing.clock import SteppedClock
 from raypipe.testing.crash_copies import CrashCopies
 from raypipe.testing.held import Held, content, differences, held, table_names
 from raypipe.testing.scratch import Scratch
-from raypipe.testing.stepping import Conduct, step_run
+from raypipe.testing.stepping import Conduct, dead, step_run
 
 SHARDS_MAX = 60  # beyond, only the part of history is run in which the input has rows
 
@@ -61,7 +62,7 @@ class Rehearsal:
 
         copies = CrashCopies(self.scratch.folder / place, self.scratch.folder / f"{place}-copies")
         with watching(copies):
-            closed = self.run(place, ended=count)
+            closed = self.run(place, owner=dead(), ended=count)
         self.crashes = copies.found
         if closed.status != "done" or not closed.committed:
             failures = "; ".join(f"{one.window}: {one.error}" for one in closed.failures) or f"{closed.committed} shards committed"
@@ -135,7 +136,12 @@ class Rehearsal:
         ]
 
     def _choose_window(self) -> None:
-        """Plan once. History that holds no rows of the input teaches nothing, and may be long."""
+        """Plan once. History without rows of the input teaches nothing, and may be long. Its end is fixed: time goes on."""
+        time = self.scratch.pipeline.time
+        ready = Parts(self.scratch.pipeline, self.clock).ready.window
+        if time.end_us is None and ready is not None:
+            ended = replace(self.scratch.pipeline, time=replace(time, end_us=ready.end_us))
+            self.scratch = replace(self.scratch, pipeline=ended)
         planned = launch.plan(self.scratch.at(self.new_place()), Ask(), self.clock).plan.shards
         if len(planned) > SHARDS_MAX:
             planned = tuple(one for one in planned if one.slices)

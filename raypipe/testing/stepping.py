@@ -15,15 +15,23 @@ from raypipe.core.window import from_us
 from raypipe.engine.stage import StagePolicy
 from raypipe.launch.parts import Parts
 from raypipe.launch.reports import Ask
-from raypipe.launch.run_verb import make_driver
+from raypipe.launch.run_verb import holder, make_driver
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Completion, Executor, StopFlag, Worker
 from raypipe.runtime.inline import InlineExecutor
 from raypipe.testing.clock import FrozenClock, SteppedClock
 
 SLOTS = 64  # all tasks of a run are handed out at once, so that any of them may be done first
+IDLE_MAX_S = 3600.0  # beyond any wait for a retry or for another run: what is waited for does not come
 ELSEWHERE = "elsewhere:1:1.0"
 """An owner on another machine: nobody here can tell whether it is alive."""
+
+
+def dead() -> str:
+    """Return an owner that was a process of this host and is no more: its process id is that of another one now."""
+    host_and_pid, _, started_s = holder().rpartition(":")
+    return f"{host_and_pid}:{float(started_s) - 1000:.2f}"
+
 
 Pick = Callable[[Sequence[Task]], int]
 """Says which of the waiting tasks is done next."""
@@ -53,6 +61,7 @@ class StepExecutor:
         self._scans: list[tuple[object, InputFile]] = []
         self._executions = 0
         self._rest = False
+        self._idle_s = 0.0
 
     @property
     def slots(self) -> int:
@@ -68,18 +77,31 @@ class StepExecutor:
         self._scans.append((key, file))
 
     def wait(self, timeout_s: float) -> list[Completion]:
-        """Do one piece of work; let time pass after each task, so that what it left is committed before the next one."""
+        """Do one piece of work; let time pass after each task, so that what it left is committed before the next one.
+
+        Raises TimeoutError when time passes and no work comes.
+        """
         if self._scans:
             key, file = self._scans.pop(0)
             return [_completed(key, lambda: self._worker.scan(file))]
         if self._rest or not self._tasks:
-            self._rest = False
-            self._clock.sleep_s(max(timeout_s, COMMIT_INTERVAL_S))
-            return []
-        self._rest = True
+            return self._nothing(max(timeout_s, COMMIT_INTERVAL_S))
+        self._rest, self._idle_s = True, 0.0
         key, task = self._tasks.pop(self._pick([task for _, task in self._tasks]))
         self._executions += 1
         return self._ended(self._executions, task, _completed(key, lambda: self._worker.run(task)))
+
+    def give_up(self, key: object) -> None:
+        """Forget a task that was not begun."""
+        self._tasks = [(one, task) for one, task in self._tasks if one != key]
+
+    def _nothing(self, seconds: float) -> list[Completion]:
+        self._rest = False
+        self._idle_s += seconds
+        if self._idle_s > IDLE_MAX_S:
+            raise TimeoutError("the run waits for something that does not come")
+        self._clock.sleep_s(seconds)
+        return []
 
     def close(self, *, at_once: bool) -> None:
         """Forget what was not begun."""
