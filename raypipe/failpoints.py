@@ -124,7 +124,7 @@ def watching(watcher: Callable[[str], None]) -> Iterator[None]:
 
 
 def hit(point: str, **facts: object) -> None:
-    """Do what watchers and the environment ask for at this point; nothing outside of tests. A fact may be a tuple: any of its values."""
+    """Do what watchers and the environment ask for here; nothing outside of tests. A fact may be a tuple: any of its values."""
     for watcher in tuple(_watchers):
         watcher(point)
     if os.environ.get("RAYPIPE_TESTING") != "1":

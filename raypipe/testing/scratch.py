@@ -71,6 +71,7 @@ def scratch(pipeline: Pipeline | str | Path, given: Input | None) -> Iterator[Sc
         _fill(made, given, target)
         moved = replace(
             made,
+            time=replace(made.time, lateness_us=None),  # what comes late is to be taken in, not held for a backfill
             source=replace(made.source, paths=(f"{glob.escape(str(target))}/*",)),
             run=replace(made.run, executor="inline", address=None, shard_timeout_s=TIMEOUT_S, retries=Retries()),
         )
