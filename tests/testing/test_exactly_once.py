@@ -18,7 +18,7 @@ from raypipe.runtime import settling
 from raypipe.testing import NotExactlyOnce, assert_exactly_once
 from raypipe.testing.points import Point
 
-pytestmark = pytest.mark.slow  # about 60 s in all, a third of them for the whole of one pipeline
+pytestmark = pytest.mark.slow  # about 60 s of one core in all, a third of it for the whole of one pipeline
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 WHOLE = os.environ.get("RAYPIPE_KIT_CONFIGS")
@@ -125,7 +125,7 @@ def without_deleting_what_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_stale_staged_work_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raypipe.engine.stage_store.input_fingerprint", lambda _slices: "any")
+    monkeypatch.setattr("raypipe.engine.staged_work.input_fingerprint", lambda _slices: "any")
 
 
 GUARDS = [
