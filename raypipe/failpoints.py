@@ -8,16 +8,19 @@ and the file `<place>-<point>.fired` there tells that it did; without, each proc
 
 Actions: kill (SIGKILL to this process), abort (SIGABRT), exit, raise:ERRNO, return_lost (what was just done stands, its answer
 does not arrive), hang, sleep:MILLISECONDS.
+
+Tests inside the process need no environment: `watching(watcher)` calls the watcher at every point.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -81,6 +84,7 @@ ANSWERS = frozenset(
 
 _EXIT_CODE = 70
 _hits: dict[str, int] = {}
+_watchers: list[Callable[[str], None]] = []
 _counting = threading.Lock()
 
 
@@ -109,8 +113,20 @@ class Armed:
         return point == self.point and all(name in facts and _is(facts[name], value) for name, value in self.facts.items())
 
 
+@contextlib.contextmanager
+def watching(watcher: Callable[[str], None]) -> Iterator[None]:
+    """Call the watcher with the name of every point that this process hits in the block; what it raises is raised there."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
+
+
 def hit(point: str, **facts: object) -> None:
-    """Do what the environment asks for at this point; nothing outside of tests. A fact may be a tuple: any of its values."""
+    """Do what watchers and the environment ask for here; nothing outside of tests. A fact may be a tuple: any of its values."""
+    for watcher in tuple(_watchers):
+        watcher(point)
     if os.environ.get("RAYPIPE_TESTING") != "1":
         return
     wanting = [one for one in parse(os.environ.get("RAYPIPE_FAILPOINTS", "")) if one.wants(point, facts)]

@@ -19,6 +19,7 @@ class TaskLimits:
 
     slots: int
     size_bytes: int
+    shards: int = SHARDS_MAX
 
 
 def group_shards(shards: Sequence[Shard], limits: TaskLimits) -> Iterator[tuple[Shard, ...]]:
@@ -32,7 +33,7 @@ def group_shards(shards: Sequence[Shard], limits: TaskLimits) -> Iterator[tuple[
     group: list[Shard] = []
     rows = size_bytes = 0
     for shard in shards:
-        full = rows + shard.rows > rows_max or size_bytes + shard.size_bytes > limits.size_bytes or len(group) >= SHARDS_MAX
+        full = rows + shard.rows > rows_max or size_bytes + shard.size_bytes > limits.size_bytes or len(group) >= limits.shards
         if group and (full or shard.outputs != group[0].outputs):
             yield tuple(group)
             group, rows, size_bytes = [], 0, 0

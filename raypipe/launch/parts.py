@@ -123,15 +123,16 @@ class Parts:
 
 
 @contextlib.contextmanager
-def scratch_index(pipeline: Pipeline) -> Iterator[Parts]:
+def scratch_index(pipeline: Pipeline, clock: Clock | None = None) -> Iterator[Parts]:
     """Yield parts whose index is a copy, gone afterwards: for verbs that write nothing, not even what they learn."""
+    clock = clock or SystemClock()
     with tempfile.TemporaryDirectory(prefix="raypipe-index-") as scratch:
-        index = Path(Parts(pipeline, SystemClock()).index_folder)
+        index = Path(Parts(pipeline, clock).index_folder)
         for file in sorted(index.glob("*")) if index.is_dir() else ():
             if file.is_file():  # slices are folders: they are made again where they are needed
                 with contextlib.suppress(FileNotFoundError):  # a journal, gone meanwhile
                     shutil.copy(file, scratch)
-        yield Parts(pipeline, SystemClock(), scratch=scratch)
+        yield Parts(pipeline, clock, scratch=scratch)
 
 
 def cores() -> int:

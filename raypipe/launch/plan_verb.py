@@ -13,13 +13,13 @@ from raypipe.errors import InputChanged, ShardError, SourceUnreadable, UsageErro
 from raypipe.launch.parts import Parts, asked_window, cores, scratch_index
 from raypipe.launch.reports import Ask, PlanReport, work_phrase
 from raypipe.pipeline import Pipeline, PythonStep
-from raypipe.ports import FileIndex
+from raypipe.ports import Clock, FileIndex
 from raypipe.runtime.planner import Planned, Planner, UnreadableFile, unreadable_text
 
 
-def plan(pipeline: Pipeline, ask: Ask) -> PlanReport:
+def plan(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> PlanReport:
     """Plan without writing anything. Raises SourceUnreadable when nothing is planned and yet a file cannot be read."""
-    parts, planned = look_ahead(pipeline, ask)
+    parts, planned = look_ahead(pipeline, ask, clock)
     if planned.unreadable and not planned.plan.failures:
         raise SourceUnreadable(unreadable_text(planned.unreadable))
     choice = chosen(pipeline, ask, planned.plan, os.environ)
@@ -36,9 +36,9 @@ def plan(pipeline: Pipeline, ask: Ask) -> PlanReport:
     )
 
 
-def look_ahead(pipeline: Pipeline, ask: Ask) -> tuple[Parts, Planned]:
+def look_ahead(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> tuple[Parts, Planned]:
     """Plan with a copy of the index, where files that are new or changed are read for it."""
-    with scratch_index(pipeline) as parts:
+    with scratch_index(pipeline, clock) as parts:
         return parts, planner(parts, ask).first(lambda files: _scan_here(parts, files))
 
 

@@ -12,7 +12,7 @@ from raypipe.launch.reports import Ask, PlanReport, RunReport
 from raypipe.launch.run_verb import run as run_asked
 from raypipe.observe.several import Several
 from raypipe.pipeline import Pipeline
-from raypipe.ports import Observer, StopFlag
+from raypipe.ports import Clock, Observer, StopFlag
 
 ExecutorName = Literal["auto", "inline", "ray"]
 
@@ -29,15 +29,17 @@ def run(
     executor: ExecutorName | None = None,
     address: str | None = None,
     observer: Observer | None = None,
+    clock: Clock | None = None,
 ) -> RunReport:
     """Do all that is new, late or failed in a window (None: all of history), and report.
 
+    `clock` says what time it is instead of this machine's (`raypipe.testing.FrozenClock`): which shards are ready depends on it.
     Failed shards are in the report; Fenced, InDoubt, ConfigurationError and the like are raised (raypipe.errors).
     """
     ask = Ask(
         start_us=window.start_us if window else None, end_us=window.end_us if window else None, executor=executor, address=address
     )
-    return run_asked(pipeline, ask, observer=_watching(observer), stop=StopFlag())
+    return run_asked(pipeline, ask, observer=_watching(observer), stop=StopFlag(), clock=clock)
 
 
 def backfill(
@@ -48,6 +50,7 @@ def backfill(
     executor: ExecutorName | None = None,
     address: str | None = None,
     observer: Observer | None = None,
+    clock: Clock | None = None,
 ) -> RunReport:
     """Do every shard of a window again; `atomic`: readers see all of it or nothing."""
     ask = Ask(
@@ -59,9 +62,10 @@ def backfill(
         executor=executor,
         address=address,
     )
-    return run_asked(pipeline, ask, observer=_watching(observer), stop=StopFlag())
+    return run_asked(pipeline, ask, observer=_watching(observer), stop=StopFlag(), clock=clock)
 
 
-def plan(pipeline: Pipeline, window: Window | None = None) -> PlanReport:
+def plan(pipeline: Pipeline, window: Window | None = None, *, clock: Clock | None = None) -> PlanReport:
     """Tell what `run` would do; writes nothing."""
-    return plan_asked(pipeline, Ask(start_us=window.start_us if window else None, end_us=window.end_us if window else None))
+    ask = Ask(start_us=window.start_us if window else None, end_us=window.end_us if window else None)
+    return plan_asked(pipeline, ask, clock)

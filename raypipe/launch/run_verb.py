@@ -13,6 +13,7 @@ import psutil
 
 from raypipe.core import events as ev
 from raypipe.core.executor_choice import Choice, WorkSize, choose_executor, phrase
+from raypipe.core.grouping import SHARDS_MAX
 from raypipe.core.state import RunOpening
 from raypipe.core.window import from_us
 from raypipe.errors import UsageError
@@ -30,9 +31,9 @@ from raypipe.runtime.system_clock import SystemClock
 ROW_BYTES = 25  # of a source file, to guess rows before anything is read; only the choice of the executor rests on it
 
 
-def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag) -> RunReport:
-    """Run or backfill a pipeline to its end, or until it is stopped."""
-    clock = SystemClock()
+def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, clock: Clock | None = None) -> RunReport:
+    """Run or backfill a pipeline to its end, or until it is stopped; `clock` is this machine's unless another is given."""
+    clock = clock or SystemClock()
     parts = Parts(pipeline, clock, slices_in_memory=True)
     _require_folder(parts)
     listing = parts.source.list()
@@ -67,10 +68,13 @@ def make_driver(
     *,
     force: bool = False,
     prepare: Callable[[], object] = lambda: None,
+    owner: str | None = None,
+    task_shards_max: int = SHARDS_MAX,
 ) -> Driver:
     """Build the driver of a run around an executor; the same for every executor.
 
     `prepare` is called when there is work, before the run opens; with `force` the run is taken over from whoever holds it.
+    `owner` is who holds the run, this process where none is named.
     """
     pipeline = parts.pipeline
     settings = DriverSettings(
@@ -80,8 +84,9 @@ def make_driver(
         atomic=ask.publish == "atomic",
         retries=pipeline.run.retries,
         task_timeout_s=pipeline.run.shard_timeout_s,
+        task_shards_max=task_shards_max,
     )
-    opening = replace(opening_of(parts, ask, run_id), force=force)
+    opening = replace(opening_of(parts, ask, run_id), force=force, holder=owner or holder())
     wanted = planner(parts, ask)
     return Driver(
         settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop, prepare, parts.claims

@@ -16,7 +16,7 @@ from raypipe.core.accounts import Accounts
 from raypipe.core.claims import Claimant
 from raypipe.core.commands import Command, Commit, Dispatch, Finish, RecordFailures, Replan
 from raypipe.core.coordinator import Coordinator
-from raypipe.core.grouping import TaskLimits
+from raypipe.core.grouping import SHARDS_MAX, TaskLimits
 from raypipe.core.intervals import normalise
 from raypipe.core.plan import Scope
 from raypipe.core.retry import Retries
@@ -59,6 +59,7 @@ class DriverSettings:
     atomic: bool
     retries: Retries
     task_timeout_s: float
+    task_shards_max: int = SHARDS_MAX
 
 
 class Driver:
@@ -158,7 +159,7 @@ class Driver:
 
     def _work(self, run: OpenedRun, planned: Planned) -> ev.RunClosed:
         share_bytes = self._settings.memory_bytes // max(1, self._executor.slots)
-        limits = TaskLimits(slots=self._executor.slots * AHEAD, size_bytes=max(MIB, share_bytes // 8))
+        limits = TaskLimits(self._executor.slots * AHEAD, max(MIB, share_bytes // 8), self._settings.task_shards_max)
         coordinator = Coordinator(run, limits, self._settings.retries, atomic=self._settings.atomic)
         self._heartbeat_s = self._now_s()
         commands: deque[Command] = deque(coordinator.handle(self._adopted(run, planned), self._now_s()))
