@@ -71,7 +71,7 @@ class Attempt:
         resources = Resources(self.books, self.memory_bytes, self.spill)
         rows = self._counted(transform.stream(self.read(), resources))
         tally = self.books.tally
-        contributions = outputs.contributions(rows, tally.windows)
+        contributions = outputs.contributions(rows, tally.windows, self.books.quarantine.uris)
         check_quarantined(self.pipeline.quality.max_quarantined, tally)
         for place, (code, error) in contributions.failed.items():
             tally.fail(place, code, error)

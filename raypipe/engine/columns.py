@@ -12,6 +12,7 @@ from raypipe.pipeline import (
     Deduplicate,
     Derive,
     Filter,
+    GroupByOutput,
     Lookup,
     Output,
     Pipeline,
@@ -44,9 +45,9 @@ def needed_columns(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] |
 
 def columns_of_outputs(outputs: Sequence[Output], have: Sequence[str]) -> list[str]:
     """Return the columns of the transformed rows that an output can mean, one at least, in their order."""
-    if any(isinstance(one, RowsOutput) or sql_sees_all(one.sql) for one in outputs):
+    if any(map(_means_all_columns, outputs)):
         return list(have)
-    words = {word.lower() for one in outputs if isinstance(one, SqlOutput) for word in _WORD.findall(one.sql)}
+    words = {word.lower() for one in outputs for text in _texts_of(one) for word in _WORD.findall(text)}
     return [name for name in have if name.lower() in words or not _WORD.fullmatch(name)] or list(have[:1])
 
 
@@ -54,7 +55,21 @@ def _sees_all(pipeline: Pipeline) -> bool:
     if any(isinstance(step, PythonStep) for step in pipeline.transform):
         return True
     narrowed = any(isinstance(step, Select) for step in pipeline.transform)
-    return not narrowed and any(isinstance(one, RowsOutput) or sql_sees_all(one.sql) for one in pipeline.outputs)
+    return not narrowed and any(map(_means_all_columns, pipeline.outputs))
+
+
+def _means_all_columns(output: Output) -> bool:
+    return isinstance(output, RowsOutput) or (isinstance(output, SqlOutput) and sql_sees_all(output.sql))
+
+
+def _texts_of(output: Output) -> Iterator[str]:
+    match output:
+        case SqlOutput():
+            yield output.sql
+        case GroupByOutput():
+            yield from (*output.group_by.values(), *output.measures.values())
+        case RowsOutput():
+            yield from (*output.key, *output.latest_by, output.delete_when or "")
 
 
 @lru_cache(maxsize=64)
@@ -93,7 +108,7 @@ def _texts(pipeline: Pipeline) -> Iterator[str]:
             yield step.condition
         elif isinstance(step, Derive):
             yield from step.columns.values()
-    yield from (one.sql for one in pipeline.outputs if isinstance(one, SqlOutput))
+    yield from (text for one in pipeline.outputs for text in _texts_of(one))
 
 
 def _names(step: Step) -> Iterator[str]:

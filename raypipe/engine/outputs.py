@@ -18,6 +18,8 @@ from raypipe.engine.batches import SHARD_INDEX, user_columns
 from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.columns import columns_of_outputs
+from raypipe.engine.merged import MergedOutputs, merged_outputs, union_outputs
+from raypipe.engine.spool import FrameSpool
 from raypipe.errors import SchemaDrift
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
@@ -54,29 +56,52 @@ class Outputs:
 
     def __init__(self, pipeline: Pipeline, *, memory_bytes: int, spill_folder: Path) -> None:
         self.names = tuple(one.table for one in pipeline.outputs)
-        self._outputs = pipeline.outputs
-        self.aggregator = Aggregator(pipeline.outputs, memory_bytes=memory_bytes // AGGREGATION_SHARE, spill_folder=spill_folder)
-        self.checks = Checks(pipeline.quality.checks, memory_bytes=memory_bytes // AGGREGATION_SHARE, spill_folder=spill_folder)
+        self._outputs = union_outputs(pipeline.outputs)
+        share_bytes = memory_bytes // AGGREGATION_SHARE
+        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder)
+        self.merged = MergedOutputs(merged_outputs(pipeline.outputs), memory_bytes=share_bytes, spill_folder=spill_folder)
+        self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
         self._held_bytes = memory_bytes // HELD_SHARE
 
-    def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> Contributions:
-        """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row."""
+    def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str]) -> Contributions:
+        """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row.
+
+        `uris` are the task's files, as SOURCE_COLUMN numbers them.
+        """
+        if not self.merged.outputs:
+            return self.checks.judge(Contributions(windows, self._united(frames, windows)))
+        spool = self.merged.spool()
+        try:
+            found = self._united(spool.passing(frames), windows)
+            found.update(self._merged(spool, windows, uris))
+        finally:
+            spool.close()
+        return self.checks.judge(Contributions(windows, found))
+
+    def _merged(self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str]) -> Iterator[tuple[str, Contribution]]:
+        """Yield what the shards contribute to keyed and combined tables."""
+        checked = {check.table for check in self.checks.checks}
+        for output, table in self.merged.contributions(spool, windows, uris):
+            alone = self.merged.alone(output, table) if output.table in checked else None
+            yield output.table, Contribution(table, self.aggregator.stats(table, windows), alone)
+
+    def _united(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> dict[str, Contribution]:
+        """Return what the shards contribute to tables that are the union of contributions."""
         held, rest = self._held(self._narrowed(frames))
         if not held:
-            return Contributions(windows, {})
+            return {}
         starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
         tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
         if rest is None:
-            found = self.aggregator.contributions(pa.concat_tables(list(tables)), windows)
-        else:
-            first = next(tables)
-            batches = (batch for table in chain([first], tables) for batch in table.to_batches())
-            found = self.aggregator.contributions(RowStream(first.schema, batches), windows)
-        return self.checks.judge(Contributions(windows, found))
+            return self.aggregator.contributions(pa.concat_tables(list(tables)), windows)
+        first = next(tables)
+        batches = (batch for table in chain([first], tables) for batch in table.to_batches())
+        return self.aggregator.contributions(RowStream(first.schema, batches), windows)
 
     def close(self) -> None:
         """Close what was opened and remove the spill folders."""
         self.aggregator.close()
+        self.merged.close()
         self.checks.close()
 
     def _narrowed(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:

@@ -52,9 +52,11 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
         for stage in Transform(pipeline).stages:
             batch = next(stage.stream(iter([batch]), resources))
             yield stage.title, batch.frame
-        contributions = outputs.contributions(iter([batch.frame]), attempt.books.tally.windows)
+        contributions = outputs.contributions(iter([batch.frame]), attempt.books.tally.windows, attempt.books.quarantine.uris)
+        merged = {one.table: one for one in outputs.merged.outputs}
         for table, found in contributions.of_shards([0]).items():
-            yield f"output {table}", _frame(found)
+            shown = outputs.merged.alone(merged[table], found) if table in merged else found
+            yield f"output {table}", _frame(shown)
     quarantined = attempt.books.quarantine.table([0])
     yield QUARANTINE_TABLE, _frame(quarantined)
 

@@ -90,6 +90,7 @@ def make_driver(
         holder=holder(),
         definitions=parts.definitions,
         versions=versions(),
+        merges=parts.merges,
         force=force,
     )
     return Driver(settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop, prepare)
