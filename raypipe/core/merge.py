@@ -128,6 +128,14 @@ def merge_changed(output: str) -> str:
     )
 
 
+def unmergeable(output: str, problem: str) -> str:
+    """Return what is wrong with a contribution that another definition made."""
+    return (
+        f"table {output}: a contribution was made for another key, or other groups or measures, than the table has: {problem}; "
+        f"nothing of the group was committed. Run again"
+    )
+
+
 def misfit(merge: Merge, columns: Iterable[str]) -> str | None:
     """Return why a contribution with these columns cannot be merged so; None when it can."""
     have = set(columns)

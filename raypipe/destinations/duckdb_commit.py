@@ -210,8 +210,8 @@ class _Commit:
         if merged:
             for part in parts:
                 merged.require_fit(part.columns)
-        fit_table(self.connection, stored, parts)
-        if merged:
+        changes = fit_table(self.connection, stored, parts)
+        if merged and changes:
             merged.fit()
         if not stored.created:
             query(self.connection, _SQL["table_created"], {**self._values(), "output": stored.output})
@@ -306,5 +306,6 @@ def _registered(connection: duckdb.DuckDBPyConnection, **tables: pa.Table | pa.R
     try:
         yield
     finally:
-        for name in tables:
-            connection.unregister(name)
+        with contextlib.suppress(duckdb.TransactionException):  # after an error the transaction takes nothing more
+            for name in tables:
+                connection.unregister(name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import duckdb
 
 from raypipe.core.digest import quote
-from raypipe.core.merge import Merge, keys_of, misfit
+from raypipe.core.merge import Merge, keys_of, misfit, unmergeable
 from raypipe.core.merge_sql import merged_sql, same_keys
 from raypipe.core.window import Window
 from raypipe.destinations.duckdb_state import changed, columns_of, query
@@ -41,10 +41,7 @@ class MergedTable:
     def require_fit(self, columns: Iterable[str]) -> None:
         """Refuse a contribution that another definition made: it cannot be merged with those that are there."""
         if problem := misfit(self.merge, columns):
-            raise ShardError(
-                f"table {self.stored.output}: a contribution was made for another key, or other groups or measures, than the "
-                f"table has: {problem}; nothing of the group was committed. Run again"
-            )
+            raise ShardError(unmergeable(self.stored.output, problem))
 
     def touch(self, ranges: Sequence[Window], relation: str) -> None:
         """Note the keys that contributions of these ranges have; `relation` holds the ranges."""

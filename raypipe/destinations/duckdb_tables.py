@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,9 +43,10 @@ def typed(connection: duckdb.DuckDBPyConnection, contribution: Contribution) -> 
     return Typed(contribution, columns)
 
 
-def fit_table(connection: duckdb.DuckDBPyConnection, stored: Stored, pieces: Sequence[Typed]) -> None:
-    """Create the table, or add and widen columns, so that all contributions fit. Raises ShardError where they cannot.
+def fit_table(connection: duckdb.DuckDBPyConnection, stored: Stored, pieces: Sequence[Typed]) -> bool:
+    """Create the table, or add and widen columns, so that all contributions fit; tell whether anything was changed.
 
+    Raises ShardError where they cannot fit.
     A column whose type is not known yet (only nulls so far) waits until it is.
     """
     have = columns_of(connection, stored.output, stored.relation) if stored.created else {}
@@ -58,12 +60,13 @@ def fit_table(connection: duckdb.DuckDBPyConnection, stored: Stored, pieces: Seq
     if not stored.created:
         body = ", ".join(f"{quote(name)} {kind}" for name, kind in [*want.items(), (SHARD_COLUMN, "TIMESTAMP NOT NULL")])
         query(connection, f"CREATE TABLE {stored.relation} ({body})")
-        return
+        return True
     for name, kind in want.items():
         if name not in have:
             query(connection, f"ALTER TABLE {stored.relation} ADD COLUMN {quote(name)} {kind}")
         elif have[name] != kind:
             query(connection, f"ALTER TABLE {stored.relation} ALTER COLUMN {quote(name)} SET DATA TYPE {kind}")
+    return want != have
 
 
 def delete_ranges(connection: duckdb.DuckDBPyConnection, stored: Stored, ranges: Sequence[Window]) -> int:
@@ -86,7 +89,8 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, stored: Stored, piece: Ty
     except duckdb.DataError as error:
         raise ShardError(f"table {stored.output}: a value of the contribution does not fit its column: {error}") from error
     finally:
-        connection.unregister("rows_in")
+        with contextlib.suppress(duckdb.TransactionException):  # after an error the transaction takes nothing more
+            connection.unregister("rows_in")
 
 
 def schema_number(connection: duckdb.DuckDBPyConnection, pipeline: str, output: str, columns: Columns) -> int:

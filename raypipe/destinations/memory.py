@@ -20,7 +20,7 @@ from raypipe.core.commit import (
     ShardCommit,
     decide_commit,
 )
-from raypipe.core.merge import merge_changed
+from raypipe.core.merge import merge_changed, misfit, unmergeable
 from raypipe.core.shard import Observed, ShardFailure
 from raypipe.core.state import (
     Definition,
@@ -169,6 +169,10 @@ class MemoryDestination:
         added = {
             (output, shard.window): _rows_of(output, shard, staged) for output in request.definitions for shard in permit.loaded
         }
+        for (output, _), rows in added.items():
+            merge = self.store.merges.get(output)
+            if merge and rows and (problem := misfit(merge, [name for name in rows[0] if name != SHARD_COLUMN])):
+                raise ShardError(unmergeable(output, problem))
         aside = {shard.window: _rows_of(QUARANTINE_TABLE, shard, staged) for shard in permit.loaded}
         for shard in permit.loaded:
             left = {output: len(added[output, shard.window]) for output in request.definitions}
