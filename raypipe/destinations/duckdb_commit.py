@@ -127,6 +127,7 @@ class _Commit:
             hit("commit.after_delete")
             for output, parts in pieces.items():
                 self._insert(stored[output], parts, permit.loaded)
+                self._merge(stored[output], permit.loaded, replaced=bool(replaced) and output in live.rows)
                 hit("commit.mid_insert")
             self._replace_quarantine(replaced, permit, staged, starts)
             hit("commit.after_insert")
@@ -239,17 +240,22 @@ class _Commit:
     def _insert(self, stored: Stored, parts: Sequence[Typed], loaded: Sequence[ShardCommit]) -> None:
         expected = sum(shard.result.outputs[stored.output].rows for shard in loaded)
         inserted = sum(insert_rows(self.connection, stored, part) for part in parts)
-        merged = self._merged(stored)
-        if merged and stored.created and loaded:
-            ranges = normalise(shard.window for shard in loaded)
-            with _registered(self.connection, loaded_in=ranges_table(ranges)):
-                merged.touch(ranges, "loaded_in")
-            merged.recompute()
         if inserted != expected:
             raise ShardError(
                 f"table {stored.output}: the manifests of {len(loaded)} shards say {expected} rows, what they left holds "
                 f"{inserted}: nothing of the group was committed"
             )
+
+    def _merge(self, stored: Stored, loaded: Sequence[ShardCommit], *, replaced: bool) -> None:
+        """Compute again what the contributions that went and those that came touch of a keyed or combined table."""
+        merged = self._merged(stored)
+        if merged is None or not stored.created or not loaded:
+            return
+        ranges = normalise(shard.window for shard in loaded)
+        with _registered(self.connection, loaded_in=ranges_table(ranges)):
+            merged.touch(ranges, "loaded_in")
+        rows = sum(shard.result.outputs[stored.output].rows for shard in loaded)
+        merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
 
     def _replace_quarantine(
         self, replaced: Ranges, permit: CommitPermit, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]

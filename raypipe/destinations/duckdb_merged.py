@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import duckdb
 
 from raypipe.core.digest import quote
-from raypipe.core.merge import Merge, keys_of, misfit, unmergeable
+from raypipe.core.merge import Combined, Merge, keys_of, misfit, unmergeable
 from raypipe.core.merge_sql import merged_sql, same_keys
 from raypipe.core.window import Window
 from raypipe.destinations.duckdb_state import changed, columns_of, query
@@ -44,38 +44,54 @@ class MergedTable:
             raise ShardError(unmergeable(self.stored.output, problem))
 
     def touch(self, ranges: Sequence[Window], relation: str) -> None:
-        """Note the keys that contributions of these ranges have; `relation` holds the ranges."""
-        keys = ", ".join(map(quote, keys_of(self.merge)))
-        source = self.stored.relation
-        query(self.connection, f"CREATE TEMP TABLE IF NOT EXISTS {self._touched} AS SELECT {keys} FROM {source} LIMIT 0")
+        """Note the keys that contributions of these ranges have; `relation` holds the ranges, and is noted once a commit.
+
+        The notes are a table of their own that is filled when it is made: DuckDB 2.0.0 reads nothing from one that was made
+        by a SELECT without rows and filled with more than 122,880 of them in the same transaction.
+        """
         query(
             self.connection,
-            f"INSERT INTO {self._touched} SELECT DISTINCT {keys} FROM {source} AS part SEMI JOIN {relation} AS it "
-            f"ON part._shard >= it.lo AND part._shard < it.hi "
-            f"WHERE part._shard >= make_timestamp($lo) AND part._shard < make_timestamp($hi)",
-            {"lo": ranges[0].start_us, "hi": ranges[-1].end_us},
+            f"CREATE TEMP TABLE {self._touched(relation)} AS SELECT DISTINCT {self._keys} FROM {self.stored.relation} AS part "
+            f"SEMI JOIN {relation} AS it ON part._shard >= it.lo AND part._shard < it.hi "
+            f"WHERE part._shard >= make_timestamp({ranges[0].start_us}) AND part._shard < make_timestamp({ranges[-1].end_us})",
         )
 
-    def recompute(self) -> None:
-        """Compute the touched keys again from all of their contributions, and forget which they were."""
-        query(self.connection, f"CREATE TEMP TABLE touched_once AS SELECT DISTINCT * FROM {self._touched}")
+    def recompute(self, touched_in: Sequence[str], rows: int) -> None:
+        """Compute the keys that were touched in these ranges again; the last ones brought so many rows of contributions."""
+        notes = [self._touched(relation) for relation in touched_in]
+        query(self.connection, f"CREATE TEMP TABLE touched_once AS {' UNION '.join(f'SELECT * FROM {one}' for one in notes)}")
         of_target, of_part = (same_keys(self.merge, relation, "touched_once") for relation in ("target", "part"))
-        query(self.connection, f"DELETE FROM {self._table} AS target USING touched_once WHERE {of_target}")
         parts = f"(SELECT part.* FROM {self.stored.relation} AS part SEMI JOIN touched_once ON {of_part})"
+        deleted = changed(self.connection, f"DELETE FROM {self._table} AS target USING touched_once WHERE {of_target}")
         try:
-            changed(self.connection, f"INSERT INTO {self._table} BY NAME {self._merged(parts)}")
+            inserted = changed(self.connection, f"INSERT INTO {self._table} BY NAME {self._merged(parts)}")
         except duckdb.DataError as error:
             raise ShardError(f"table {self.stored.output}: its measures cannot be combined: {error}") from error
-        for name in ("touched_once", self._touched):
+        self._require_counts(notes[-1], rows, deleted, inserted)
+        for name in ("touched_once", *notes):
             query(self.connection, f"DROP TABLE {name}")
+
+    def _require_counts(self, loaded: str, rows: int, deleted: int, inserted: int) -> None:
+        """Refuse what cannot be: an engine that loses rows on the way must not change the table."""
+        counts = f"SELECT (SELECT count(*) FROM {loaded}), (SELECT count(*) FROM touched_once)"
+        ((came, touched),) = query(self.connection, counts)
+        least = came if isinstance(self.merge, Combined) else 0  # a key whose newest version is a deletion has no row
+        if not (bool(rows) <= came <= rows and deleted <= touched and least <= inserted <= touched):
+            raise ShardError(
+                f"table {self.stored.output}: {rows} rows of contributions came with {came} keys, and of {touched} that were "
+                f"touched {deleted} rows went and {inserted} came; this is a bug of raypipe or of DuckDB, and nothing was committed"
+            )
 
     @property
     def _table(self) -> str:
         return f"main.{quote(self.stored.output)}"
 
     @property
-    def _touched(self) -> str:
-        return f"temp.{quote(f'touched_{self.stored.output}')}"
+    def _keys(self) -> str:
+        return ", ".join(map(quote, keys_of(self.merge)))
+
+    def _touched(self, relation: str) -> str:
+        return f"temp.{quote(f'{relation}_of_{self.stored.output}')}"
 
     def _merged(self, contributions: str) -> str:
         columns = columns_of(self.connection, self.stored.output, self.stored.relation)
