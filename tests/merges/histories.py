@@ -10,6 +10,7 @@ import bisect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -25,6 +26,7 @@ from raypipe.core.shard import Observed, Outcome, OutputStat, Reason, Shard, Sha
 from raypipe.core.state import Definition, OpenedRun, RunKind, RunOpening, Snapshot
 from raypipe.core.window import Window
 from raypipe.engine.outputs import Outputs
+from raypipe.engine.stage import write_staged
 from raypipe.pipeline import DuckDBDestination, EventTime, FilesSource, GroupByOutput, Pipeline, RowsOutput
 from raypipe.ports import Destination, Staged
 
@@ -237,6 +239,8 @@ class Committer:
     contributed: Contributed
     as_rows: bool = False
     """Hand over plain rows instead of Arrow, which the memory destination reads faster."""
+    folder: Path | None = None
+    """Hand over files that were staged in this folder."""
     asked: int = 0
     requests: list[tuple[CommitRequest, list[Staged]]] = field(default_factory=list)
 
@@ -276,7 +280,8 @@ class Committer:
             definitions=opened.definitions,
         )
         tables = {table: self._table(table, shards) for table in opened.definitions}
-        return request, [Staged(task, tuple(results), tables=tables)]
+        staged = Staged(task, tuple(results), tables=tables)
+        return request, [write_staged(staged, self.folder / task.attempt_id) if self.folder else staged]
 
     def _result(self, made: Made, observed: frozenset[Observed]) -> ShardResult:
         outputs = {table: stats[made] for table, stats in self.contributed.stats.items()}
