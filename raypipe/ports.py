@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from raypipe.core.claims import Claimant, Refusal
 from raypipe.core.commit import CommitRequest, Receipt
 from raypipe.core.events import RunEvent
 from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Slice, Task
@@ -230,7 +231,7 @@ class Executor(Protocol):
         ...
 
     def submit_task(self, key: object, task: Task) -> None:
-        """Start a task; its Completion carries a Staged."""
+        """Start a task, at once or when a slot is free; its Completion carries a Staged."""
         ...
 
     def submit_scan(self, key: object, file: InputFile) -> None:
@@ -239,6 +240,10 @@ class Executor(Protocol):
 
     def wait(self, timeout_s: float) -> list[Completion]:
         """Return what has ended; empty when nothing did within the time. Never raises for a piece of work."""
+        ...
+
+    def give_up(self, key: object) -> None:
+        """Wait no longer for a piece of work: what it holds is free for others, and its Completion may or may not come."""
         ...
 
     def close(self, *, at_once: bool) -> None:
@@ -285,6 +290,30 @@ class Destination(Protocol):
 
     def cancel(self, run_id: str | None) -> tuple[str, ...]:
         """Cancel one open run, or all of the pipeline, whoever owns it; return the runs cancelled."""
+        ...
+
+
+class Claims(Protocol):
+    """Who works on which range at the moment, so that runs at the same time share out the work.
+
+    Advisory: what may be committed is the destination's to decide. Claims may be lost, or ignored, at any time; no method
+    raises for that. Those of a dead or long silent holder count for nothing.
+    """
+
+    def mark(self) -> int:
+        """Return a number that grows with every piece of work that any run finishes."""
+        ...
+
+    def take(self, claimant: Claimant, name: str, wanted: Mapping[Window, int]) -> Refusal | None:
+        """Claim windows under a name, all or none. `wanted` says for each which `mark` was newest before it was planned."""
+        ...
+
+    def renew(self, run_id: str) -> None:
+        """Say that the run goes on."""
+        ...
+
+    def release(self, run_id: str, name: str | None, *, done: bool) -> None:
+        """Let go of what was claimed under a name, None for all of the run; `done` makes others plan it again."""
         ...
 
 

@@ -5,7 +5,7 @@ Types of results are DuckDB's: count(*) is int64, the sum of integers decimal(38
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from raypipe.core.digest import digest_of_sums, digest_query
 from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_schema, plain_table
-from raypipe.engine.batched_sql import ShardwiseSql
+from raypipe.engine.batched_sql import ShardwiseSql, with_shard
 from raypipe.engine.column_names import refuse_unfit
-from raypipe.engine.groupable import groupable
-from raypipe.engine.held_rows import HeldRows, RowsInput, RowStream, hold, user_schema
+from raypipe.engine.groupable import groupable, reads_once
+from raypipe.engine.held_rows import HeldRows, RowsInput, hold, user_schema
 from raypipe.engine.output_sql import ROWS, SqlRefused, parse_select
+from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes, reason
 from raypipe.errors import ConfigurationError, OutOfMemory, TransformFailed
 from raypipe.pipeline import RowsOutput, SqlOutput
@@ -39,6 +40,7 @@ class _Select:
 
     sql: str
     groupable: bool
+    reads_once: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Contribution:
 
     table: pa.Table
     stats: Mapping[Window, OutputStat] = field(default_factory=dict)
-    alone: pa.Table | None = None
+    shown: pa.Table | None = None
     """What a keyed or combined table would hold of each shard alone, with `_shard`, where a check asks for it."""
 
 
@@ -63,7 +65,7 @@ class Aggregator:
             if isinstance(output, SqlOutput):
                 try:
                     sql, tree = parse_select(output.sql)
-                    self._selects[output.table] = _Select(sql, groupable(tree))
+                    self._selects[output.table] = _Select(sql, groupable(tree), reads_once(tree))
                 except SqlRefused as refused:
                     problems.append(f"outputs.{output.table}.sql: {refused}")
         if problems:
@@ -89,14 +91,29 @@ class Aggregator:
             raise ConfigurationError(problems)
         return found
 
-    def contributions(self, rows: RowsInput, shards: Sequence[Window]) -> dict[str, Contribution]:
-        """Return the contribution of the shards to each output; every shard has a stat, also where it adds no row.
+    def contributions(self, rows: RowsInput, shards: Sequence[Window], alone: Sequence[str] = ()) -> dict[str, Contribution]:
+        """Return the contribution of the shards to each output (or to these alone); every shard has a stat, also of no row.
 
         Rows keep their order in `rows` outputs. Raises TransformFailed with the output and DuckDB's reason, and
         OutOfMemory when even spilling did not help.
         """
-        with self._sandboxes.borrow() as connection, hold(connection, rows) as held:
-            return {output.table: self._contribution(connection, output, held, shards) for output in self.outputs}
+        with self._sandboxes.borrow() as connection:
+            if isinstance(rows, RowStream) and self.reads_once(shards, alone):
+                ((output,), (shard,)) = self._wanted(alone), shards
+                return {output.table: self._passing(connection, output, rows, shard)}
+            with hold(connection, rows) as held:
+                return {output.table: self._contribution(connection, output, held, shards) for output in self._wanted(alone)}
+
+    def reads_once(self, shards: Sequence[Window], alone: Sequence[str] = ()) -> bool:
+        """Tell whether the rows of these shards need not be held: one SQL reads them as they come by."""
+        wanted = self._wanted(alone)
+        return len(shards) == len(wanted) == 1 and all(self._reads_once(output) for output in wanted)
+
+    def _wanted(self, alone: Sequence[str]) -> list[SqlOutput | RowsOutput]:
+        return [output for output in self.outputs if not alone or output.table in alone]
+
+    def _reads_once(self, output: SqlOutput | RowsOutput) -> bool:
+        return isinstance(output, SqlOutput) and self._selects[output.table].reads_once
 
     def stats(self, table: pa.Table, shards: Sequence[Window]) -> dict[Window, OutputStat]:
         """Return rows and digest of every shard of a contribution."""
@@ -118,15 +135,40 @@ class Aggregator:
             raise SqlRefused(f"{', '.join(taken)} is a name that raypipe keeps for itself: choose another")
         return plain_schema(found)
 
+    def _passing(
+        self, connection: duckdb.DuckDBPyConnection, output: SqlOutput | RowsOutput, rows: RowStream, shard: Window
+    ) -> Contribution:
+        def compute() -> pa.Table:
+            with rows.lent(user_schema(rows.schema).names) as reader:
+                connection.register(ROWS, reader)
+                found = connection.sql(self._selects[output.table].sql).to_arrow_table()
+                connection.unregister(ROWS)
+            return with_shard(found, shard)
+
+        return self._contributed(connection, output, compute, [shard])
+
     def _contribution(
         self, connection: duckdb.DuckDBPyConnection, output: SqlOutput | RowsOutput, rows: HeldRows, shards: Sequence[Window]
     ) -> Contribution:
-        try:
+        def compute() -> pa.Table:
             if isinstance(output, RowsOutput):
-                table = rows.table()
-            else:
-                select = self._selects[output.table]
-                table = ShardwiseSql(connection, select.sql, rows, groupable=select.groupable).run(shards)
+                return rows.table()
+            select = self._selects[output.table]
+            return ShardwiseSql(connection, select.sql, rows, groupable=select.groupable).run(shards)
+
+        return self._contributed(connection, output, compute, shards)
+
+    def _contributed(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        output: SqlOutput | RowsOutput,
+        compute: Callable[[], pa.Table],
+        shards: Sequence[Window],
+    ) -> Contribution:
+        """Return what was computed with its digests; an error of DuckDB names the output."""
+        try:
+            table = compute()
+            if isinstance(output, SqlOutput):
                 refuse_unfit(f"outputs.{output.table}.sql", table.schema.names[:-1])  # the last one is our own `_shard`
             table = plain_table(table)
             return Contribution(table, _stats(connection, table, shards))

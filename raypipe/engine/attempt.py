@@ -15,7 +15,7 @@ from raypipe import failpoints
 from raypipe.core.accounts import Accounts
 from raypipe.core.shard import OutputStat, Shard, ShardFailure, ShardResult
 from raypipe.engine.batches import Batch, ReadBatch, empty_batch, placed_batches
-from raypipe.engine.columns import needed_columns
+from raypipe.engine.liveness import columns_to_read
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
 from raypipe.engine.quarantine import Quarantine
@@ -71,13 +71,14 @@ class Attempt:
         resources = Resources(self.books, self.memory_bytes, self.spill)
         rows = self._counted(transform.stream(self.read(), resources))
         tally = self.books.tally
-        contributions = outputs.contributions(rows, tally.windows, self.books.quarantine.uris)
+        alone = self.shards[0].outputs  # the same for all shards of a task
+        contributions = outputs.contributions(rows, tally.windows, self.books.quarantine.uris, alone)
         check_quarantined(self.pipeline.quality.max_quarantined, tally)
         for place, (code, error) in contributions.failed.items():
             tally.fail(place, code, error)
         for place, warnings in contributions.warnings.items():
             tally.warnings[place].extend(warnings)
-        return self._done(contributions, outputs.names, self._balanced())
+        return self._done(contributions, alone or outputs.names, self._balanced())
 
     def read(self) -> Iterator[Batch]:
         """Read the source, place the rows, and count what comes, rejects too, before anything is done with it."""
@@ -110,7 +111,7 @@ class Attempt:
             return iter(())
         contract = self.pipeline.source.columns
         have = contract or self.source.columns(self._listing())
-        return self.source.read(self.books.tally.windows, slices, needed_columns(self.pipeline, tuple(have)))
+        return self.source.read(self.books.tally.windows, slices, columns_to_read(self.pipeline, tuple(have)))
 
     def _count_read(self, read: ReadBatch) -> None:
         tally = self.books.tally

@@ -54,13 +54,13 @@ class ShardwiseSql:
     def _alone(self, shard: Window) -> pa.Table:
         with self._rows.alone(shard):
             found = self._connection.sql(self._query).to_arrow_table()
-        return _with_shard(found, shard)
+        return with_shard(found, shard)
 
     def _together(self, group: Sequence[Window]) -> pa.Table | None:
         """Run the group as one query; None where DuckDB cannot correlate it."""
         if len(group) == 1:
-            single = f"WITH rows AS ({self._rows.where(group[0])}) {self._query}"
-            return _with_shard(self._connection.sql(single).to_arrow_table(), group[0])
+            with self._rows.scanned(group[0]):
+                return with_shard(self._connection.sql(self._query).to_arrow_table(), group[0])
         starts = pa.array([shard.start_us for shard in group], pa.timestamp("us"))
         self._connection.register(_SHARDS, pa.table({_START: starts}))
         rows = f"SELECT {self._rows.selected} FROM {self._rows.relation} WHERE {SHARD_COLUMN} = {_SHARDS}.{_START}"
@@ -75,7 +75,8 @@ class ShardwiseSql:
         return found
 
 
-def _with_shard(found: pa.Table, shard: Window) -> pa.Table:
+def with_shard(found: pa.Table, shard: Window) -> pa.Table:
+    """Return a result with the column that tells its shard."""
     starts = pa.repeat(pa.scalar(shard.start_us, pa.timestamp("us")), found.num_rows)
     result: pa.Table = found.append_column(SHARD_COLUMN, starts)
     return result

@@ -63,7 +63,7 @@ class Checks:
             if check.table not in contributions.found:
                 continue
             found = contributions.found[check.table]
-            verdicts = self._verdicts(check, found.table if found.alone is None else found.alone)
+            verdicts = self._verdicts(check, found.table if found.shown is None else found.shown)
             of_nothing = verdicts.pop(None) is True or check.on_empty == "pass"
             for place, window in enumerate(contributions.windows):
                 rows = contributions.found[check.table].stats[window].rows

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -26,8 +29,30 @@ from raypipe.pipeline import (
 _WORD = re.compile(r"[^\W\d]\w*")
 
 
-def needed_columns(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the columns to read of those that the source has; None for all of them.
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of SQL texts and names, in lower case: the columns that these can mean. None: any column."""
+
+    found: frozenset[str] | None = frozenset()
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Words:
+        """Return the words of some texts."""
+        return cls(frozenset(word.lower() for text in texts for word in _WORD.findall(text)))
+
+    def __or__(self, other: Words) -> Words:
+        return ANY if self.found is None or other.found is None else Words(self.found | other.found)
+
+    def can_mean(self, column: str) -> bool:
+        """Tell whether a column may be meant; one whose name is no word may always be, for SQL writes it in quotes."""
+        return self.found is None or column.lower() in self.found or not _WORD.fullmatch(column)
+
+
+ANY = Words(None)
+
+
+def named_columns(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the columns that a pipeline names, of those that the source has; None for all of them.
 
     With a contract all of its columns are needed, because all are checked. Without one, those are needed whose names
     occur in a rule, a step or an output: a superset that costs little when a word is no column. Where a Python step,
@@ -38,17 +63,40 @@ def needed_columns(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] |
         return tuple(source.columns) if source.extra_columns == "ignore" else None
     if _sees_all(pipeline):
         return None
-    words = {word.lower() for text in _texts(pipeline) for word in _WORD.findall(text)}
-    words |= {name.lower() for step in pipeline.transform for name in _names(step)}
-    return tuple(name for name in have if name.lower() in words or not _WORD.fullmatch(name))
+    words = Words.of(rule.expect for rule in pipeline.quality.rules)
+    words = functools.reduce(operator.or_, map(words_of_step, pipeline.transform), words)
+    words |= Words.of(text for one in pipeline.outputs for text in _texts_of(one))
+    return tuple(name for name in have if words.can_mean(name))
 
 
 def columns_of_outputs(outputs: Sequence[Output], have: Sequence[str]) -> list[str]:
     """Return the columns of the transformed rows that an output can mean, one at least, in their order."""
+    words = words_of_outputs(outputs)
+    return [name for name in have if words.can_mean(name)] or list(have[:1])
+
+
+def words_of_outputs(outputs: Sequence[Output]) -> Words:
+    """Return the words by which outputs mean columns of the transformed rows."""
     if any(map(_means_all_columns, outputs)):
-        return list(have)
-    words = {word.lower() for one in outputs for text in _texts_of(one) for word in _WORD.findall(text)}
-    return [name for name in have if name.lower() in words or not _WORD.fullmatch(name)] or list(have[:1])
+        return ANY
+    return Words.of(text for one in outputs for text in _texts_of(one))
+
+
+def words_of_step(step: Step) -> Words:
+    """Return the words by which a step means columns of the rows before it."""
+    match step:
+        case Filter():
+            return Words.of([step.condition])
+        case Derive():
+            return Words.of(step.columns.values())
+        case Deduplicate():
+            return Words.of([*step.key, *step.latest_by])
+        case Lookup():
+            return Words.of(step.on)
+        case PythonStep():
+            return Words()  # it may see all: asked before
+        case _:
+            return Words.of(step.columns)
 
 
 def _sees_all(pipeline: Pipeline) -> bool:
@@ -99,25 +147,3 @@ def _nodes(tree: object) -> Iterator[Mapping[str, Any]]:
     if isinstance(tree, list):
         for one in tree:
             yield from _nodes(one)
-
-
-def _texts(pipeline: Pipeline) -> Iterator[str]:
-    yield from (rule.expect for rule in pipeline.quality.rules)
-    for step in pipeline.transform:
-        if isinstance(step, Filter):
-            yield step.condition
-        elif isinstance(step, Derive):
-            yield from step.columns.values()
-    yield from (text for one in pipeline.outputs for text in _texts_of(one))
-
-
-def _names(step: Step) -> Iterator[str]:
-    if isinstance(step, (Filter, Derive, PythonStep)):
-        return
-    if isinstance(step, Deduplicate):
-        yield from (*step.key, *step.latest_by)
-    elif isinstance(step, Lookup):
-        yield from step.on
-    else:
-        columns: Mapping[str, object] | Sequence[str] = step.columns
-        yield from columns

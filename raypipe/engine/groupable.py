@@ -45,6 +45,17 @@ def groupable(tree: Node) -> bool:
         return False
 
 
+def reads_once(tree: Node) -> bool:
+    """Tell whether the SQL may be run over rows that come by once: it is groupable and names `rows` in a single place.
+
+    A common table expression is read wherever it is named, and so is a view; neither has a place here.
+    """
+    nodes = list(walk(tree))
+    tables = [str(node["table_name"]).lower() for node in nodes if node.get("type") == "BASE_TABLE"]
+    named = any((node.get("cte_map") or {}).get("map") for node in nodes)
+    return groupable(tree) and tables == [ROWS] and not named
+
+
 def _query(node: Node, known: Mapping[str, Shape]) -> Shape:
     scope = dict(known)
     for entry in (node.get("cte_map") or {}).get("map", []):

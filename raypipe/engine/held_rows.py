@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
@@ -14,18 +13,11 @@ from raypipe.core.digest import quote
 from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_table
 from raypipe.engine.output_sql import ROWS
+from raypipe.engine.row_stream import RowStream, aligned
 from raypipe.ports import RESERVED_COLUMNS, SHARD_COLUMN
 
 _ALL = "_raypipe_all_rows"
 _INPUT = "_raypipe_input"
-
-
-@dataclass(frozen=True, slots=True)
-class RowStream:
-    """Transformed rows too many for memory: a schema and batches of it, read once."""
-
-    schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
 
 
 RowsInput = pa.Table | RowStream
@@ -61,8 +53,7 @@ class HeldRows:
         table: pa.Table = self._connection.sql(f"SELECT {self.selected}, {SHARD_COLUMN} FROM {_ALL}").to_arrow_table()
         return table
 
-    def where(self, shard: Window) -> str:
-        """Return a SELECT of the rows of one shard, in order."""
+    def _where(self, shard: Window) -> str:
         return f"SELECT {self.selected} FROM {_ALL} WHERE {SHARD_COLUMN} = make_timestamp({shard.start_us})"
 
     @contextmanager
@@ -72,18 +63,29 @@ class HeldRows:
         It is the same table, block by block, whatever the batches were and whichever shards share the task, so that
         every plan that DuckDB makes over it, and every floating sum, is the same too.
         """
-        if self._table is None:
-            self._connection.execute(f"CREATE TEMP TABLE {ROWS} AS {self.where(shard)}")
-        else:
-            table, offsets = self._by_shard()
-            part = table.slice(offsets.get(shard.start_us, 0), self.counts.get(shard.start_us, 0))
-            self._connection.register(_INPUT, part)
-            self._connection.execute(f"CREATE TEMP TABLE {ROWS} AS SELECT {self.selected} FROM {_INPUT}")
-            self._connection.unregister(_INPUT)
+        with self.scanned(shard, _INPUT):
+            self._connection.execute(f"CREATE TEMP TABLE {ROWS} AS SELECT * FROM {_INPUT}")
         try:
             yield
         finally:
             self._connection.execute(f"DROP TABLE {ROWS}")
+
+    @contextmanager
+    def scanned(self, shard: Window, name: str = ROWS) -> Iterator[None]:
+        """Make `rows` a name for the rows of one shard where they are, in order and vector by vector the same ones as alone."""
+        if self._table is None:
+            self._connection.execute(f"CREATE TEMP VIEW {name} AS {self._where(shard)}")
+        else:
+            table, offsets = self._by_shard()
+            part = table.slice(offsets.get(shard.start_us, 0), self.counts.get(shard.start_us, 0)).select(self._columns)
+            self._connection.register(name, pa.Table.from_batches(aligned(iter(part.to_batches())), part.schema))
+        try:
+            yield
+        finally:
+            if self._table is None:
+                self._connection.execute(f"DROP VIEW {name}")
+            else:
+                self._connection.unregister(name)
 
     def _by_shard(self) -> tuple[pa.Table, Mapping[int, int]]:
         """Return the table sorted by shard, rows of a shard in their order, and where each shard begins."""
@@ -111,9 +113,10 @@ def hold(connection: duckdb.DuckDBPyConnection, rows: RowsInput) -> Iterator[Hel
         finally:
             connection.unregister(_ALL)
         return
-    connection.register(_INPUT, pa.RecordBatchReader.from_batches(rows.schema, rows.batches))
-    connection.execute(f"CREATE TEMP TABLE {_ALL} AS SELECT {', '.join(map(quote, [*columns, SHARD_COLUMN]))} FROM {_INPUT}")
-    connection.unregister(_INPUT)
+    with rows.lent([*columns, SHARD_COLUMN]) as reader:
+        connection.register(_INPUT, reader)
+        connection.execute(f"CREATE TEMP TABLE {_ALL} AS SELECT * FROM {_INPUT}")
+        connection.unregister(_INPUT)
     try:
         yield HeldRows(connection, columns, None)
     finally:

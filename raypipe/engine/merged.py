@@ -18,10 +18,11 @@ from raypipe.engine.batches import RESERVED_NAMES, SHARD_INDEX, Batch, user_colu
 from raypipe.engine.column_names import refuse_unfit, require_columns
 from raypipe.engine.deduplicate import DeduplicateStep
 from raypipe.engine.expressions import compile_conditions
-from raypipe.engine.held_rows import RowsInput, RowStream, hold
+from raypipe.engine.held_rows import RowsInput, hold
 from raypipe.engine.partials import compile_partials, narrow, tie_columns
 from raypipe.engine.quality import Books
 from raypipe.engine.quarantine import Quarantine
+from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes, reason
 from raypipe.engine.spool import FrameSpool
 from raypipe.engine.tally import Tally
@@ -63,14 +64,18 @@ class MergedOutputs:
         return FrameSpool(self._spill, self._memory_bytes // SPOOL_SHARE)
 
     def contributions(
-        self, rows: FrameSpool, windows: Sequence[Window], uris: Sequence[str]
+        self, rows: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str] = ()
     ) -> Iterator[tuple[MergedOutput, pa.Table]]:
-        """Yield the contributions of the shards to each output, with `_shard`; nothing where no columns are known.
+        """Yield the contributions of the shards to each output (or to these alone); nothing where no columns are known.
 
         Raises ConfigurationError for an output that does not fit the rows, TransformFailed for a value that cannot be computed.
         """
         if not rows.is_empty:
-            yield from ((output, self._contribution(output, rows, windows, uris)) for output in self.outputs)
+            yield from ((output, self._contribution(output, rows, windows, uris)) for output in self.wanted(alone))
+
+    def wanted(self, alone: Sequence[str]) -> list[MergedOutput]:
+        """Return the outputs that are computed when these alone are asked for, or all."""
+        return [output for output in self.outputs if not alone or output.table in alone]
 
     def described(self, frame: pl.DataFrame) -> dict[str, pa.Schema]:
         """Return the columns of each table for rows like those of a frame without rows.

@@ -13,19 +13,21 @@ import pyarrow.compute as pc
 
 from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
-from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowStream
+from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowsInput
 from raypipe.engine.batches import SHARD_INDEX, user_columns
 from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.columns import columns_of_outputs
 from raypipe.engine.merged import MergedOutputs, merged_outputs, union_outputs
+from raypipe.engine.row_stream import RowStream
 from raypipe.engine.spool import FrameSpool
 from raypipe.errors import SchemaDrift
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
 
-HELD_SHARE = 4  # of the task's memory: rows held as one table; more are streamed to the aggregation, which spills
-AGGREGATION_SHARE = 2  # of the task's memory: what the aggregation may use beside them
+HELD_SHARE = 8  # of the task's memory: rows held as one table; more are streamed to the aggregation, which spills
+LEAN_SHARE = 16  # of the task's memory: an aggregation spills beyond it, which costs it a tenth of its time
+ROOMY_SHARE = 2  # of the task's memory: for what cannot spill, when it has failed once
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,51 +54,53 @@ class Contributions:
 
 
 class Outputs:
-    """All outputs of a pipeline. Several threads may use it."""
+    """All outputs of a pipeline, within a lean share of the memory or a `roomy` one. Several threads may use it."""
 
-    def __init__(self, pipeline: Pipeline, *, memory_bytes: int, spill_folder: Path) -> None:
+    def __init__(self, pipeline: Pipeline, *, memory_bytes: int, spill_folder: Path, roomy: bool = False) -> None:
         self.names = tuple(one.table for one in pipeline.outputs)
         self._outputs = union_outputs(pipeline.outputs)
-        share_bytes = memory_bytes // AGGREGATION_SHARE
+        share_bytes = memory_bytes // (ROOMY_SHARE if roomy else LEAN_SHARE)
         self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder)
         self.merged = MergedOutputs(merged_outputs(pipeline.outputs), memory_bytes=share_bytes, spill_folder=spill_folder)
         self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
         self._held_bytes = memory_bytes // HELD_SHARE
 
-    def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str]) -> Contributions:
+    def contributions(
+        self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str] = ()
+    ) -> Contributions:
         """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row.
 
-        `uris` are the task's files, as SOURCE_COLUMN numbers them.
+        `uris` are the task's files, as SOURCE_COLUMN numbers them. With `alone`, only these outputs are computed, and
+        judged by their checks.
         """
-        if not self.merged.outputs:
-            return self.checks.judge(Contributions(windows, self._united(frames, windows)))
+        if not self.merged.wanted(alone):
+            return self.checks.judge(Contributions(windows, self._united(frames, windows, alone)))
         spool = self.merged.spool()
         try:
-            found = self._united(spool.passing(frames), windows)
-            found.update(self._merged(spool, windows, uris))
+            passing = spool.passing(frames)
+            found = self._united(passing, windows, alone)
+            for _ in passing:  # what no other output has read
+                pass
+            found.update(self._merged(spool, windows, uris, alone))
         finally:
             spool.close()
         return self.checks.judge(Contributions(windows, found))
 
-    def _merged(self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str]) -> Iterator[tuple[str, Contribution]]:
+    def _united(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str]) -> dict[str, Contribution]:
+        """Return what the shards contribute to tables that are the union of contributions."""
+        if not any(not alone or one.table in alone for one in self._outputs):
+            return {}
+        rows = self._rows(frames, windows, alone)
+        return {} if rows is None else self.aggregator.contributions(rows, windows, alone)
+
+    def _merged(
+        self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str]
+    ) -> Iterator[tuple[str, Contribution]]:
         """Yield what the shards contribute to keyed and combined tables."""
         checked = {check.table for check in self.checks.checks}
-        for output, table in self.merged.contributions(spool, windows, uris):
-            alone = self.merged.alone(output, table) if output.table in checked else None
-            yield output.table, Contribution(table, self.aggregator.stats(table, windows), alone)
-
-    def _united(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> dict[str, Contribution]:
-        """Return what the shards contribute to tables that are the union of contributions."""
-        held, rest = self._held(self._narrowed(frames))
-        if not held:
-            return {}
-        starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
-        tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
-        if rest is None:
-            return self.aggregator.contributions(pa.concat_tables(list(tables)), windows)
-        first = next(tables)
-        batches = (batch for table in chain([first], tables) for batch in table.to_batches())
-        return self.aggregator.contributions(RowStream(first.schema, batches), windows)
+        for output, table in self.merged.contributions(spool, windows, uris, alone):
+            shown = self.merged.alone(output, table) if output.table in checked else None
+            yield output.table, Contribution(table, self.aggregator.stats(table, windows), shown)
 
     def close(self) -> None:
         """Close what was opened and remove the spill folders."""
@@ -113,20 +117,41 @@ class Outputs:
             kept = columns_of_outputs(self._outputs, columns)
             yield frame if len(kept) == len(columns) else frame.select(*kept, SHARD_INDEX)
 
+    def _rows(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str]) -> RowsInput | None:
+        """Return the rows of the frames: held as one table where that is possible and needed, else as a stream."""
+        frames = _without_empty_ones(self._narrowed(frames))
+        held, rest = ([], frames) if self.aggregator.reads_once(windows, alone) else self._held(frames)
+        starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
+        tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
+        if rest is None:
+            return pa.concat_tables(list(tables)) if held else None
+        if (first := next(tables, None)) is None:
+            return None
+        return RowStream(first.schema, (batch for table in chain([first], tables) for batch in table.to_batches()))
+
     def _held(self, frames: Iterator[pl.DataFrame]) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame] | None]:
         """Take frames until they end, or are more than may be held: then the rest is to be streamed behind them."""
         held: list[pl.DataFrame] = []
         size_bytes = 0
         for frame in frames:
-            if held and frame.is_empty():
-                continue
-            if held and held[-1].is_empty():
-                held.clear()
             held.append(frame)
             size_bytes += int(frame.estimated_size())
             if size_bytes > self._held_bytes:
                 return held, frames
         return held, None
+
+
+def _without_empty_ones(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Pass on the frames that have rows; where none has, the last one, which tells the columns."""
+    last, any_rows = None, False
+    for frame in frames:
+        if frame.is_empty():
+            last = frame
+        else:
+            any_rows = True
+            yield frame
+    if last is not None and not any_rows:
+        yield last
 
 
 def _as_arrow(frame: pl.DataFrame, starts: pl.Series) -> pa.Table:

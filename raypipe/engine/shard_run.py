@@ -17,6 +17,7 @@ from raypipe.core.shard import InputFile, Shard, ShardFailure, Task
 from raypipe.engine.arrow_start import start_without_pandas
 from raypipe.engine.attempt import Attempt, Done
 from raypipe.engine.definition import definitions
+from raypipe.engine.liveness import without_unused
 from raypipe.engine.outputs import Outputs
 from raypipe.engine.stage import StagePolicy, attempt_folder, wants_files, write_staged
 from raypipe.engine.transform import Transform
@@ -63,8 +64,11 @@ class ShardRunner:
         if not any(isinstance(step, PythonStep) for step in self.pipeline.transform):  # a user's function may well use pandas
             start_without_pandas()
         self._spill = Path(self.stage_folder + ".spill")
-        self._transform = Transform(self.pipeline)
-        self._outputs = Outputs(self.pipeline, memory_bytes=self.memory_bytes, spill_folder=self._spill)
+        self._transform = Transform(without_unused(self.pipeline))
+        lean, roomy = (
+            Outputs(self.pipeline, memory_bytes=self.memory_bytes, spill_folder=self._spill, roomy=one) for one in (False, True)
+        )
+        self._outputs, self._roomy_outputs = lean, roomy
         self._fingerprints: dict[str, str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -84,7 +88,7 @@ class ShardRunner:
         Raises RetryableError kinds (the input changed, memory, the disk) and StopError; other shards of the task are
         not harmed by one that fails.
         """
-        failpoints.hit("task.start")
+        failpoints.hit("task.start", attempt=task.attempt, shard=tuple(one.index for one in task.shards))
         started_s = time.monotonic()
         shards = sorted(task.shards, key=lambda one: one.window)
         spill = self._spill / f"{task.run_id}-{task.attempt_id}"
@@ -98,16 +102,17 @@ class ShardRunner:
         seconds = time.monotonic() - started_s
         results = tuple(replace(one, seconds=seconds / len(shards)) for one in done.results)
         staged = Staged(task=task, results=results, failures=done.failures, tables=done.tables, fingerprints=fingerprints)
-        failpoints.hit("task.before_stage")
+        failpoints.hit("task.before_stage", attempt=task.attempt)
         size_bytes = sum(one.nbytes for one in done.tables.values())
         if results and wants_files(self.stage, seconds=seconds, size_bytes=size_bytes):
             staged = write_staged(staged, attempt_folder(self.stage_folder, task.run_id, task.attempt_id))
-        failpoints.hit("task.before_return")
+        failpoints.hit("task.before_return", attempt=task.attempt)
         return staged
 
     def close(self) -> None:
         """Close what was opened; a runner that was closed opens it again when it is used."""
         self._outputs.close()
+        self._roomy_outputs.close()
         with contextlib.suppress(OSError):  # another process may still use it, or it never was there
             self._spill.rmdir()
 
@@ -126,10 +131,10 @@ class ShardRunner:
     def _run_shards(self, shards: Sequence[Shard], spill: Path, *, whole_task: bool = False) -> Done:
         """Run shards together; when that fails and it is not known for which of them, run each half by itself."""
         try:
-            return self._attempt(shards, spill)
-        except (OutOfMemory, MemoryError) as error:
+            return self._attempt(shards, spill, self._outputs)
+        except (OutOfMemory, MemoryError):
             if len(shards) == 1:
-                raise OutOfMemory(f"{shards[0].window} {self._memory_advice()}: {error}") from error
+                return self._with_room(shards[0], spill)
         except (RetryableError, StopError, ConfigurationError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # an engine's panic is no Exception, and must not take the worker along
@@ -139,6 +144,13 @@ class ShardRunner:
                 return self._run_ends_first(shards, spill)
         middle = len(shards) // 2
         return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
+
+    def _with_room(self, shard: Shard, spill: Path) -> Done:
+        """Run a shard that was short of memory once more, with all that a task may have: not everything can spill."""
+        try:
+            return self._attempt([shard], spill, self._roomy_outputs)
+        except (OutOfMemory, MemoryError) as error:
+            raise OutOfMemory(f"{shard.window} {self._memory_advice()}: {error}") from error
 
     def _run_ends_first(self, shards: Sequence[Shard], spill: Path) -> Done:
         """Run the first and the last shard of a task by themselves, after it failed by an error that nobody foresaw.
@@ -170,9 +182,9 @@ class ShardRunner:
         share = f"its share of run.memory ({self.memory_bytes:,} bytes)"
         return f"needed more than {share}: give run.memory more, or make time.shard smaller"
 
-    def _attempt(self, shards: Sequence[Shard], spill: Path) -> Done:
+    def _attempt(self, shards: Sequence[Shard], spill: Path, outputs: Outputs) -> Done:
         attempt = Attempt(self.pipeline, self.source, shards, self.memory_bytes, spill)
-        return attempt.run(self._transform, self._outputs)
+        return attempt.run(self._transform, outputs)
 
 
 def _failure(shard: Shard, error: BaseException) -> ShardFailure:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from raypipe.launch.accept_verb import accept
 from raypipe.launch.inspect_verbs import check, quarantine_counts, quarantine_rows, schema, status, verify, versions
 from raypipe.launch.maintain_verbs import cancel, gc
 from raypipe.launch.plan_verb import plan
 from raypipe.launch.recompute_verb import recompute
-from raypipe.launch.reports import Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
+from raypipe.launch.reports import AcceptReport, Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.launch.run_verb import run
 from raypipe.launch.sample_verb import sample
 from raypipe.pipeline import Pipeline
@@ -23,6 +24,7 @@ def load(target: str, *, profile: str | None = None, overrides: Sequence[str] = 
 
 
 __all__ = [
+    "AcceptReport",
     "Ask",
     "CheckReport",
     "GcReport",
@@ -30,6 +32,7 @@ __all__ = [
     "RunReport",
     "StatusReport",
     "StopFlag",
+    "accept",
     "cancel",
     "check",
     "gc",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
-from raypipe.core.state import RunState
-from raypipe.errors import Fenced
 from raypipe.launch.parts import Parts
 from raypipe.launch.reports import GcReport
 from raypipe.pipeline import Pipeline
+from raypipe.runtime.open_runs import open_runs
 from raypipe.runtime.system_clock import SystemClock
 
 
@@ -19,19 +16,7 @@ def cancel(pipeline: Pipeline, run_id: str | None) -> tuple[str, ...]:
 
 def gc(pipeline: Pipeline) -> GcReport:
     """Remove what closed runs staged and spilled. Runs whose process is dead are closed first."""
-    parts = Parts(pipeline, SystemClock())
-    return GcReport(*parts.stages.collect(lambda: _open_runs(parts)))
-
-
-def _open_runs(parts: Parts) -> frozenset[str]:
-    """Close the runs of dead holders and return those that are open still."""
     from raypipe.destinations.holder import is_dead
 
-    found = [run for run in parts.destination.snapshot().runs if run.ended_us is None]
-    for run in found:
-        if is_dead(run.holder):
-            with contextlib.suppress(Fenced):  # taken over meanwhile
-                parts.destination.close_run(run.run_id, run.epoch, RunState.FAILED)
-    if any(is_dead(run.holder) for run in found):
-        found = [run for run in parts.destination.snapshot().runs if run.ended_us is None]
-    return frozenset(run.run_id for run in found)
+    parts = Parts(pipeline, SystemClock())
+    return GcReport(*parts.stages.collect(lambda: open_runs(parts.destination, is_dead)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from raypipe.core.shard import InputFile, Task
@@ -15,15 +16,20 @@ THREAD_NAME = "raypipe-task"
 class InlineExecutor:
     """Runs the work of a `Worker` in threads; implements `ports.Executor`.
 
-    A thread cannot be stopped from outside. So there is one for each piece of work, and whoever submits bounds their
-    number: work that was given up takes nobody's place. The threads do not hold the process at its end.
+    As many pieces of work as there are slots are done at once, the others wait: each may use a slot's share of the memory.
+    A thread cannot be stopped from outside, so each piece of work has its own, and one that is given up leaves its slot to
+    the next. The threads do not hold the process at its end.
     """
 
     def __init__(self, worker: Worker, slots: int) -> None:
         self._worker = worker
         self._slots = slots
         self._ended: queue.SimpleQueue[Completion] = queue.SimpleQueue()
+        self._waiting: deque[tuple[object, Callable[[], object]]] = deque()
+        self._at_work: set[object] = set()
+        """The keys of what holds a slot."""
         self._threads: set[threading.Thread] = set()
+        self._lock = threading.Lock()
         self._closed = threading.Event()
 
     @property
@@ -40,18 +46,30 @@ class InlineExecutor:
         self._submit(key, lambda: self._worker.scan(file))
 
     def _submit(self, key: object, work: Callable[[], object]) -> None:
-        def do() -> None:
-            try:
-                ended = Completion(key, value=work())
-            except BaseException as error:  # an engine's panic is no Exception; the driver decides what it means
-                ended = Completion(key, error=error)
-            if not self._closed.is_set():
-                self._ended.put(ended)
-            self._threads.discard(threading.current_thread())
+        with self._lock:
+            self._waiting.append((key, work))
+            self._fill_slots()
 
-        thread = threading.Thread(target=do, name=THREAD_NAME, daemon=True)
-        self._threads.add(thread)
-        thread.start()
+    def _fill_slots(self) -> None:
+        """Start what waits, while slots are free; the caller holds the lock."""
+        while self._waiting and len(self._at_work) < self._slots and not self._closed.is_set():
+            key, work = self._waiting.popleft()
+            self._at_work.add(key)
+            thread = threading.Thread(target=self._do, args=(key, work), name=THREAD_NAME, daemon=True)
+            self._threads.add(thread)
+            thread.start()
+
+    def _do(self, key: object, work: Callable[[], object]) -> None:
+        try:
+            ended = Completion(key, value=work())
+        except BaseException as error:  # an engine's panic is no Exception; the driver decides what it means
+            ended = Completion(key, error=error)
+        if not self._closed.is_set():
+            self._ended.put(ended)
+        with self._lock:
+            self._threads.discard(threading.current_thread())
+            self._at_work.discard(key)
+            self._fill_slots()
 
     def wait(self, timeout_s: float) -> list[Completion]:
         """Return what has ended; empty when nothing did within the time."""
@@ -63,9 +81,21 @@ class InlineExecutor:
             found.append(self._ended.get_nowait())
         return found
 
+    def give_up(self, key: object) -> None:
+        """Free the slot of a piece of work that hangs; where it ends all the same, nobody minds its Completion."""
+        with self._lock:
+            self._waiting = deque(one for one in self._waiting if one[0] != key)
+            self._at_work.discard(key)
+            self._fill_slots()
+
     def close(self, *, at_once: bool) -> None:
         """Give up what is in flight: a thread that is inside an engine ends by itself, and its result is dropped."""
-        self._closed.set()
         if not at_once:
-            for thread in list(self._threads):
-                thread.join()
+            while threads := self._started():
+                for thread in threads:
+                    thread.join()
+        self._closed.set()
+
+    def _started(self) -> list[threading.Thread]:
+        with self._lock:  # in it they are started
+            return list(self._threads)

@@ -146,9 +146,13 @@ def _require_same_versions(expected: Mapping[str, str]) -> None:
 def worker_environment(cpus: float) -> dict[str, str]:
     """Return what is set in a worker before its engines are imported: their threads, and the failpoints of tests."""
     threads = str(max(1, math.floor(cpus)))
+    return {"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, **armed_failpoints()}
+
+
+def armed_failpoints() -> dict[str, str]:
+    """Return what tests armed in this process, for other processes of the run."""
     testing = os.environ.get("RAYPIPE_TESTING") == "1"
-    armed = {name: value for name, value in os.environ.items() if testing and name.startswith("RAYPIPE_")}
-    return {"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, **armed}
+    return {name: value for name, value in os.environ.items() if testing and name.startswith("RAYPIPE_")}
 
 
 # ---- in the driver's process ------------------------------------------------------------------------------
@@ -225,6 +229,12 @@ class RayExecutor:
         if isinstance(error, ray_errors.WorkerCrashedError) and time.monotonic() - flight.started_s >= flight.timeout_s:
             return RetryableError(f"{flight.what} took longer than run.shard_timeout allows ({flight.timeout_s:g} s); it was ended")
         return explained(error, flight.what, self._share.memory_bytes)
+
+    def give_up(self, key: object) -> None:
+        """Kill a piece of work that hangs, so that its resources are free."""
+        for ref in [ref for ref, flight in self._flights.items() if flight.key == key]:
+            del self._flights[ref]
+            ray.cancel(ref, force=True)
 
     def close(self, *, at_once: bool) -> None:
         """Give up what is in flight: cancelled, and after a moment (or at once) killed."""

@@ -8,20 +8,18 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from pyarrow import compute
 
-from raypipe.core.calendar import Calendar
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, Reject
-from raypipe.sources.cells import Cells, Located, edges_of
+from raypipe.sources.cells import Cells, Cutter, Located, edges_of
 from raypipe.sources.lines import DecodedBlock
 from raypipe.sources.placement import Placed, column_at, explain, has_column, in_history, no_time_column, place, untimed_instant
 from raypipe.sources.plain_values import plain_values
 from raypipe.sources.row_bytes import row_bytes
-from raypipe.sources.slice_writer import SliceWriter
 from raypipe.sources.slices import Sorted, join_batches
 
 pc: Any = compute  # its stubs lack that arrays and plain numbers mix
@@ -54,6 +52,28 @@ class _Piece:
         return column if self.order is None else column.take(self.order)
 
 
+class SliceTaker(Protocol):
+    """Takes what a router sorted."""
+
+    def add(self, batch: pa.RecordBatch, layout: Sorted) -> None:
+        """Take rows, sorted by cell."""
+        ...
+
+    def add_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Take rows and lines that have no place."""
+        ...
+
+
+class NoSlices:
+    """Takes nothing: for a file that is read for its digests alone."""
+
+    def add(self, batch: pa.RecordBatch, layout: Sorted) -> None:
+        """Let rows go."""
+
+    def add_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Let rejects go."""
+
+
 class Router:
     """Takes the decoded blocks of one file, in order, and ends with its cells; rows go to `writer`, sorted."""
 
@@ -61,8 +81,8 @@ class Router:
         self,
         uri: str,
         time: EventTime,
-        calendar: Calendar,
-        writer: SliceWriter,
+        cutter: Cutter,
+        writer: SliceTaker,
         *,
         stored: Sequence[str] | None = None,
         columns_vary: bool = False,
@@ -70,7 +90,7 @@ class Router:
     ) -> None:
         self._uri = uri
         self._time = time
-        self._cells = Cells(calendar)
+        self._cells = Cells(cutter)
         self._stored = None if stored is None else frozenset(stored)
         self._columns_vary = columns_vary
         self._time_required = time_required
@@ -82,8 +102,12 @@ class Router:
         self._outside = 0
         self._earliest_us: int | None = None
 
-    def add(self, block: DecodedBlock) -> None:
-        """Take a block."""
+    def texts(self, block: DecodedBlock) -> pa.Array[Any]:
+        """Return the digest's text of each row of a block; any thread may make it, ahead of its turn."""
+        return row_bytes(block.rows, named=self._columns_vary)
+
+    def add(self, block: DecodedBlock, texts: pa.Array[Any]) -> None:
+        """Take a block and its texts."""
         batch = block.rows
         placed = self._place(batch)
         untimed = rejects_of(batch, placed, self._uri, self._time) if placed.untimed else iter(())
@@ -92,7 +116,7 @@ class Router:
             return
         if not self._columns_vary:
             self._cells.name_columns(batch.schema.names)
-        rows, row_texts = self._inside(batch, placed)
+        rows, row_texts = self._inside(batch, placed, texts)
         if not rows.num_rows:
             return
         if self._waiting and not rows.schema.equals(self._waiting[0].rows.schema):
@@ -135,9 +159,8 @@ class Router:
             self._rejects += len(some)
             self._writer.add_rejects(some)
 
-    def _inside(self, batch: pa.RecordBatch, placed: Placed) -> tuple[pa.RecordBatch, pa.Array[Any]]:
-        """Return the rows inside the history with their times, as stored, and the digest's text of each."""
-        row_texts = row_bytes(batch, named=self._columns_vary)
+    def _inside(self, batch: pa.RecordBatch, placed: Placed, row_texts: pa.Array[Any]) -> tuple[pa.RecordBatch, pa.Array[Any]]:
+        """Return the rows inside the history with their times, as stored, and their texts."""
         names = [name for name in batch.schema.names if self._stored is None or name in self._stored or name == POSITION_COLUMN]
         rows = batch.select(names).append_column(TIME_COLUMN, placed.times)
         earliest_us = pc.min(placed.times).as_py()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raypipe.engine.columns import columns_of_outputs, needed_columns, sql_sees_all
+from raypipe.engine.columns import columns_of_outputs, named_columns, sql_sees_all
 from raypipe.pipeline import Deduplicate, Derive, Filter, Lookup, PythonStep, Quality, RowsOutput, Rule, Select, SqlOutput
 
 HAVE = ("a", "b", "c", "Mixed", "with space", "zz")
@@ -13,18 +13,18 @@ COUNT = SqlOutput(table="t", sql="SELECT a, count(*) FROM rows GROUP BY a")
 
 def test_a_contract_is_read_whole_and_everything_when_others_are_kept(make_pipeline):
     columns = {"a": "string", "b": "string"}
-    assert needed_columns(make_pipeline(columns, outputs=[COUNT]), HAVE) == ("a", "b")
-    assert needed_columns(make_pipeline(columns, outputs=[COUNT], extra_columns="keep"), HAVE) is None
-    assert needed_columns(make_pipeline(columns, outputs=[COUNT], extra_columns="fail"), HAVE) is None
+    assert named_columns(make_pipeline(columns, outputs=[COUNT]), HAVE) == ("a", "b")
+    assert named_columns(make_pipeline(columns, outputs=[COUNT], extra_columns="keep"), HAVE) is None
+    assert named_columns(make_pipeline(columns, outputs=[COUNT], extra_columns="fail"), HAVE) is None
 
 
 def test_without_a_contract_the_columns_that_are_named_are_read(make_pipeline):
     steps = [Filter(condition="b > 1", name="f"), Deduplicate(key=("c",)), Lookup(path="x", on={"zz": "k"}, columns={"n": "n"})]
     pipeline = make_pipeline(outputs=[COUNT], steps=steps, format="parquet")
-    assert needed_columns(pipeline, HAVE) == ("a", "b", "c", "with space", "zz")
+    assert named_columns(pipeline, HAVE) == ("a", "b", "c", "with space", "zz")
     rule = Quality(rules=(Rule(name="r", expect="MIXED > 1"),))
-    assert needed_columns(make_pipeline(outputs=[COUNT], quality=rule), HAVE) == ("a", "Mixed", "with space")
-    assert needed_columns(make_pipeline(outputs=[RowsOutput(table="r")], steps=[Select(columns=("b",))]), HAVE) == (
+    assert named_columns(make_pipeline(outputs=[COUNT], quality=rule), HAVE) == ("a", "Mixed", "with space")
+    assert named_columns(make_pipeline(outputs=[RowsOutput(table="r")], steps=[Select(columns=("b",))]), HAVE) == (
         "b",
         "with space",
     )
@@ -32,7 +32,7 @@ def test_without_a_contract_the_columns_that_are_named_are_read(make_pipeline):
 
 @pytest.mark.parametrize("steps", [[PythonStep(function="m:f")], [Derive(columns={"x": "a"})]])
 def test_what_may_see_any_column_reads_all(make_pipeline, steps):
-    assert needed_columns(make_pipeline(outputs=[RowsOutput(table="r")], steps=steps), HAVE) is None
+    assert named_columns(make_pipeline(outputs=[RowsOutput(table="r")], steps=steps), HAVE) is None
 
 
 @pytest.mark.parametrize(

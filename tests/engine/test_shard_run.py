@@ -142,11 +142,33 @@ def test_errors_that_a_retry_may_mend_go_through(pipeline, make_runner, make_tas
             make_runner(pipeline, memory_source(rows(), error=error)).run(make_task(3))
 
 
+def test_errors_keep_their_kind_also_where_an_engine_reads_the_rows_as_they_come(pipeline, make_runner, make_task, memory_source):
+    passing = dataclasses.replace(pipeline, outputs=(SUMS,))
+    for error in (InputChanged("a.csv changed"), RetryableError("again")):
+        with pytest.raises(type(error), match=str(error)):
+            make_runner(passing, memory_source(rows(), error=error)).run(make_task(1))
+
+
+def test_every_row_is_counted_where_sql_needs_none_of_them(pipeline, make_runner, make_task, memory_source):
+    nothing = dataclasses.replace(pipeline, outputs=(SqlOutput(table="t", sql="SELECT s FROM rows WHERE false"),))
+    (result,) = make_runner(nothing, memory_source(rows(hours=1))).run(make_task(1)).results
+    assert result.accounts == Accounts(read=300, loaded=224, filtered=46, quarantined=30)
+
+
 def test_lack_of_memory_is_tried_with_fewer_shards_and_then_named(pipeline, make_runner, make_task, memory_source):
     source = memory_source(rows(), error=MemoryError())
     with pytest.raises(OutOfMemory, match=r"T00:00:00Z, 1970-01-01T01:00:00Z\) needed more than its share of run.memory"):
         make_runner(pipeline, source).run(make_task(3))
-    assert len(source.wanted) == 2  # three shards, then the first half of them
+    assert len(source.wanted) == 3  # three shards, then the first half of them, twice
+
+
+def test_what_cannot_spill_is_computed_with_the_whole_share_of_the_memory(pipeline, make_runner, make_task, memory_source):
+    greedy = SqlOutput(table="long", sql="SELECT list(repeat('x', 1000000) || i) AS texts FROM rows, range(30) AS one(i)")
+    staged = make_runner(dataclasses.replace(pipeline, outputs=(greedy,)), memory_source(rows(1)), memory_bytes=1024**3).run(
+        make_task(1)
+    )
+    (texts,) = staged.tables["long"]["texts"].to_pylist()
+    assert len(texts) == 30
 
 
 def test_a_failure_of_unknown_shard_is_found_by_halves_and_the_others_load(pipeline, make_runner, make_task, memory_source):

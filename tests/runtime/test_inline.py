@@ -9,7 +9,7 @@ from pathlib import Path
 
 from raypipe.core.shard import Reason, Shard, Task
 from raypipe.core.window import Window
-from raypipe.runtime.inline import InlineExecutor
+from raypipe.runtime.inline import THREAD_NAME, InlineExecutor
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,11 +37,24 @@ def test_work_that_was_given_up_takes_nobodys_place():
     executor = InlineExecutor(worker, 1)
     executor.submit_task("hung", task("hangs"))
     executor.submit_task("next", task("works", 2))
+    assert executor.wait(0.1) == []
+    executor.give_up("hung")
     (ended,) = executor.wait(10)
     assert (ended.key, ended.value) == ("next", 2)
     worker.go_on.set()
     executor.close(at_once=False)
     assert worker.done == [2, 1]
+
+
+def test_no_more_is_done_at_once_than_there_are_slots():
+    worker = Worker()
+    executor = InlineExecutor(worker, 2)
+    for number in range(6):
+        executor.submit_task(number, task("hangs", number))
+    assert sum(one.name == THREAD_NAME for one in threading.enumerate()) == 2
+    worker.go_on.set()
+    executor.close(at_once=False)
+    assert sorted(worker.done) == list(range(6))
 
 
 def test_closing_in_peace_waits_for_what_is_in_flight():

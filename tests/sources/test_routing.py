@@ -40,7 +40,7 @@ def route(
     writer = SliceWriter(Path("unused"), memory_bytes=2**40)
     router = Router("f", time, Calendar(0, time.shard), writer, **options)
     for one in blocks:
-        router.add(one)
+        router.add(one, router.texts(one))
     content = router.finish()
     slices = writer.finish()
     assert slices is not None

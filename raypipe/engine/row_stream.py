@@ -1,0 +1,73 @@
+"""RowStream: transformed rows that are too many to be held, lent to an engine that reads them once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+VECTOR_ROWS = 2_048  # rows that DuckDB works on at once: it takes Arrow batches apart at multiples of it
+
+
+@dataclass(frozen=True, slots=True)
+class RowStream:
+    """A schema and batches of it, read once."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+    @contextmanager
+    def lent(self, columns: Sequence[str]) -> Iterator[pa.RecordBatchReader]:
+        """Lend some columns to an engine, and read afterwards what it left: every row is counted on its way.
+
+        What goes wrong on the way is raised as it was: an engine would make a text of it.
+        """
+        broken: list[BaseException] = []
+
+        def kept() -> Iterator[pa.RecordBatch]:
+            try:
+                for batch in aligned(self.batches):
+                    yield batch.select(list(columns))
+            except BaseException as error:
+                broken.append(error)
+                raise
+
+        batches = kept()
+        fields = pa.schema([self.schema.field(name) for name in columns])
+        try:
+            yield pa.RecordBatchReader.from_batches(fields, batches)
+            for _ in batches:
+                pass
+        except BaseException as error:
+            if broken and error is not broken[0]:
+                raise broken[0] from None
+            raise
+
+
+def aligned(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Cut batches at multiples of VECTOR_ROWS, counted over all of them.
+
+    DuckDB decides between vectors when to rearrange its hash tables, and with them the order in which floating numbers are
+    added. So the vectors must be the same ones, whatever the batches were.
+    """
+    rest: pa.RecordBatch | None = None
+    for batch in batches:
+        if rest is not None:
+            missing = VECTOR_ROWS - rest.num_rows
+            rest, batch = _joined(rest, batch.slice(0, missing)), batch.slice(missing)
+            if rest.num_rows < VECTOR_ROWS:
+                continue
+            yield rest
+        whole = batch.num_rows - batch.num_rows % VECTOR_ROWS
+        if whole:
+            yield batch.slice(0, whole)
+        rest = batch.slice(whole) if batch.num_rows > whole else None
+    if rest is not None:
+        yield rest
+
+
+def _joined(one: pa.RecordBatch, other: pa.RecordBatch) -> pa.RecordBatch:
+    joined: pa.RecordBatch = pa.concat_batches([one, other])  # type: ignore[attr-defined]
+    return joined

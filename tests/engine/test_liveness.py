@@ -1,0 +1,49 @@
+"""What nothing uses is neither computed nor read."""
+
+from __future__ import annotations
+
+import pytest
+
+from raypipe.engine.liveness import columns_to_read, without_unused
+from raypipe.pipeline import Cast, Derive, Filter, Lookup, PythonStep, Quality, Rename, RowsOutput, Rule, SqlOutput
+
+HAVE = ("hour", "amount", "url", "country")
+TOTALS = SqlOutput(table="t", sql="SELECT hour, sum(amount) AS amount FROM rows GROUP BY ALL")
+HOST = Derive(columns={"host": "split_part(url, '/', 3)"})
+
+
+def test_a_derived_column_that_nothing_uses_is_not_computed_and_its_input_not_read(make_pipeline):
+    both = Derive(columns={"net": "amount * 2", "host": "split_part(url, '/', 3)"})
+    pipeline = make_pipeline(outputs=[TOTALS], steps=[both, HOST, Filter(condition="net > 1", name="f")], format="parquet")
+    live = without_unused(pipeline)
+    assert [step.columns for step in live.transform[:-1]] == [{"net": "amount * 2"}]
+    assert columns_to_read(pipeline, HAVE) == ("hour", "amount")
+
+
+def test_what_a_later_step_or_any_output_uses_is_computed(make_pipeline):
+    chain = [HOST, Derive(columns={"site": "upper(Host)"})]
+    sites = SqlOutput(table="s", sql="SELECT site, count(*) AS n FROM rows GROUP BY ALL")
+    for outputs in ([TOTALS, sites], [TOTALS, RowsOutput(table="r")], [SqlOutput(table="s", sql="SELECT * FROM rows")]):
+        pipeline = make_pipeline(outputs=outputs, steps=chain, format="parquet")
+        assert without_unused(pipeline).transform == tuple(chain)
+    renamed = make_pipeline(outputs=[TOTALS], steps=[HOST, Rename(columns={"host": "hour"})], format="parquet")
+    assert without_unused(renamed).transform == renamed.transform
+
+
+def test_a_python_step_may_see_every_column(make_pipeline):
+    pipeline = make_pipeline(outputs=[TOTALS], steps=[HOST, PythonStep(function="m:f")], format="parquet")
+    assert without_unused(pipeline).transform == pipeline.transform
+    assert columns_to_read(pipeline, HAVE) is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"quality": Quality(rules=(Rule(name="r", expect="amount > 1"),))},
+        {"steps": [HOST, Cast(columns={"amount": "int64"})]},
+        {"steps": [HOST, Lookup(path="x", on={"country": "k"}, columns={"n": "n"}, missing="quarantine")]},
+    ],
+)
+def test_a_row_that_may_be_set_aside_is_read_with_all_that_the_pipeline_names(make_pipeline, more):
+    pipeline = make_pipeline(outputs=[TOTALS], format="parquet", **{"steps": [HOST], **more})
+    assert "url" in columns_to_read(pipeline, HAVE)
