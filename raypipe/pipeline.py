@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from raypipe.core.calendar import Width
 from raypipe.core.datatype import DataType
+from raypipe.core.merge import Combined, Keyed, parse_measure
 from raypipe.core.retry import Retries
 
 
@@ -205,15 +206,48 @@ class SqlOutput:
     table: str
     sql: str
 
+    @property
+    def merge(self) -> None:
+        """The table is the union of what the shards contribute."""
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsOutput:
-    """A table of the transformed rows."""
+    """A table of the transformed rows; with a key one row a key, the newest over all of history.
+
+    Newest is the greatest by `latest_by`, then by event time, source and position. A key whose newest row meets
+    `delete_when`, a row expression, is not in the table.
+    """
 
     table: str
+    key: tuple[str, ...] = ()
+    latest_by: tuple[str, ...] = ()
+    delete_when: str | None = None
+
+    @property
+    def merge(self) -> Keyed | None:
+        """How contributions become the table; None for their union."""
+        return Keyed(self.key, self.latest_by) if self.key else None
 
 
-Output = SqlOutput | RowsOutput
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupByOutput:
+    """A table of groups over all of history, with measures that are combined from the partial aggregates of the shards."""
+
+    table: str
+    group_by: Mapping[str, str]
+    """Column of the table -> row expression."""
+    measures: Mapping[str, str]
+    """Column of the table -> measure, such as `avg(dep_delay)`."""
+
+    @property
+    def merge(self) -> Combined:
+        """How contributions become the table. Raises ValueError for a text that is no measure."""
+        return Combined(tuple(self.group_by), tuple(parse_measure(name, text) for name, text in self.measures.items()))
+
+
+Output = SqlOutput | RowsOutput | GroupByOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,7 +118,14 @@ def _step_of_columns(step: s.DeriveStep | s.CastStep | s.RenameStep | s.FillNull
 def _output(output: m.AnyOutput) -> p.Output:
     if isinstance(output, m.SqlSection):
         return p.SqlOutput(table=output.table, sql=output.sql)
-    return p.RowsOutput(table=output.table)
+    if isinstance(output, m.GroupBySection):
+        return p.GroupByOutput(table=output.table, group_by=output.group_by, measures=output.measures)
+    return p.RowsOutput(
+        table=output.table,
+        key=tuple(output.key or ()),
+        latest_by=tuple(output.latest_by or ()),
+        delete_when=output.delete_when,
+    )
 
 
 def _run(run: m.RunSection) -> p.RunOptions:

@@ -28,6 +28,7 @@ def cross_checks(data: Any) -> Iterator[Problem]:
     yield from _format(data)
     yield from _contract(data)
     yield from _renamed_twice(data)
+    yield from _outputs(data)
     yield from _packages(data)
 
 
@@ -126,6 +127,25 @@ def _renamed_twice(data: Any) -> Iterator[Problem]:
     for path, names in _found(data, "transform", "*", "rename"):
         if isinstance(names, dict):
             yield from _twice([((*path, old), new) for old, new in names.items() if isinstance(new, str)], "column")
+
+
+def _outputs(data: Any) -> Iterator[Problem]:
+    for path, output in _found(data, "outputs", "*"):
+        if isinstance(output, dict) and "rows" in output and output.get("key") is None:
+            for word in ("latest_by", "delete_when"):
+                if output.get(word) is not None:
+                    yield Problem((*path, word), "expected the key `key` beside it: without one, all rows stay")
+        if isinstance(output, dict):
+            yield from _twice([*_names(path, output, "group_by"), *_names(path, output, "measures")], "group or measure")
+
+
+def _names(path: Path, output: dict[str, Any], word: str) -> Found:
+    """Return the columns that a section names; tables do not tell upper from lower case."""
+    found = output.get(word)
+    if not isinstance(found, (list, dict)):
+        return []
+    places = found if isinstance(found, dict) else range(len(found))
+    return [((*path, word, place), name.lower()) for place, name in zip(places, found, strict=True) if isinstance(name, str)]
 
 
 def _packages(data: Any) -> Iterator[Problem]:

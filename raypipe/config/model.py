@@ -10,15 +10,18 @@ from raypipe.config.section import Section, known_kind, told_apart_by
 from raypipe.config.step_sections import StepValue
 from raypipe.config.values import (
     ColumnName,
+    ColumnNames,
     Duration,
     Encoding,
     FileName,
     FilePaths,
     Flag,
+    GroupMapping,
     Identifier,
     Instant,
     Lateness,
     LocalPath,
+    MeasureText,
     NewColumnName,
     Number,
     OneCharacter,
@@ -159,7 +162,7 @@ class QualitySection(Section):
     checks: list[CheckSection] = Field(default=[], description="Conditions on each shard's contribution, before it is visible")
 
 
-# ---- outputs: `sql` or `rows` names the kind --------------------------------------------------------------
+# ---- outputs: `sql`, `rows` or `group_by` names the kind --------------------------------------------------------
 
 
 class SqlSection(Section):
@@ -174,12 +177,31 @@ class RowsSection(Section):
 
     table: Identifier = Field(description="Name of the table at the destination")
     rows: Literal["all"] = Field(description="Which of the transformed rows")
+    key: ColumnNames | None = Field(default=None, description="One row for each value of these columns, over all of history")
+    latest_by: ColumnNames | None = Field(
+        default=None, description="With a key: the row with the greatest values stands; then by event time, source, position"
+    )
+    delete_when: Sql | None = Field(default=None, description="With a key: a key whose newest row meets this is not in the table")
 
 
-AnyOutput = SqlSection | RowsSection
-OUTPUT_WORDS = ("sql", "rows")
+class GroupBySection(Section):
+    """A table of groups, its measures combined over all of history."""
+
+    table: Identifier = Field(description="Name of the table at the destination")
+    group_by: GroupMapping = Field(description="Columns, or {column of the table: row expression}")
+    measures: dict[NewColumnName, MeasureText] = Field(
+        min_length=1, description="Column of the table -> a measure of any row expression, such as avg(dep_delay)"
+    )
+
+
+AnyOutput = SqlSection | RowsSection | GroupBySection
+OUTPUT_WORDS = ("sql", "rows", "group_by")
 _OUTPUT_TAG, _OUTPUT_CHECK = told_apart_by(OUTPUT_WORDS, "kind of output")
-OutputValue = Annotated[Annotated[SqlSection, Tag("sql")] | Annotated[RowsSection, Tag("rows")], _OUTPUT_TAG, _OUTPUT_CHECK]
+OutputValue = Annotated[
+    Annotated[SqlSection, Tag("sql")] | Annotated[RowsSection, Tag("rows")] | Annotated[GroupBySection, Tag("group_by")],
+    _OUTPUT_TAG,
+    _OUTPUT_CHECK,
+]
 
 
 # ---- destination, run, the whole --------------------------------------------------------------------------

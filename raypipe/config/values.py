@@ -17,8 +17,10 @@ from raypipe.config.quantities import parse_duration, parse_positive_duration, p
 from raypipe.config.tree import FromReference
 from raypipe.core.calendar import Width
 from raypipe.core.datatype import SIMPLE, DataType, parse_datatype
+from raypipe.core.merge import parse_measure
 
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 COLUMN_CHARACTERS_MAX = 255
@@ -59,6 +61,14 @@ def _new_column(text: str) -> str:
 def _sql(text: str) -> str:
     if not text.strip() or "\0" in text or len(text) > EXPRESSION_CHARACTERS_MAX:
         raise Unfit(f"SQL of 1 to {EXPRESSION_CHARACTERS_MAX} characters")
+    return text
+
+
+def _measure(text: str) -> str:
+    try:
+        parse_measure("", _sql(text))
+    except ValueError as error:
+        raise Unfit(str(error).removeprefix("expected ")) from None
     return text
 
 
@@ -155,6 +165,17 @@ def _mapped(value: Any) -> Any:
     return {name: name for name in _distinct(names)}
 
 
+def _grouped(value: Any) -> Any:
+    """Read names as a mapping of each to the expression that is the column itself."""
+    names = _mapped(value)
+    return {name: column_expression(name) for name in names} if names is not value else value
+
+
+def column_expression(name: str) -> str:
+    """Return the row expression that is a column, in quotes where its name is no plain word."""
+    return name if _PLAIN_NAME.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+
+
 def _constant(value: Any) -> Any:
     if isinstance(value, FromReference):
         return str(value)
@@ -236,4 +257,12 @@ NewNameMapping = Annotated[
     dict[NewColumnName, ColumnName],
     Field(min_length=1),
     BeforeValidator(_mapped, json_schema_input_type=str | list[str] | dict[str, str]),
+]
+MeasureText = Annotated[
+    str, AfterValidator(_measure), _text_schema(minLength=1, examples=["count(*)", "avg(x)", "approx_quantile(x, 0.9)"])
+]
+GroupMapping = Annotated[
+    dict[NewColumnName, Sql],
+    Field(min_length=1),
+    BeforeValidator(_grouped, json_schema_input_type=str | list[str] | dict[str, str]),
 ]

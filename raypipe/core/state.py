@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from raypipe.core.accounts import Accounts
+from raypipe.core.merge import Merge
 from raypipe.core.shard import Observed
 from raypipe.core.window import Window
 
@@ -122,6 +123,8 @@ class RunOpening:
     """Fingerprint and parts per output; versions are numbered by the destination."""
     versions: Mapping[str, str]
     """Versions of raypipe and its engines, recorded and never compared."""
+    merges: Mapping[str, Merge] = field(default_factory=dict)
+    """How contributions become the table, of outputs whose table is not their union."""
     outside: int = 0
     force: bool = False
     """Take the run over even from a holder that seems alive."""

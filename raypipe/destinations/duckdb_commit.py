@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 import duckdb
@@ -28,10 +28,12 @@ from raypipe.core.shard import Observed, Outcome
 from raypipe.core.window import Window
 from raypipe.destinations.arrow_rows import accepted_table, counts_table, coverage_table, ledger_table, live_table, ranges_table
 from raypipe.destinations.contributions import contributions, verify_checksums, wanted_starts
+from raypipe.destinations.duckdb_merged import MergedTable
 from raypipe.destinations.duckdb_runs import beat, fenced, set_watermark
 from raypipe.destinations.duckdb_state import changed, query
 from raypipe.destinations.duckdb_tables import Typed, delete_ranges, fit_table, insert_rows, schema_number, typed
 from raypipe.destinations.sql_statements import statements
+from raypipe.destinations.stored import Stored
 from raypipe.errors import AccountsDontBalance, ShardError
 from raypipe.failpoints import hit
 from raypipe.ports import QUARANTINE_TABLE, Staged
@@ -119,13 +121,14 @@ class _Commit:
             output: [typed(self.connection, one) for one in contributions(output, staged, starts)]
             for output in self.request.definitions
         }
-        created = self._fit_tables(pieces)
+        stored = self._fit_tables(pieces)
         with _registered(self.connection, replaced_in=ranges_table(replaced)):
             if replaced:
-                self._delete(replaced, permit, live, created)
+                self._delete(replaced, permit, live, stored)
             hit("commit.after_delete")
             for output, parts in pieces.items():
-                self._insert(output, parts, permit.loaded)
+                self._insert(stored[output], parts, permit.loaded)
+                self._merge(stored[output], permit.loaded, replaced=bool(replaced) and output in self._replaced_rows(live))
                 hit("commit.mid_insert")
             self._replace_quarantine(replaced, permit, staged, starts)
             hit("commit.after_insert")
@@ -210,22 +213,35 @@ class _Commit:
             rows.setdefault(output, {})[Window(lo, hi)] = count
         return _Live(tuple(LiveFact(observed, made_by) for observed, made_by in definitions.items()), rows)
 
-    def _fit_tables(self, pieces: Mapping[str, Sequence[Typed]]) -> frozenset[str]:
-        """Make every table fit what comes; return the output tables that exist."""
-        created = {output for (output,) in query(self.connection, _SQL["created_tables"], self._values())}
+    def _fit_tables(self, pieces: Mapping[str, Sequence[Typed]]) -> Mapping[str, Stored]:
+        """Make every table fit what comes; return where the contributions to each output stand."""
+        found = query(self.connection, _SQL["tables"], self._values())
+        stored = {output: Stored.of_state(output, merge, created=created) for output, created, merge in found}
         for output, parts in pieces.items():
             if parts:
-                fit_table(self.connection, output, parts, exists=output in created)
-                if output not in created:
-                    query(self.connection, _SQL["table_created"], {**self._values(), "output": output})
-                    created.add(output)
-        return frozenset(created)
+                stored[output] = self._fit(stored[output], parts)
+        return stored
 
-    def _delete(self, replaced: Ranges, permit: CommitPermit, live: _Live, created: frozenset[str]) -> None:
+    def _fit(self, stored: Stored, parts: Sequence[Typed]) -> Stored:
+        merged = self._merged(stored)
+        if merged:
+            for part in parts:
+                merged.require_fit(part.columns)
+        changes = fit_table(self.connection, stored, parts)
+        if merged and changes:
+            merged.fit()
+        if not stored.created:
+            query(self.connection, _SQL["table_created"], {**self._values(), "output": stored.output})
+        return replace(stored, created=True)
+
+    def _merged(self, stored: Stored) -> MergedTable | None:
+        return MergedTable(self.connection, stored, stored.merge) if stored.merge else None
+
+    def _delete(self, replaced: Ranges, permit: CommitPermit, live: _Live, stored: Mapping[str, Stored]) -> None:
         gone = set(permit.replaced)
         for output, counts in self._replaced_rows(live).items():
             expected = sum(count for window, count in counts.items() if window in gone)
-            deleted = delete_ranges(self.connection, output, replaced) if output in created else 0
+            deleted = self._delete_from(stored[output], replaced) if stored[output].created else 0
             if deleted != expected:
                 raise ShardError(
                     f"table {output}: the ledger says that {_span(replaced)} holds {expected} rows, the table holds {deleted}: "
@@ -236,14 +252,30 @@ class _Commit:
         """Return the rows of live ranges by output, of those that this commit is about; the others keep theirs."""
         return {output: counts for output, counts in live.rows.items() if output in self.request.definitions}
 
-    def _insert(self, output: str, parts: Sequence[Typed], loaded: Sequence[ShardCommit]) -> None:
-        expected = sum(shard.result.outputs[output].rows for shard in loaded)
-        inserted = sum(insert_rows(self.connection, output, part) for part in parts)
+    def _delete_from(self, stored: Stored, replaced: Ranges) -> int:
+        if merged := self._merged(stored):
+            merged.touch(replaced, "replaced_in")
+        return delete_ranges(self.connection, stored, replaced)
+
+    def _insert(self, stored: Stored, parts: Sequence[Typed], loaded: Sequence[ShardCommit]) -> None:
+        expected = sum(shard.result.outputs[stored.output].rows for shard in loaded)
+        inserted = sum(insert_rows(self.connection, stored, part) for part in parts)
         if inserted != expected:
             raise ShardError(
-                f"table {output}: the manifests of {len(loaded)} shards say {expected} rows, what they left holds {inserted}: "
-                f"nothing of the group was committed"
+                f"table {stored.output}: the manifests of {len(loaded)} shards say {expected} rows, what they left holds "
+                f"{inserted}: nothing of the group was committed"
             )
+
+    def _merge(self, stored: Stored, loaded: Sequence[ShardCommit], *, replaced: bool) -> None:
+        """Compute again what the contributions that went and those that came touch of a keyed or combined table."""
+        merged = self._merged(stored)
+        if merged is None or not stored.created or not loaded:
+            return
+        ranges = normalise(shard.window for shard in loaded)
+        with _registered(self.connection, loaded_in=ranges_table(ranges)):
+            merged.touch(ranges, "loaded_in")
+        rows = sum(shard.result.outputs[stored.output].rows for shard in loaded)
+        merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
 
     def _replace_quarantine(
         self, replaced: Ranges, permit: CommitPermit, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]
@@ -301,5 +333,6 @@ def _registered(connection: duckdb.DuckDBPyConnection, **tables: pa.Table | pa.R
     try:
         yield
     finally:
-        for name in tables:
-            connection.unregister(name)
+        with contextlib.suppress(duckdb.TransactionException):  # after an error the transaction takes nothing more
+            for name in tables:
+                connection.unregister(name)

@@ -20,7 +20,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def table_rows(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Mapping[str, int]:
     """Return the number of rows of each output table that exists."""
-    outputs = [output for (output,) in query(connection, _SQL["outputs"], {"pipeline": pipeline})]
+    outputs = [output for output, _ in query(connection, _SQL["outputs"], {"pipeline": pipeline})]
     there = existing_tables(connection, outputs)
     return {one: int(query(connection, f"SELECT count(*) FROM main.{quote(one)}")[0][0]) for one in outputs if one in there}
 

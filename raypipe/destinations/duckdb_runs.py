@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 
+from raypipe.core.merge import merge_changed, merge_to_json
 from raypipe.core.shard import ShardFailure
 from raypipe.core.state import Definition, OpenedRun, RunOpening, RunState
 from raypipe.core.watermark import low_watermark
@@ -16,6 +17,7 @@ from raypipe.destinations.duckdb_state import existing_tables, query
 from raypipe.destinations.holder import is_dead
 from raypipe.destinations.limits import HEARTBEAT_LIMIT_S
 from raypipe.destinations.sql_statements import statements
+from raypipe.destinations.stored import contributions_relation
 from raypipe.errors import Fenced, RunIsAlive, UsageError
 
 _SQL = statements("runs")
@@ -27,6 +29,7 @@ def open_run(connection: duckdb.DuckDBPyConnection, pipeline: str, opening: RunO
     query(connection, _SQL["add_pipeline"], values)
     query(connection, _SQL["set_start"], values)
     _claim_tables(connection, pipeline, opening.definitions)
+    _set_merges(connection, pipeline, opening)
     versions = {
         output: _number(connection, {**values, "output": output}, definition) for output, definition in opening.definitions.items()
     }
@@ -101,7 +104,7 @@ def set_watermark(connection: duckdb.DuckDBPyConnection, pipeline: str) -> None:
 
 
 def _claim_tables(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Collection[str]) -> None:
-    owners = {output.lower(): (output, owner, created) for output, owner, created in query(connection, _SQL["owners"])}
+    owners = {output.lower(): (output, owner, created) for output, owner, created, _ in query(connection, _SQL["owners"])}
     mine = [output for output, owner, _ in owners.values() if owner == pipeline]
     existing = existing_tables(connection, {*outputs, *mine})
     for output in outputs:
@@ -140,6 +143,20 @@ def _refuse_foreign(output: str, spelled: str, owner: str | None, pipeline: str,
 def _forget(connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
     for name in ("forget_live", "forget_coverage"):
         query(connection, _SQL[name], values)
+    query(connection, f"DROP TABLE IF EXISTS {contributions_relation(values['output'])}")
+
+
+def _set_merges(connection: duckdb.DuckDBPyConnection, pipeline: str, opening: RunOpening) -> None:
+    """Note how each table is merged. What stands in a table that exists cannot be merged in another way."""
+    found = {output: (created, merge) for output, owner, created, merge in query(connection, _SQL["owners"]) if owner == pipeline}
+    for output in opening.definitions:
+        merge = opening.merges.get(output)
+        text = json.dumps(merge_to_json(merge)) if merge else None
+        created, before = found[output]
+        if created and before != text:
+            raise UsageError(merge_changed(output))
+        if before != text:
+            query(connection, _SQL["set_merge"], {"pipeline": pipeline, "output": output, "merge": text})
 
 
 # ---- runs -------------------------------------------------------------------------------------------------

@@ -78,10 +78,10 @@ def _is_there(probe: duckdb.DuckDBPyConnection, name: str) -> bool:
     return True
 
 
-def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
-    """Return the user's columns of a table and their types."""
+def columns_of(connection: duckdb.DuckDBPyConnection, table: str, relation: str | None = None) -> dict[str, str]:
+    """Return the columns of a table and their types, `_shard` aside; of another relation where its contributions stand."""
     try:
-        found = {name: kind for name, kind, *_ in query(connection, f"DESCRIBE main.{quote(table)}")}
+        found = {name: kind for name, kind, *_ in query(connection, f"DESCRIBE {relation or f'main.{quote(table)}'}")}
     except duckdb.CatalogException as error:
         raise ShardError(f"table {table} was dropped by another program: run again, and all of it is computed again") from error
     found.pop(SHARD_COLUMN, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from raypipe.destinations.contributions import Contribution
 from raypipe.destinations.duckdb_state import changed, columns_of, query
 from raypipe.destinations.duckdb_types import UNKNOWN, widened
 from raypipe.destinations.sql_statements import statements
+from raypipe.destinations.stored import Stored
 from raypipe.errors import ShardError
 from raypipe.ports import SHARD_COLUMN
 
@@ -41,51 +43,54 @@ def typed(connection: duckdb.DuckDBPyConnection, contribution: Contribution) -> 
     return Typed(contribution, columns)
 
 
-def fit_table(connection: duckdb.DuckDBPyConnection, table: str, pieces: Sequence[Typed], *, exists: bool) -> None:
-    """Create the table, or add and widen columns, so that all contributions fit. Raises ShardError where they cannot.
+def fit_table(connection: duckdb.DuckDBPyConnection, stored: Stored, pieces: Sequence[Typed]) -> bool:
+    """Create the table, or add and widen columns, so that all contributions fit; tell whether anything was changed.
 
+    Raises ShardError where they cannot fit.
     A column whose type is not known yet (only nulls so far) waits until it is.
     """
-    have = columns_of(connection, table) if exists else {}
+    have = columns_of(connection, stored.output, stored.relation) if stored.created else {}
     want = dict(have)
     spelled = {name.lower(): name for name in want}
     for piece in pieces:
         for name, kind in piece.columns.items():
             if kind != UNKNOWN:
                 known = spelled.setdefault(name.lower(), name)
-                want[known] = _fitting(table, known, want.get(known, kind), kind)
-    if not exists:
+                want[known] = _fitting(stored.output, known, want.get(known, kind), kind)
+    if not stored.created:
         body = ", ".join(f"{quote(name)} {kind}" for name, kind in [*want.items(), (SHARD_COLUMN, "TIMESTAMP NOT NULL")])
-        query(connection, f"CREATE TABLE main.{quote(table)} ({body})")
-        return
+        query(connection, f"CREATE TABLE {stored.relation} ({body})")
+        return True
     for name, kind in want.items():
         if name not in have:
-            query(connection, f"ALTER TABLE main.{quote(table)} ADD COLUMN {quote(name)} {kind}")
+            query(connection, f"ALTER TABLE {stored.relation} ADD COLUMN {quote(name)} {kind}")
         elif have[name] != kind:
-            query(connection, f"ALTER TABLE main.{quote(table)} ALTER COLUMN {quote(name)} SET DATA TYPE {kind}")
+            query(connection, f"ALTER TABLE {stored.relation} ALTER COLUMN {quote(name)} SET DATA TYPE {kind}")
+    return want != have
 
 
-def delete_ranges(connection: duckdb.DuckDBPyConnection, table: str, ranges: Sequence[Window]) -> int:
+def delete_ranges(connection: duckdb.DuckDBPyConnection, stored: Stored, ranges: Sequence[Window]) -> int:
     """Delete what the shards that start in these ranges contributed; return the number of rows."""
     sql = (
-        f"DELETE FROM main.{quote(table)} AS target USING replaced_in "
+        f"DELETE FROM {stored.relation} AS target USING replaced_in "
         f"WHERE target._shard >= make_timestamp($lo) AND target._shard < make_timestamp($hi) "
         f"AND target._shard >= replaced_in.lo AND target._shard < replaced_in.hi"
     )
     return changed(connection, sql, {"lo": ranges[0].start_us, "hi": ranges[-1].end_us})
 
 
-def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, piece: Typed) -> int:
+def insert_rows(connection: duckdb.DuckDBPyConnection, stored: Stored, piece: Typed) -> int:
     """Insert a contribution by name; return the number of rows."""
     names = [name for name, kind in piece.columns.items() if kind != UNKNOWN]
     columns = ", ".join(quote(name) for name in (*names, SHARD_COLUMN))
     connection.register("rows_in", piece.contribution.scannable())
     try:
-        return changed(connection, f"INSERT INTO main.{quote(table)} BY NAME SELECT {columns} FROM rows_in")
+        return changed(connection, f"INSERT INTO {stored.relation} BY NAME SELECT {columns} FROM rows_in")
     except duckdb.DataError as error:
-        raise ShardError(f"table {table}: a value of the contribution does not fit its column: {error}") from error
+        raise ShardError(f"table {stored.output}: a value of the contribution does not fit its column: {error}") from error
     finally:
-        connection.unregister("rows_in")
+        with contextlib.suppress(duckdb.TransactionException):  # after an error the transaction takes nothing more
+            connection.unregister("rows_in")
 
 
 def schema_number(connection: duckdb.DuckDBPyConnection, pipeline: str, output: str, columns: Columns) -> int:

@@ -11,13 +11,16 @@ from typing import Any
 import duckdb
 
 from raypipe.core.digest import digest_of_sums, digest_sums_sql, quote
+from raypipe.core.merge import Merge
 from raypipe.core.watermark import low_watermark
 from raypipe.core.window import Window, iso
 from raypipe.destinations.duckdb_laws import SHOWN_MAX, check_laws, check_of, check_readable
+from raypipe.destinations.duckdb_merged import unlike_its_merge
 from raypipe.destinations.duckdb_snapshot import read_tables
 from raypipe.destinations.duckdb_state import columns_of, existing_tables, query
 from raypipe.destinations.duckdb_types import UNKNOWN
 from raypipe.destinations.sql_statements import statements
+from raypipe.destinations.stored import Stored
 from raypipe.ports import SHARD_COLUMN, Check
 
 _SQL = statements("inspect")
@@ -30,11 +33,13 @@ def verify(connection: duckdb.DuckDBPyConnection, pipeline: str) -> list[Check]:
     if not readable.ok:
         return [readable]
     values = {"pipeline": pipeline}
-    outputs = [output for (output,) in query(connection, _SQL["outputs"], values)]
+    stored = [Stored.of_state(output, merge) for output, merge in query(connection, _SQL["outputs"], values)]
+    outputs = [one.output for one in stored]
     checks = [readable, *check_laws(connection, pipeline)]
     checks += _sequence(connection, values), _coverage(connection, pipeline), _watermark(connection, pipeline, outputs)
     there = existing_tables(connection, outputs)
-    checks += [_digests(connection, pipeline, output, exists=output in there) for output in outputs]
+    checks += [_digests(connection, pipeline, one, exists=one.output in there) for one in stored]
+    checks += [_merged(connection, one, one.merge) for one in stored if one.merge and one.output in there]
     return checks
 
 
@@ -99,7 +104,7 @@ class _Table:
     """One output table and the live ranges that it should be made of."""
 
     connection: duckdb.DuckDBPyConnection
-    output: str
+    stored: Stored
     live: Sequence[tuple[int, int, int, str, int | None]]
     found: dict[int, _Found] = field(default_factory=dict)
 
@@ -111,11 +116,18 @@ class _Table:
         return self.live[position][0]
 
 
-def _digests(connection: duckdb.DuckDBPyConnection, pipeline: str, output: str, *, exists: bool) -> Check:
-    """Compare rows and multiset digest of each live range with what the table holds."""
-    values = {"pipeline": pipeline, "output": output}
-    table = _Table(connection, output, query(connection, _SQL["live_digests"], values))
-    name = f"table {output}"
+def _merged(connection: duckdb.DuckDBPyConnection, stored: Stored, merge: Merge) -> Check:
+    """Compare a keyed or combined table with the merge of all contributions to it."""
+    differing = unlike_its_merge(connection, stored, merge)
+    wrong = [f"{differing} rows are not what the contributions make"] if differing else []
+    return check_of(f"merge {stored.output}", wrong, "the table is the merge of the contributions of its live ranges")
+
+
+def _digests(connection: duckdb.DuckDBPyConnection, pipeline: str, stored: Stored, *, exists: bool) -> Check:
+    """Compare rows and multiset digest of each live range with what the table, or its contributions, hold."""
+    values = {"pipeline": pipeline, "output": stored.output}
+    table = _Table(connection, stored, query(connection, _SQL["live_digests"], values))
+    name = f"table {stored.output}"
     if not exists:
         wrong = (
             [f"it does not exist, and should hold {sum(one[2] for one in table.live)} rows"]
@@ -123,7 +135,7 @@ def _digests(connection: duckdb.DuckDBPyConnection, pipeline: str, output: str, 
             else []
         )
         return check_of(name, wrong, "nothing was committed to it yet")
-    columns = columns_of(connection, output)
+    columns = columns_of(connection, stored.output, stored.relation)
     wrong = _count_rows(table)
     schemas = {number: json.loads(text) for number, text in query(connection, _SQL["schemas"], values)}
     for number, recorded in schemas.items():
@@ -137,7 +149,7 @@ def _count_rows(table: _Table) -> list[str]:
     wrong = []
     counts = query(
         table.connection,
-        f"SELECT epoch_us(_shard) AS shard, count(*) FROM main.{quote(table.output)} GROUP BY shard ORDER BY shard",
+        f"SELECT epoch_us(_shard) AS shard, count(*) FROM {table.stored.relation} GROUP BY shard ORDER BY shard",
     )
     for shard_us, rows in counts:
         start_us = table.range_of(shard_us)
@@ -157,7 +169,7 @@ def _add_digests(table: _Table, columns: Mapping[str, str], recorded: Mapping[st
     rows = query(
         table.connection,
         f"SELECT shard, {digest_sums_sql(list(recorded))}, sum(strays) FROM ("
-        f"SELECT {inner} FROM main.{quote(table.output)} WHERE {SHARD_COLUMN} IN ("
+        f"SELECT {inner} FROM {table.stored.relation} WHERE {SHARD_COLUMN} IN ("
         f"SELECT lo FROM _raypipe.live WHERE pipeline = $pipeline AND output = $output AND schema_number = $number"
         f")) GROUP BY shard",
         values,

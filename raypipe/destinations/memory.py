@@ -20,6 +20,7 @@ from raypipe.core.commit import (
     ShardCommit,
     decide_commit,
 )
+from raypipe.core.merge import merge_changed, misfit, unmergeable
 from raypipe.core.shard import Observed, Outcome, ShardFailure
 from raypipe.core.state import (
     Definition,
@@ -34,6 +35,7 @@ from raypipe.core.state import (
 from raypipe.core.window import Window, to_us
 from raypipe.destinations.holder import is_dead
 from raypipe.destinations.limits import HEARTBEAT_LIMIT_S
+from raypipe.destinations.memory_merge import merged_rows
 from raypipe.destinations.memory_state import OPEN, LedgerEntry, MemoryStore, PipelineState, Row, snapshot_of, watermark_of
 from raypipe.errors import AccountsDontBalance, Fenced, RunIsAlive, ShardError, UsageError
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Clock, Staged
@@ -53,7 +55,10 @@ class MemoryDestination:
     def rows(self, table: str) -> list[Row]:
         """Return the rows of a table, by range."""
         with self.store.lock:
-            return [row for _, rows in sorted(self.store.tables.get(table, {}).items()) for row in rows]
+            contributions = self.store.tables.get(table, {})
+            if table in self.store.merges:
+                return merged_rows(self.store.merges[table], contributions)
+            return [row for _, rows in sorted(contributions.items()) for row in rows]
 
     # ---- Destination ---------------------------------------------------------------------------------------
 
@@ -146,12 +151,15 @@ class MemoryDestination:
                 raise UsageError(f"table {output} is written by pipeline {owner}: rename the output, or use another destination")
             if owner is None and output in self.store.tables:
                 raise UsageError(f"table {output} exists and raypipe does not keep it: rename the output, or drop the table")
+            if output in self.store.tables and self.store.merges.get(output) != opening.merges.get(output):
+                raise UsageError(merge_changed(output))
 
     def _claim(self, state: PipelineState, opening: RunOpening) -> None:
         for output in state.outputs:
             if output not in opening.definitions:
                 del self.store.owners[output]
                 state.live = {key: one for key, one in state.live.items() if key[0] != output}
+        self.store.merges.update(opening.merges)
         self.store.owners.update(dict.fromkeys(opening.definitions, self._pipeline))
         state.outputs = tuple(opening.definitions)
 
@@ -168,6 +176,10 @@ class MemoryDestination:
         added = {
             (output, shard.window): _rows_of(output, shard, staged) for output in request.definitions for shard in permit.loaded
         }
+        for (output, _), rows in added.items():
+            merge = self.store.merges.get(output)
+            if merge and rows and (problem := misfit(merge, [name for name in rows[0] if name != SHARD_COLUMN])):
+                raise ShardError(unmergeable(output, problem))
         aside = {shard.window: _rows_of(QUARANTINE_TABLE, shard, staged) for shard in permit.loaded}
         _check_counts(permit, added, aside)
         state.commit_seq = permit.commit_seq

@@ -12,6 +12,7 @@ from typing import Any
 from raypipe.core.accounts import total
 from raypipe.core.commit import ShardCommit
 from raypipe.core.intervals import intersect, normalise
+from raypipe.core.merge import Merge
 from raypipe.core.shard import Outcome
 from raypipe.core.state import Definition, FailedShard, LiveRange, RunRecord, RunState, Snapshot
 from raypipe.core.watermark import low_watermark
@@ -56,6 +57,8 @@ class MemoryStore:
 
     tables: dict[str, dict[Window, list[Row]]] = field(default_factory=dict)
     """Rows by the range that contributed them."""
+    merges: dict[str, Merge] = field(default_factory=dict)
+    """How the contributions to keyed and combined tables become the table."""
     owners: dict[str, str] = field(default_factory=dict)
     pipelines: dict[str, PipelineState] = field(default_factory=dict)
     lock: AbstractContextManager[Any] = field(default_factory=threading.RLock)

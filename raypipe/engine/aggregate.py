@@ -49,6 +49,8 @@ class Contribution:
 
     table: pa.Table
     stats: Mapping[Window, OutputStat] = field(default_factory=dict)
+    shown: pa.Table | None = None
+    """What a keyed or combined table would hold of each shard alone, with `_shard`, where a check asks for it."""
 
 
 class Aggregator:

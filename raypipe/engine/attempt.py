@@ -72,7 +72,7 @@ class Attempt:
         rows = self._counted(transform.stream(self.read(), resources))
         tally = self.books.tally
         alone = self.shards[0].outputs  # the same for all shards of a task
-        contributions = outputs.contributions(rows, tally.windows, alone)
+        contributions = outputs.contributions(rows, tally.windows, self.books.quarantine.uris, alone)
         check_quarantined(self.pipeline.quality.max_quarantined, tally)
         for place, (code, error) in contributions.failed.items():
             tally.fail(place, code, error)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from raypipe.core.window import Window
 from raypipe.engine.batches import Batch, empty_batch, user_columns
@@ -88,14 +89,25 @@ def _output_problems(pipeline: Pipeline, batch: Batch | None, folder: Path) -> l
         return [*problems, *error.problems]
     try:
         if batch is not None:
-            schema = batch.frame.select(user_columns(batch.frame)).to_arrow(compat_level=pl.CompatLevel.newest()).schema
-            for table, columns in outputs.aggregator.describe_outputs(schema).items():
-                problems += outputs.checks.problems(table, columns)
-    except ConfigurationError as error:
-        problems += error.problems
+            problems += _misfits(outputs, batch.frame)
     finally:
         outputs.close()
     return problems
+
+
+def _misfits(outputs: Outputs, frame: pl.DataFrame) -> Iterator[str]:
+    """Yield what of the outputs and their checks does not fit the rows."""
+    schema = frame.select(user_columns(frame)).to_arrow(compat_level=pl.CompatLevel.newest()).schema
+    describe: list[Callable[[], dict[str, pa.Schema]]] = [
+        lambda: outputs.aggregator.describe_outputs(schema),
+        lambda: outputs.merged.described(frame),
+    ]
+    for described in describe:
+        try:
+            for table, columns in described().items():
+                yield from outputs.checks.problems(table, columns)
+        except ConfigurationError as error:
+            yield from error.problems
 
 
 def _order_warnings(pipeline: Pipeline) -> Iterator[str]:

@@ -62,7 +62,8 @@ class Checks:
         for check in self.checks:
             if check.table not in contributions.found:
                 continue
-            verdicts = self._verdicts(check, contributions.found[check.table].table)
+            found = contributions.found[check.table]
+            verdicts = self._verdicts(check, found.table if found.shown is None else found.shown)
             of_nothing = verdicts.pop(None) is True or check.on_empty == "pass"
             for place, window in enumerate(contributions.windows):
                 rows = contributions.found[check.table].stats[window].rows

@@ -15,6 +15,7 @@ from raypipe.pipeline import (
     Deduplicate,
     Derive,
     Filter,
+    GroupByOutput,
     Lookup,
     Output,
     Pipeline,
@@ -64,7 +65,7 @@ def named_columns(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] | 
         return None
     words = Words.of(rule.expect for rule in pipeline.quality.rules)
     words = functools.reduce(operator.or_, map(words_of_step, pipeline.transform), words)
-    words |= Words.of(one.sql for one in pipeline.outputs if isinstance(one, SqlOutput))
+    words |= Words.of(text for one in pipeline.outputs for text in _texts_of(one))
     return tuple(name for name in have if words.can_mean(name))
 
 
@@ -76,9 +77,9 @@ def columns_of_outputs(outputs: Sequence[Output], have: Sequence[str]) -> list[s
 
 def words_of_outputs(outputs: Sequence[Output]) -> Words:
     """Return the words by which outputs mean columns of the transformed rows."""
-    if any(isinstance(one, RowsOutput) or sql_sees_all(one.sql) for one in outputs):
+    if any(map(_means_all_columns, outputs)):
         return ANY
-    return Words.of(one.sql for one in outputs if isinstance(one, SqlOutput))
+    return Words.of(text for one in outputs for text in _texts_of(one))
 
 
 def words_of_step(step: Step) -> Words:
@@ -102,7 +103,21 @@ def _sees_all(pipeline: Pipeline) -> bool:
     if any(isinstance(step, PythonStep) for step in pipeline.transform):
         return True
     narrowed = any(isinstance(step, Select) for step in pipeline.transform)
-    return not narrowed and any(isinstance(one, RowsOutput) or sql_sees_all(one.sql) for one in pipeline.outputs)
+    return not narrowed and any(map(_means_all_columns, pipeline.outputs))
+
+
+def _means_all_columns(output: Output) -> bool:
+    return isinstance(output, RowsOutput) or (isinstance(output, SqlOutput) and sql_sees_all(output.sql))
+
+
+def _texts_of(output: Output) -> Iterator[str]:
+    match output:
+        case SqlOutput():
+            yield output.sql
+        case GroupByOutput():
+            yield from (*output.group_by.values(), *output.measures.values())
+        case RowsOutput():
+            yield from (*output.key, *output.latest_by, output.delete_when or "")
 
 
 @lru_cache(maxsize=64)

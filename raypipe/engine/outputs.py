@@ -18,7 +18,9 @@ from raypipe.engine.batches import SHARD_INDEX, user_columns
 from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.columns import columns_of_outputs
+from raypipe.engine.merged import MergedOutputs, merged_outputs, union_outputs
 from raypipe.engine.row_stream import RowStream
+from raypipe.engine.spool import FrameSpool
 from raypipe.errors import SchemaDrift
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
@@ -56,24 +58,54 @@ class Outputs:
 
     def __init__(self, pipeline: Pipeline, *, memory_bytes: int, spill_folder: Path, roomy: bool = False) -> None:
         self.names = tuple(one.table for one in pipeline.outputs)
-        self._outputs = pipeline.outputs
+        self._outputs = union_outputs(pipeline.outputs)
         share_bytes = memory_bytes // (ROOMY_SHARE if roomy else LEAN_SHARE)
-        self.aggregator = Aggregator(pipeline.outputs, memory_bytes=share_bytes, spill_folder=spill_folder)
+        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder)
+        self.merged = MergedOutputs(merged_outputs(pipeline.outputs), memory_bytes=share_bytes, spill_folder=spill_folder)
         self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
         self._held_bytes = memory_bytes // HELD_SHARE
 
-    def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str] = ()) -> Contributions:
+    def contributions(
+        self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str] = ()
+    ) -> Contributions:
         """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row.
 
-        With `alone`, only these outputs are computed, and judged by their checks.
+        `uris` are the task's files, as SOURCE_COLUMN numbers them. With `alone`, only these outputs are computed, and
+        judged by their checks.
         """
-        rows = self._rows(frames, windows, alone)
-        found = {} if rows is None else self.aggregator.contributions(rows, windows, alone)
+        if not self.merged.wanted(alone):
+            return self.checks.judge(Contributions(windows, self._united(frames, windows, alone)))
+        spool = self.merged.spool()
+        try:
+            passing = spool.passing(frames)
+            found = self._united(passing, windows, alone)
+            for _ in passing:  # what no other output has read
+                pass
+            found.update(self._merged(spool, windows, uris, alone))
+        finally:
+            spool.close()
         return self.checks.judge(Contributions(windows, found))
+
+    def _united(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str]) -> dict[str, Contribution]:
+        """Return what the shards contribute to tables that are the union of contributions."""
+        if not any(not alone or one.table in alone for one in self._outputs):
+            return {}
+        rows = self._rows(frames, windows, alone)
+        return {} if rows is None else self.aggregator.contributions(rows, windows, alone)
+
+    def _merged(
+        self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str]
+    ) -> Iterator[tuple[str, Contribution]]:
+        """Yield what the shards contribute to keyed and combined tables."""
+        checked = {check.table for check in self.checks.checks}
+        for output, table in self.merged.contributions(spool, windows, uris, alone):
+            shown = self.merged.alone(output, table) if output.table in checked else None
+            yield output.table, Contribution(table, self.aggregator.stats(table, windows), shown)
 
     def close(self) -> None:
         """Close what was opened and remove the spill folders."""
         self.aggregator.close()
+        self.merged.close()
         self.checks.close()
 
     def _narrowed(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:

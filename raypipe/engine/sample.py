@@ -17,7 +17,7 @@ from raypipe.engine.tally import AllShardsFailed
 from raypipe.engine.transform import Resources, Transform
 from raypipe.errors import ShardError
 from raypipe.pipeline import Pipeline
-from raypipe.ports import QUARANTINE_TABLE, Source
+from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Source
 
 SAMPLE_MEMORY_BYTES = 256 * 1024 * 1024
 SAMPLED_ROWS = 10_000  # of the shard's first: enough that filters leave something, few enough to answer at once
@@ -52,9 +52,11 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
         for stage in Transform(pipeline).stages:
             batch = next(stage.stream(iter([batch]), resources))
             yield stage.title, batch.frame
-        contributions = outputs.contributions(iter([batch.frame]), attempt.books.tally.windows)
+        contributions = outputs.contributions(iter([batch.frame]), attempt.books.tally.windows, attempt.books.quarantine.uris)
+        merged = {one.table: one for one in outputs.merged.outputs}
         for table, found in contributions.of_shards([0]).items():
-            yield f"output {table}", _frame(found)
+            shown = outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else found
+            yield f"output {table}", _frame(shown)
     quarantined = attempt.books.quarantine.table([0])
     yield QUARANTINE_TABLE, _frame(quarantined)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypipe.core.calendar import Calendar
+from raypipe.core.merge import Merge
 from raypipe.core.plan import Horizon, Patience, horizon
 from raypipe.core.state import Definition
 from raypipe.launch.reports import Ask
@@ -92,6 +93,11 @@ class Parts:
         from raypipe.engine.definition import definitions
 
         return definitions(self.pipeline)
+
+    @property
+    def merges(self) -> Mapping[str, Merge]:
+        """How contributions become the table, of outputs whose table is not their union."""
+        return {output.table: output.merge for output in self.pipeline.outputs if output.merge is not None}
 
     def worker(self, memory_bytes: int) -> ShardRunner:
         """Return what does tasks, each within this share of the memory; what was dear to compute is staged in files."""

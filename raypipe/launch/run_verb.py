@@ -103,6 +103,7 @@ def opening_of(parts: Parts, ask: Ask, run_id: str) -> RunOpening:
         holder=holder(),
         definitions=parts.definitions,
         versions=versions(),
+        merges=parts.merges,
     )
 
 

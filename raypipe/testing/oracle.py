@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from raypipe import launch
 from raypipe.core.window import Window
 from raypipe.destinations.duckdb_file import reading
+from raypipe.destinations.stored import Stored
 from raypipe.launch.recompute_verb import ComputedAgain, recomputation
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN, Check
@@ -120,6 +121,7 @@ def _computed_again(
     pipeline: Pipeline, checks: list[Check], doubtful: set[str], keys: Mapping[str, Sequence[str]]
 ) -> list[RowDifference]:
     """Compute all that is live again; name the rows of tables that are in doubt, or to which a shard now gives others."""
+    stored = {output.table: Stored(output.table, output.merge).relation for output in pipeline.outputs}
     computed: list[ComputedAgain] = []
     found: list[RowDifference] = []
     with recomputation(pipeline) as again:
@@ -130,7 +132,9 @@ def _computed_again(
                 with _looking(pipeline) as connection:
                     for table in named:
                         rows = _of_shard(one.tables[table], one.window)
-                        found += row_differences(connection, table, rows, window=one.window, key=keys.get(table, ()))
+                        found += row_differences(
+                            connection, table, rows, relation=stored[table], window=one.window, key=keys.get(table, ())
+                        )
         checks += again.checks(computed)
     return found
 

@@ -48,14 +48,21 @@ class _Odd:
 
 
 def row_differences(
-    connection: duckdb.DuckDBPyConnection, table: str, expected: Any, *, window: Window | None = None, key: Sequence[str] = ()
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    expected: Any,
+    *,
+    relation: str | None = None,
+    window: Window | None = None,
+    key: Sequence[str] = (),
 ) -> list[RowDifference]:
     """Compare a table, or what the shards of a window wrote to it, with rows: dicts, or an Arrow table.
 
+    `relation` is where these rows stand, in SQL, when it is not the table itself: contributions, of a keyed or combined table.
     Rows count: two equal ones are another thing than one. `key` names columns that tell which row is which; without it,
     a lost and an unexpected row of one shard that are alike are taken for a changed one.
     """
-    odd = _odd_rows(connection, table, _arrow(expected), window)
+    odd = _odd_rows(connection, relation or f"main.{quote(table)}", _arrow(expected), window)
     found = [
         RowDifference(table, one.shard_us, "doubled", one.row, f"it is there {one.have} times, expected {one.due}")
         for one in odd
@@ -82,25 +89,26 @@ def _arrow(rows: Any) -> pa.Table:
     return rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows))
 
 
-def _odd_rows(connection: duckdb.DuckDBPyConnection, table: str, expected: pa.Table, window: Window | None) -> list[_Odd]:
-    kinds = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE main.{quote(table)}").fetchall()}
+def _odd_rows(connection: duckdb.DuckDBPyConnection, relation: str, expected: pa.Table, window: Window | None) -> list[_Odd]:
+    kinds = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {relation}").fetchall()}
     columns = [name for name in kinds if name != SHARD_COLUMN]
     row = f"CAST(json_array({', '.join(quote(name) for name in columns)}) AS VARCHAR)"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE due AS SELECT * FROM main.{quote(table)} LIMIT 0")
-    connection.execute(f"ALTER TABLE due ALTER COLUMN {SHARD_COLUMN} DROP NOT NULL")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE due AS SELECT * FROM {relation} LIMIT 0")
+    if SHARD_COLUMN in kinds:
+        connection.execute(f"ALTER TABLE due ALTER COLUMN {SHARD_COLUMN} DROP NOT NULL")
     if expected.num_columns:
         connection.register("expected_rows", expected)
         connection.execute("INSERT INTO due BY NAME SELECT * FROM expected_rows")
         connection.unregister("expected_rows")
-    start = f"epoch_us({SHARD_COLUMN})"
+    start = f"epoch_us({SHARD_COLUMN})" if SHARD_COLUMN in kinds else "NULL::BIGINT"  # keyed and combined tables have none
     within = "true" if window is None else f"{start} >= {window.start_us} AND {start} < {window.end_us}"
 
-    def counted(relation: str) -> str:
-        return f"(SELECT {row} AS row, count(*) AS n, min({start}) AS shard FROM {relation} WHERE {within} GROUP BY row)"
+    def counted(rows: str) -> str:
+        return f"(SELECT {row} AS row, count(*) AS n, min({start}) AS shard FROM {rows} WHERE {within} GROUP BY row)"
 
     found = connection.execute(
         f"SELECT row, coalesce(have.n, 0), coalesce(due.n, 0), coalesce(have.shard, due.shard) "
-        f"FROM {counted(f'main.{quote(table)}')} AS have FULL JOIN {counted('temp.due')} AS due USING (row) "
+        f"FROM {counted(relation)} AS have FULL JOIN {counted('temp.due')} AS due USING (row) "
         f"WHERE have.n IS DISTINCT FROM due.n ORDER BY row LIMIT {ROWS_MAX}"
     ).fetchall()
     return [_Odd(dict(zip(columns, json.loads(text), strict=True)), have, due, shard) for text, have, due, shard in found]

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from raypipe.core.merge import known_measures
+
 GOOD = """\
 name: rides
 time:
@@ -55,7 +57,10 @@ CASES = [
     (changed("  shard: 1d", "  shard: 1d\n  lateness: ever"), '6: time.lateness: got "ever", expected unlimited, or a duration such as 30s, 5m, 1h, 1d, 1w or 1mo'),
     (changed("  kind: files", "  kind: files\n  ready: {marker: done/_SUCCESS}"), '8: source.ready.marker: got "done/_SUCCESS", expected the name of a file, without a folder, such as _SUCCESS'),
     (changed("  shard: 1d", "  shard: 1d\n  lookback: 1d"), "6: time.lookback: unknown key; known keys: column, format, zone, start, end, shard, lateness, delay"),
-    (changed("  rows: all", "  rows: all\n  key: [a]"), "13: outputs.0.key: unknown key; known keys: table, rows"),
+    (changed("  rows: all", "  rows: all\n  unique: [a]"), "13: outputs.0.unique: unknown key; known keys: table, rows, key, latest_by, delete_when"),
+    (changed("  rows: all", "  rows: all\n  latest_by: [a]"), "13: outputs.0.latest_by: expected the key `key` beside it: without one, all rows stay"),
+    (changed("  rows: all", "  group_by: [a]\n  measures: {n: mode(x)}"), f'13: outputs.0.measures.n: got "mode(x)", expected one of {known_measures()}'),
+    (changed("  rows: all", "  group_by: [a]\n  measures: {A: count(*)}"), '13: outputs.0.measures.A: got "count(*)", expected another name: a group or measure has this one already, at outputs.0.group_by.0'),
     (changed("  rows: all", "  sql: SELECT 1\n  columns: {}"), "13: outputs.0.columns: unknown key; known keys: table, sql"),
     (changed("columns: {at: timestamp,", "columns: {at: {type: timestamp, requird: true},"), '9: source.columns.at.requird: unknown key; did you mean "required"? Known keys: type, required'),
     (added("run: {retries: {attempt: 3}}\n"), '16: run.retries.attempt: unknown key; did you mean "attempts"? Known keys: attempts, delay, factor'),
@@ -66,7 +71,7 @@ CASES = [
     (changed("  kind: files\n", ""), "6: source.kind: missing, expected: Where events come from"),
     (changed("kind: duckdb", "kind: postgres"), '14: destination.kind: got "postgres", expected a known kind: duckdb'),
     (changed("kind: duckdb", "kind: 7"), "14: destination.kind: got 7, expected a known kind: duckdb"),
-    (changed("  rows: all", "  group_by: [a]\n  measures: {n: count(*)}"), "11: outputs.0: expected one of the keys sql, rows; the keys here are: table, group_by, measures"),
+    (changed("  rows: all", "  view: SELECT 1"), "11: outputs.0: expected one of the keys sql, rows, group_by; the keys here are: table, view"),
     (changed("  rows: all", "  rows: all\n  sql: SELECT 1"), "11: outputs.0: expected one kind of output an item; this one has sql and rows"),
     (changed("  rows: all", "  rows: some"), '12: outputs.0.rows: got "some", expected all'),
     (added("transform: [{filtre: a > 1}]\n"), f'16: transform.0: expected one of the keys {STEPS}; the keys here are: filtre; did you mean "filter"?'),

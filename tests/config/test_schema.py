@@ -41,7 +41,8 @@ transform:
   - select: [a, b]
 outputs:
   - {table: a, sql: SELECT 1}
-  - {table: b, rows: all}
+  - {table: b, rows: all, key: [a], latest_by: [d], delete_when: d > 1}
+  - {table: c, group_by: [a], measures: {n: count(*)}}
 destination: {kind: duckdb, path: x.duckdb}
 run:
   {executor: ray, address: null, memory: 2GiB, cpus_per_shard: 0.5, retries: {attempts: 3, delay: 1s, factor: 4},
@@ -86,7 +87,8 @@ def test_the_document_of_this_test_names_every_key_of_the_schema(schema, documen
         (["source", "kind"], "kafka"),
         (["destination", "kind"], "postgres"),
         (["outputs", 0, "table"], "Big Table"),
-        (["outputs", 1, "key"], ["a"]),
+        (["outputs", 1, "unique"], ["a"]),
+        (["outputs", 2, "measures"], []),
         (["transform", 0], {"filtre": "a"}),
         (["run", "memory"], 512),
         (["run", "executor"], "dask"),

@@ -8,9 +8,9 @@ UPDATE _raypipe.pipeline SET commit_seq = commit_seq + 1 WHERE pipeline = $pipel
 -- 3. What the ledger holds under this commit id.
 SELECT seq, epoch_us(lo), epoch_us(hi), outcome FROM _raypipe.shards WHERE pipeline = $pipeline AND commit_id = $commit_id
 
--- name: created_tables
--- Output tables that exist; the engine's own catalogue takes 30 ms to ask in a fresh connection.
-SELECT output FROM _raypipe.tables WHERE pipeline = $pipeline AND created
+-- name: tables
+-- Output tables that exist, and how each is merged; the engine's own catalogue takes 30 ms to ask in a fresh connection.
+SELECT output, created, merge FROM _raypipe.tables WHERE pipeline = $pipeline
 
 -- name: table_created
 -- A table exists from now on.

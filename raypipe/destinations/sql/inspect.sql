@@ -22,7 +22,7 @@ FROM _raypipe.shards WHERE pipeline = $pipeline ORDER BY seq DESC, lo DESC LIMIT
 
 -- name: outputs
 -- The tables that the pipeline writes.
-SELECT output FROM _raypipe.tables WHERE pipeline = $pipeline ORDER BY output
+SELECT output, merge FROM _raypipe.tables WHERE pipeline = $pipeline ORDER BY output
 
 -- name: unbalanced
 -- Ledger entries whose accounts do not balance.

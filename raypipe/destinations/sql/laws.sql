@@ -14,6 +14,10 @@ SELECT 'the outputs of commit ' || seq || ' are no JSON' FROM _raypipe.shards WH
 UNION ALL
 SELECT 'the definitions of run ' || run || ' are no JSON' FROM _raypipe.runs WHERE pipeline = $pipeline AND NOT json_valid(definitions)
 UNION ALL
+SELECT 'how ' || output || ' is merged is no JSON of a merge' FROM _raypipe.tables
+WHERE pipeline = $pipeline AND merge IS NOT NULL
+  AND CASE WHEN json_valid(merge) THEN NOT json_exists(merge, '$.key') AND NOT json_exists(merge, '$.groups') ELSE true END
+UNION ALL
 SELECT 'column set ' || number || ' of ' || output || ' is no JSON' FROM _raypipe.schemas WHERE pipeline = $pipeline AND NOT json_valid(columns)
 UNION ALL
 SELECT 'there are tables or runs of the pipeline, and the pipeline has no row of its own'

@@ -18,11 +18,15 @@ UPDATE _raypipe.pipeline SET start = make_timestamp($start) WHERE pipeline = $pi
 
 -- name: owners
 -- Who writes which table.
-SELECT output, pipeline, created FROM _raypipe.tables
+SELECT output, pipeline, created, merge FROM _raypipe.tables
 
 -- name: claim_table
 -- From now on this pipeline writes the table.
-INSERT INTO _raypipe.tables VALUES ($output, $pipeline, false)
+INSERT INTO _raypipe.tables VALUES ($output, $pipeline, false, NULL)
+
+-- name: set_merge
+-- How contributions become the table.
+UPDATE _raypipe.tables SET merge = $merge WHERE pipeline = $pipeline AND output = $output
 
 -- name: release_table
 -- The pipeline no longer writes this table.

@@ -25,7 +25,8 @@ COMMENT ON COLUMN _raypipe.pipeline.watermark IS 'Every shard before this time i
 -- Which pipeline writes which output table; no table has two.
 CREATE TABLE _raypipe.tables (
     output VARCHAR NOT NULL, pipeline VARCHAR NOT NULL,
-    created BOOLEAN NOT NULL         -- the first contribution creates the table
+    created BOOLEAN NOT NULL,        -- the first contribution creates the table
+    merge VARCHAR                    -- JSON: how contributions_<output> becomes the table; null: it is the union of contributions
 );
 COMMENT ON TABLE _raypipe.tables IS 'The output tables and the one pipeline that writes each.';
 

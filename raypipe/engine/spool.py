@@ -1,0 +1,71 @@
+"""FrameSpool: the transformed rows of a task, kept to be read again, in memory up to a limit and on disk beyond."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+
+class FrameSpool:
+    """Frames in the order in which they passed. One thread writes it, then it may be read as often as needed."""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self._parent = folder
+        self._limit_bytes = limit_bytes
+        self._held: list[pl.DataFrame] = []
+        self._held_bytes = 0
+        self._folder: Path | None = None
+        self._files = 0
+
+    def passing(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Hand frames on and keep each."""
+        for frame in frames:
+            self._add(frame)
+            yield frame
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing was written to disk."""
+        return self._folder is None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no frame passed, not even one without rows."""
+        return not self._held and self._files == 0
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        """Yield the frames in order."""
+        yield from (pl.read_ipc(self._path(place)) for place in range(self._files))
+        yield from self._held
+
+    def close(self) -> None:
+        """Let go of the rows and remove what was written."""
+        self._held.clear()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _add(self, frame: pl.DataFrame) -> None:
+        if frame.is_empty() and not self.is_empty:
+            return  # the first one tells the columns
+        self._held.append(frame)
+        self._held_bytes += int(frame.estimated_size())
+        if self._held_bytes > self._limit_bytes:
+            self._write()
+
+    def _write(self) -> None:
+        if self._folder is None:
+            self._parent.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix="rows-", dir=self._parent))
+        for frame in self._held:
+            frame.write_ipc(self._path(self._files), compat_level=pl.CompatLevel.newest())
+            self._files += 1
+        self._held.clear()
+        self._held_bytes = 0
+
+    def _path(self, place: int) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{place:06d}.arrow"
