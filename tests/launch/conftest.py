@@ -18,6 +18,7 @@ import pytest
 from raypipe import launch
 from raypipe.core.calendar import parse_width
 from raypipe.core.events import RunEvent
+from raypipe.core.grouping import TaskLimits
 from raypipe.core.retry import Retries
 from raypipe.core.window import Window
 from raypipe.engine import stage
@@ -171,3 +172,13 @@ def own_scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 def no_claims(monkeypatch):
     """Let runs overlap that would share out their shards: where one stands still inside the other, it cannot end first."""
     monkeypatch.setattr(Parts, "claims", NoClaims())
+
+
+@pytest.fixture
+def shards_a_task(monkeypatch):
+    """Let tasks hold no more shards than a test says."""
+
+    def bound(shards_max: int) -> None:
+        monkeypatch.setattr("raypipe.runtime.driver.TaskLimits", lambda slots, size, _: TaskLimits(slots, size, shards_max))
+
+    return bound

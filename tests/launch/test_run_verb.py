@@ -270,8 +270,8 @@ def test_an_atomic_backfill_that_loses_one_shard_to_another_run_is_planned_again
     assert place.proven()
 
 
-def test_a_reader_sees_all_of_an_atomic_backfill_or_nothing(place, told, monkeypatch):
-    monkeypatch.setattr("raypipe.core.grouping.SHARDS_MAX", 1)
+def test_a_reader_sees_all_of_an_atomic_backfill_or_nothing(place, told, shards_a_task):
+    shards_a_task(1)
     place.run()
     change_all(place)
     seen = []
@@ -308,8 +308,8 @@ def test_work_that_a_killed_run_had_staged_is_taken_over_and_not_read_again(plac
 
 
 @pytest.mark.parametrize("change", ["file", "input", "definition", "observed"])
-def test_staged_work_that_is_not_right_any_more_is_done_again(place, told, killed, monkeypatch, change):
-    monkeypatch.setattr("raypipe.core.grouping.SHARDS_MAX", 2)  # days 0 and 1 in one task, 2 and 3 in the other
+def test_staged_work_that_is_not_right_any_more_is_done_again(place, told, killed, monkeypatch, shards_a_task, change):
+    shards_a_task(2)  # days 0 and 1 in one task, 2 and 3 in the other
     killed()
     pipeline = place.pipeline
     if change == "file":
@@ -345,8 +345,8 @@ def test_two_runs_that_take_over_the_same_work_do_not_disturb_each_other(place, 
     assert place.proven()
 
 
-def test_a_run_that_was_stopped_is_finished_by_the_next(place, told, monkeypatch):
-    monkeypatch.setattr("raypipe.core.grouping.SHARDS_MAX", 1)
+def test_a_run_that_was_stopped_is_finished_by_the_next(place, told, monkeypatch, shards_a_task):
+    shards_a_task(1)
     monkeypatch.setattr("raypipe.launch.run_verb.cores", lambda: 2)
     monkeypatch.setattr("raypipe.runtime.driver.AHEAD", 1)
     stop = StopFlag()
