@@ -1,7 +1,7 @@
 """raypipe: time-partitioned data pipelines on Ray, exactly once. This page is the public API.
 
 Importing it loads no engine. The verbs are those of the command line: `load` a YAML file or write a `Pipeline`,
-then `run` or `backfill` it, and ask `plan`, `status` and `verify`.
+then `run` or `backfill` it, `accept` a difference, and ask `plan`, `status` and `verify`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from raypipe.pipeline import (
     Pipeline,
     PythonStep,
     Quality,
+    Ready,
     Rename,
     RowsOutput,
     Rule,
@@ -43,7 +44,7 @@ from raypipe.pipeline import (
 
 if TYPE_CHECKING:
     from raypipe.launch import load, status, verify
-    from raypipe.launch.python_verbs import backfill, plan, run
+    from raypipe.launch.python_verbs import accept, backfill, plan, run
 
 __version__ = "0.1.0"
 
@@ -68,6 +69,7 @@ __all__ = [
     "PythonStep",
     "Quality",
     "RaypipeError",
+    "Ready",
     "Rename",
     "Retries",
     "RowsOutput",
@@ -77,6 +79,7 @@ __all__ = [
     "SqlOutput",
     "Width",
     "Window",
+    "accept",
     "backfill",
     "from_us",
     "load",
@@ -90,6 +93,7 @@ __all__ = [
 ]
 
 _VERBS = {
+    "accept": "raypipe.launch.python_verbs",
     "backfill": "raypipe.launch.python_verbs",
     "load": "raypipe.launch",
     "plan": "raypipe.launch.python_verbs",

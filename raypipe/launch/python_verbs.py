@@ -7,8 +7,9 @@ from typing import Literal
 from raypipe.core.plan import Scope
 from raypipe.core.state import RunKind
 from raypipe.core.window import Window
+from raypipe.launch.accept_verb import accept as accept_asked
 from raypipe.launch.plan_verb import plan as plan_asked
-from raypipe.launch.reports import Ask, PlanReport, RunReport
+from raypipe.launch.reports import AcceptReport, Ask, PlanReport, RunReport
 from raypipe.launch.run_verb import run as run_asked
 from raypipe.observe.several import Several
 from raypipe.pipeline import Pipeline
@@ -63,6 +64,14 @@ def backfill(
         address=address,
     )
     return run_asked(pipeline, ask, observer=_watching(observer), stop=StopFlag(), clock=clock)
+
+
+def accept(
+    pipeline: Pipeline, what: Literal["stale", "shrunk"], window: Window | None = None, *, observer: Observer | None = None
+) -> AcceptReport:
+    """Say that live ranges of a window (None: all) are fine although they are stale, or their files are gone."""
+    ask = Ask(start_us=window.start_us if window else None, end_us=window.end_us if window else None)
+    return accept_asked(pipeline, what, ask, observer=_watching(observer))
 
 
 def plan(pipeline: Pipeline, window: Window | None = None, *, clock: Clock | None = None) -> PlanReport:

@@ -151,7 +151,7 @@ def test_a_deleted_file_changes_nothing_until_it_is_accepted(events: Events) -> 
     assert report.closed.committed == 1
     assert events.query("SELECT * FROM clean WHERE id < 200 ORDER BY ALL") == before
 
-    accepted = launch.accept(events.pipeline(), "shrunk", launch.Ask(), observer=Several([]))
+    accepted = raypipe.accept(events.pipeline(), "shrunk")
     assert len(accepted.accepted) == 2
     events.files["more"] = kept  # the rows stay
     assert events.redone() == []

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-from raypipe import launch
+from raypipe import accept, launch
 from raypipe.core.calendar import parse_width
 from raypipe.core.events import Planned
 from raypipe.core.plan import Scope
 from raypipe.core.shard import Reason
 from raypipe.core.state import RunKind
 from raypipe.launch import Ask
-from raypipe.observe.several import Several
 from raypipe.pipeline import Pipeline, Ready, SqlOutput
 
 DAY_US = 86_400_000_000
@@ -39,10 +38,6 @@ def days(entries: list[Any]) -> list[int]:
 def unproven(pipeline: Pipeline) -> list[str]:
     """What `verify --source` finds wrong."""
     return [f"{one.name}: {one.detail}" for one in [*launch.verify(pipeline), *launch.recompute(pipeline)] if not one.ok]
-
-
-def accept(pipeline: Pipeline, what: Literal["stale", "shrunk"], **window: int) -> Any:
-    return launch.accept(pipeline, what, Ask(**window), observer=Several([]))
 
 
 # ---- late and held ----------------------------------------------------------------------------------------
@@ -170,7 +165,7 @@ def test_only_the_window_that_was_named_is_accepted(place):
     for day in (1, 2):
         (place.folder / f"day{day}.parquet").unlink()
 
-    accepted = accept(place.pipeline, "shrunk", start_us=place.window(1).start_us, end_us=place.window(1).end_us)
+    accepted = accept(place.pipeline, "shrunk", place.window(1))
 
     assert accepted.accepted == (place.window(1),)
     assert [one.window for one in place.run().closed.failures] == [place.window(2)]
@@ -216,7 +211,7 @@ def test_what_is_accepted_is_not_stale_any_more_and_no_row_changes(place):
     now = changed(place)
     before = place.query("SELECT * FROM daily ORDER BY ALL")
 
-    accepted = accept(now, "stale", start_us=place.window(0).start_us, end_us=place.window(2).start_us)
+    accepted = accept(now, "stale", place.window(0, 2))
 
     assert accepted.accepted == (place.window(0), place.window(1))
     assert [window for window, _ in launch.status(now).stale] == [place.window(2), place.window(3)]
