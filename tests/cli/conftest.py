@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +16,7 @@ from raypipe.core.plan import Plan
 from raypipe.core.shard import InputFile, Reason, Shard, ShardFailure, Slice
 from raypipe.core.state import FailedShard, RunKind, RunRecord, RunState, Snapshot
 from raypipe.core.window import Window
-from raypipe.launch import Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
+from raypipe.launch import AcceptReport, Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.pipeline import DuckDBDestination, EventTime, FilesSource, Pipeline, RowsOutput
 from raypipe.ports import Check, Observer, StopFlag
 
@@ -82,6 +82,14 @@ class Launched:
             cut_tables=("hourly",),
         )
 
+    def accept(self, pipeline: Pipeline, what: Literal["stale", "shrunk"], ask: Ask, *, observer: Observer) -> AcceptReport:
+        self.asks.append(ask)
+        return (
+            AcceptReport(pipeline, what, "r9", (day(0), day(1)), (day(2),))
+            if what == "stale"
+            else AcceptReport(pipeline, what, None, ())
+        )
+
     def answers(self) -> dict[str, Callable[..., Any]]:
         return {
             "load": self.load,
@@ -93,6 +101,7 @@ class Launched:
             "sample": lambda pipeline, *, at_us, rows: self.stages,
             "quarantine_counts": lambda pipeline: self.quarantine,
             "quarantine_rows": lambda pipeline, *, rule, shards, limit: self.quarantine[:limit],
+            "accept": self.accept,
             "cancel": lambda pipeline, run_id: (run_id or "r1",),
             "gc": lambda pipeline: GcReport(3, 4_200_000),
             "schema": lambda: {"title": "raypipe"},

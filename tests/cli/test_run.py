@@ -270,6 +270,8 @@ def test_a_backfill_of_a_range_is_atomic_and_forces_all_its_shards(launched, ray
     [
         (["--shards", "3:5"], {"scope": Scope.ALL, "shards": (3, 5)}),
         (["--failed"], {"scope": Scope.FAILED}),
+        (["--stale"], {"scope": Scope.STALE}),
+        (["--held"], {"scope": Scope.HELD}),
         (["--gaps", "--publish", "shard"], {"scope": Scope.GAPS, "publish": "shard"}),
         (["--failed", "--accept-shrunk", "--executor", "ray", "--address", "h:1"],
          {"scope": Scope.FAILED, "accept_shrunk": True, "executor": "ray", "address": "h:1"}),
@@ -283,7 +285,13 @@ def test_each_way_to_say_the_range_becomes_one_ask(launched, raypipe, options, e
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--failed", "--gaps"], ["--shards", "1:2", "--start", "2013-01-01", "--end", "2013-01-02"], ["--start", "2013-01-01"]],
+    [
+        [],
+        ["--failed", "--gaps"],
+        ["--stale", "--held"],
+        ["--shards", "1:2", "--start", "2013-01-01", "--end", "2013-01-02"],
+        ["--start", "2013-01-01"],
+    ],
 )
 def test_a_backfill_needs_exactly_one_whole_range(launched, raypipe, options):
     result = raypipe("backfill", "pipeline.yaml", *options)

@@ -233,3 +233,25 @@ def test_ctrl_c_ends_any_verb_with_130_and_no_traceback(launched, monkeypatch, r
 
     assert result.exit_code == 130
     assert result.stderr == "error: interrupted; nothing was left half done\n"
+
+
+# ---- accept -------------------------------------------------------------------------------------------------
+
+
+def test_accept_tells_what_was_accepted_and_what_another_run_did_meanwhile(launched, raypipe):
+    result = raypipe("accept", "pipeline.yaml", "--stale", "--start", "2013-01-01", "--end", "2013-01-04")
+
+    assert (result.exit_code, result.stdout) == (0, "flights: 2 live ranges accepted\n")
+    assert "was left as it is: another run committed it meanwhile" in result.stderr
+    assert (launched.asks[-1].start_us, launched.asks[-1].end_us) == (1356994800000000, 1357254000000000)  # days of Madrid
+    document = json.loads(raypipe("accept", "pipeline.yaml", "--stale", "--json").stdout)
+    assert (document["what"], document["run_id"], len(document["accepted"]), len(document["conflicts"])) == ("stale", "r9", 2, 1)
+    assert raypipe("accept", "pipeline.yaml", "--shrunk").stdout == "flights: nothing is shrunk\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--stale", "--shrunk"]])
+def test_accept_needs_to_be_told_what_is_fine(launched, raypipe, options):
+    result = raypipe("accept", "pipeline.yaml", *options)
+    assert result.exit_code == 2
+    assert "say what is fine in exactly one way: --stale or --shrunk" in result.stderr
+    assert launched.asks == []
