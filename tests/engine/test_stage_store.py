@@ -58,7 +58,7 @@ def test_what_is_left_to_do_is_what_was_not_adopted(store, leave):
     assert rest == [later]
 
 
-@pytest.mark.parametrize("change", ["definition", "input", "observed", "window", "unwanted"])
+@pytest.mark.parametrize("change", ["definition", "input", "observed", "window", "unwanted", "outputs"])
 def test_work_that_is_not_right_any_more_is_left_and_planned(store, stage, leave, change):
     left = leave()
     first, second = left.task.shards
@@ -69,6 +69,8 @@ def test_work_that_is_not_right_any_more_is_left_and_planned(store, stage, leave
         second = replace(second, slices=(Slice(InputFile("file:///x.csv", 1, "v2")),))
     elif change == "observed":
         second = replace(second, observed=frozenset({Observed(0, 1, 7)}))
+    elif change == "outputs":
+        second = replace(second, outputs=("added",))
     elif change == "window":
         second = replace(second, window=replace(second.window, end_us=second.window.end_us + 1))
     shards = (first,) if change == "unwanted" else (first, second)
