@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from raypipe.core.state import Snapshot
@@ -43,6 +44,23 @@ def test_another_program_that_holds_the_file_is_named_with_the_remedy(
             act()
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), duckdb.IOException("Could not read from file")])
+def test_a_disk_that_fails_outside_of_a_transaction_is_no_bug_and_may_pass(
+    file: DuckDBFile, work: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    opened = file.open_run(work.opening())
+    asked = work.group(opened, {work.hours(0): {"hourly": [{"n": 1}]}})
+
+    def fail(point: str) -> None:
+        if point in ("plan.after_observe", "commit.before_begin"):
+            raise error
+
+    monkeypatch.setattr("raypipe.destinations.duckdb.hit", fail)
+    for act in (file.snapshot, lambda: file.commit(*asked)):
+        with pytest.raises(RetryableError, match=r"flights\.duckdb cannot be used: .*(output error|read from file)"):
+            act()
+
+
 def test_a_short_hold_by_another_program_is_waited_for(file: DuckDBFile, stranger: Any) -> None:
     timer = threading.Timer(0.3, stranger.communicate, [""])
     timer.start()
@@ -54,8 +72,6 @@ def test_a_connection_of_the_own_process_is_told_apart(
     file: DuckDBFile, path: Path, work: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duckdb_file, "STRANGER_WAIT_S", 0.2)
-    import duckdb
-
     file.open_run(work.opening())
     with duckdb.connect(str(path)), pytest.raises(DestinationBusy, match="open in this process with another configuration"):
         file.heartbeat("run1", 1)

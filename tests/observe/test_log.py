@@ -20,6 +20,17 @@ def test_each_event_is_a_json_line_and_those_before_the_run_had_a_name_come_firs
     assert documents[-1]["watermark"] == "2013-01-05T00:00:00Z"
 
 
+def test_a_run_that_is_taken_over_goes_on_in_the_same_file(story, clock, tmp_path, recwarn):
+    log = Log(tmp_path / "logs", clock)
+    for event in [story.opened(), Warned("the driver's process died"), story.opened()]:
+        log.on(event)
+    log.close()
+
+    documents = [json.loads(line) for line in (tmp_path / "logs" / "r1.jsonl").read_text().splitlines()]
+    assert [one["event"] for one in documents] == ["RunOpened", "Warned", "RunOpened"]
+    assert [str(one.message) for one in recwarn if one.category is ResourceWarning] == []
+
+
 def test_a_commit_tells_windows_outcomes_and_rows(story):
     document = as_document(story.committed(0), 0)
 
