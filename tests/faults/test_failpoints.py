@@ -130,6 +130,7 @@ def stage(server, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("failpoints")
 @pytest.mark.fault(1, 4, 5, 6, 7, 16)
 @pytest.mark.parametrize("action", ["kill", "raise"])
 @pytest.mark.parametrize("point", POINTS)
@@ -138,8 +139,9 @@ def test_the_next_run_finishes_what_was_ended_or_failed_at_a_point(stage, point,
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("failpoints")
 @pytest.mark.fault(7)
-@pytest.mark.parametrize("point", sorted(ANSWERS))
+@pytest.mark.parametrize("point", ["open.after_commit", "commit.after_commit_before_ack", "close.after"])
 def test_an_answer_that_is_lost_is_asked_for_again(stage, point):
     assert stage.play(point, "return_lost"), f"{point} was not met"
 
