@@ -230,7 +230,7 @@ def uncounted(self: Any, output: str, parts: Any, loaded: Any) -> None:
 
 NOTHING_BEFORE = "SELECT 1, 1, 1, 'loaded' WHERE false"
 COMMIT, DECIDE = "raypipe.destinations.duckdb_commit", "raypipe.core.commit"
-OPEN_RUNS, INPUT = "raypipe.launch.maintain_verbs._open_runs", "raypipe.engine.stage_store.input_fingerprint"
+OPEN_RUNS, INPUT = "raypipe.launch.maintain_verbs.open_runs", "raypipe.engine.staged_work.input_fingerprint"
 SETTLED = "raypipe.runtime.settling.Settler.settled"
 
 Check, Removal = Callable[..., None], Callable[[Any], None]
