@@ -11,6 +11,7 @@ from raypipe.launch.recompute_verb import recompute
 from raypipe.launch.reports import Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.launch.run_verb import run
 from raypipe.launch.sample_verb import sample
+from raypipe.launch.widths_verb import verify_widths
 from raypipe.pipeline import Pipeline
 from raypipe.ports import StopFlag
 
@@ -43,5 +44,6 @@ __all__ = [
     "schema",
     "status",
     "verify",
+    "verify_widths",
     "versions",
 ]

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypipe.core.calendar import Calendar
+from raypipe.core.given_shards import given_shards
 from raypipe.core.plan import Horizon, horizon
 from raypipe.core.state import Definition
+from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Clock, Listing, Source, StageStore
@@ -37,6 +39,8 @@ class Parts:
     """A folder for the index instead of the state folder, for verbs that write nothing."""
     slices_in_memory: bool = False
     """Slices of small files stay in this process: for runs whose workers are threads of it."""
+    given: tuple[Window, ...] | None = None
+    """Exactly these shards, instead of those that the calendar cuts."""
 
     @property
     def state_folder(self) -> str:
@@ -62,6 +66,8 @@ class Parts:
     @property
     def ready(self) -> Horizon:
         """What may be worked on now."""
+        if self.given is not None:
+            return given_shards(self.calendar, self.given)
         time = self.pipeline.time
         return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us())
 
@@ -113,12 +119,17 @@ class Parts:
 def scratch_index(pipeline: Pipeline) -> Iterator[Parts]:
     """Yield parts whose index is a copy, gone afterwards: for verbs that write nothing, not even what they learn."""
     with tempfile.TemporaryDirectory(prefix="raypipe-index-") as scratch:
-        index = Path(Parts(pipeline, SystemClock()).index_folder)
-        for file in sorted(index.glob("*")) if index.is_dir() else ():
-            if file.is_file():  # slices are folders: they are made again where they are needed
-                with contextlib.suppress(FileNotFoundError):  # a journal, gone meanwhile
-                    shutil.copy(file, scratch)
+        copy_index(Parts(pipeline, SystemClock()).index_folder, scratch)
         yield Parts(pipeline, SystemClock(), scratch=scratch)
+
+
+def copy_index(index_folder: str, target: str) -> None:
+    """Copy what an index knows of files. Slices are folders, and are made again where they are needed."""
+    index = Path(index_folder)
+    for file in sorted(index.glob("*")) if index.is_dir() else ():
+        if file.is_file():
+            with contextlib.suppress(FileNotFoundError):  # a journal, gone meanwhile
+                shutil.copy(file, target)
 
 
 def cores() -> int:

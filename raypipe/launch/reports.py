@@ -30,6 +30,8 @@ class Ask:
     end_us: int | None = None
     shards: tuple[int, int] | None = None
     """Half-open range of shard indices, counted from `time.start`, instead of times."""
+    given: tuple[Window, ...] | None = None
+    """Exactly these shards, instead of those that the calendar cuts."""
     publish: Literal["atomic", "shard"] = "shard"
     executor: Literal["auto", "inline", "ray"] | None = None
     address: str | None = None
