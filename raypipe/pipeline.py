@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from raypipe.core.calendar import Width
+from raypipe.core.calendar import Width, instant_before
 from raypipe.core.datatype import DataType
 from raypipe.core.retry import Retries
+from raypipe.core.window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,15 @@ class EventTime:
     end_us: int | None = None
     shard: Width
     delay_us: int = 0
+    lookback: Width | None = None
+    """How much of the time before a shard the SQL of outputs sees beside it; days and longer follow the zone's calendar."""
+
+    def before(self, window: Window) -> Window | None:
+        """Return the time before a shard that its SQL sees too: None without lookback, and where history begins."""
+        if self.lookback is None:
+            return None
+        start_us = max(self.start_us, instant_before(window.start_us, self.lookback, self.zone))
+        return Window(start_us, window.start_us) if start_us < window.start_us else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ def _event_time(time: m.TimeSection) -> p.EventTime:
         end_us=None if time.end is None else parse_instant(time.end, time.zone),
         shard=time.shard,
         delay_us=time.delay,
+        lookback=time.lookback,
     )
 
 

@@ -17,6 +17,7 @@ from raypipe.config.values import (
     Identifier,
     Instant,
     LocalPath,
+    Lookback,
     NewColumnName,
     Number,
     OneCharacter,
@@ -47,6 +48,11 @@ class TimeSection(Section):
         default=0,
         json_schema_extra={"default": "0s"},
         description="Without `end`: a shard is ready once its end and this delay have passed",
+    )
+    lookback: Lookback = Field(
+        default=None,
+        json_schema_extra={"default": "0s"},
+        description="Time before a shard whose rows the SQL of outputs sees too, where the column _in_shard is false",
     )
 
 

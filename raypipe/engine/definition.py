@@ -37,7 +37,7 @@ def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     quality = replace(pipeline.quality, checks=())  # a check belongs to the output that it checks
     parts = {
         "source": fingerprint(_plain(source)),
-        "time": fingerprint([time.column, time.format, time.zone, time.start_us]),
+        "time": fingerprint([time.column, time.format, time.zone, time.start_us, *([str(time.lookback)] if time.lookback else [])]),
         "quality": fingerprint(_plain(quality)),
         "transform": fingerprint([_plain(_without_folder(step)) for step in pipeline.transform]),
     }

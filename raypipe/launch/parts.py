@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raypipe.core.calendar import Calendar
+from raypipe.core.calendar import Calendar, common_width
 from raypipe.core.given_shards import given_shards
 from raypipe.core.plan import Horizon, horizon
 from raypipe.core.state import Definition
@@ -64,6 +64,13 @@ class Parts:
         return Calendar(time.start_us, time.shard, time.zone)
 
     @property
+    def _cells(self) -> Calendar:
+        """How files are cut: so that shards, and what they look back to, consist of whole cells."""
+        time = self.pipeline.time
+        width = common_width(time.shard, time.lookback) if time.lookback else time.shard
+        return Calendar(time.start_us, width, time.zone)
+
+    @property
     def ready(self) -> Horizon:
         """What may be worked on now."""
         if self.given is not None:
@@ -77,7 +84,7 @@ class Parts:
         from raypipe.sources.files import Files
 
         memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
-        return Files(self.pipeline.source, self.pipeline.time, self.calendar, self.index_folder, memory_bytes)
+        return Files(self.pipeline.source, self.pipeline.time, self._cells, self.index_folder, memory_bytes)
 
     @cached_property
     def destination(self) -> DuckDBFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,17 @@ class Files:
     def slices(self, listing: Listing, windows: Sequence[Window]) -> Sequence[tuple[Slice, ...]]:
         """Return the slices of each window. A file whose index entry was lost meanwhile is scanned again."""
         contents = self._contents(listing)
+        own = self._slices(listing, contents, windows)
+        before = [self.time.before(window) for window in windows]
+        asked = [window for window in before if window is not None]
+        if not asked:
+            return own
+        seen = dict(zip(asked, self._slices(listing, contents, asked), strict=True))
+        return [(*mine, *_looked_back(seen[window] if window else ())) for mine, window in zip(own, before, strict=True)]
+
+    def _slices(
+        self, listing: Listing, contents: Mapping[str, Sequence[Mapping[str, Any]]], windows: Sequence[Window]
+    ) -> Sequence[tuple[Slice, ...]]:
         spans = Spans([(window.start_us, window.end_us) for window in windows])
         found: list[list[Slice]] = [[] for _ in windows]
         for file in listing.files:
@@ -188,3 +199,8 @@ class Files:
         STORE.drop_others(file, self._cut.cut)
         _, folder = self._slices_of(InputFile(file.uri, file.size_bytes, old_version))
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _looked_back(slices: Sequence[Slice]) -> Iterator[Slice]:
+    """Yield slices as those of the time before a shard; rows without event time stay with the shards that hold them."""
+    return (replace(one, lookback=True, untimed=False) for one in slices)

@@ -43,8 +43,8 @@ def test_a_mistake_in_a_profile_names_it_whether_it_is_asked_for_or_not(problem,
     del small["profiles"]["prod"]["time"]["shard"]
     told = problem(small, profile=asked)
     assert (
-        told
-        == "daily.yaml:31: time.lateness (profile prod): unknown key; known keys: column, format, zone, start, end, shard, delay"
+        told == "daily.yaml:31: time.lateness (profile prod): unknown key; "
+        "known keys: column, format, zone, start, end, shard, delay, lookback"
     )
 
 

@@ -14,7 +14,7 @@ from raypipe.config.yaml_text import parse
 DOCUMENT = """
 name: flights
 description: all built keys
-time: {column: t, format: iso, zone: UTC, start: 2013-01-01, end: 2014-01-01, shard: 1d, delay: 0s}
+time: {column: t, format: iso, zone: UTC, start: 2013-01-01, end: 2014-01-01, shard: 1d, delay: 0s, lookback: 6d}
 source:
   kind: files
   path: [a.csv, b.csv.gz]
