@@ -156,14 +156,12 @@ def _around(found: TableDifference, own: Sequence[Window], others: Sequence[Wind
 
 
 def _told(change: TableDifference, at_us: int) -> str:
-    remedy = (
-        "its SQL sees one shard at a time; time.lookback lets it see the time before, or let each row come of one instant alone"
-    )
     if change.columns:
         return f"table {change.table}: a cut at {iso(at_us)} changes its columns: {change.columns}"
     return (
         f"table {change.table}: a cut at {iso(at_us)} changes it. Without the cut: {_row(change.left)}; "
-        f"with it: {_row(change.right)} ({remedy})"
+        f"with it: {_row(change.right)}. "
+        "SQL sees one shard at a time; time.lookback lets it see the time before"
     )
 
 
