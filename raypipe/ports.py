@@ -320,6 +320,10 @@ class Inspector(Protocol):
         """Return quarantined rows: shard, source, position, rule, error, raw, run."""
         ...
 
+    def quarantine_shards(self, *, rule: str | None, window: Window | None) -> frozenset[int]:
+        """Return the starts of the shards that have such rows in quarantine, in microseconds."""
+        ...
+
     def ledger(self, *, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return the newest ledger entries."""
         ...

@@ -1,10 +1,11 @@
-"""The verbs of quarantine: list and show."""
+"""The verbs of quarantine: list, show, replay, export."""
 
 from __future__ import annotations
 
 import click
 
-from raypipe.cli.options import Shared, config_argument, shards_option, verb
+from raypipe.cli.options import ExecutorName, Shared, config_argument, executor_options, shards_option, verb
+from raypipe.cli.run_one import run_one
 
 SHOW_ROWS_MAX = 100_000
 
@@ -14,7 +15,7 @@ SHOW_ROWS_MAX = 100_000
     epilog="\b\nExample:\n  raypipe quarantine list pipeline.yaml\n  raypipe quarantine show pipeline.yaml --rule RULE",
 )
 def quarantine() -> None:
-    """Look at the rows that were set aside, with their reasons."""
+    """Look at the rows that were set aside, with their reasons, and put them through the rules again."""
 
 
 @verb("list", example="raypipe quarantine list pipeline.yaml")
@@ -58,5 +59,37 @@ def show(shared: Shared, config: str, rule: str | None, shards: tuple[int, int] 
             shared.out.note(f"(the first {limit}; --limit shows more)")
 
 
+@verb("replay", example="raypipe quarantine replay pipeline.yaml --rule plausible_delay")
+@config_argument
+@click.option("--rule", metavar="RULE", help="Only shards with rows that broke this rule.")
+@shards_option("Only shards by number, counted from time.start; B is excluded.")
+@click.option("--accept-shrunk", is_flag=True, help="Also where files are gone: their other rows leave the tables.")
+@executor_options
+def replay(
+    shared: Shared,
+    config: str,
+    rule: str | None,
+    shards: tuple[int, int] | None,
+    accept_shrunk: bool,
+    executor: ExecutorName | None,
+    address: str | None,
+) -> int:
+    """Put rows in quarantine through today's rules.
+
+    The shards that hold such rows are done again, all of them in one transaction: rows that pass now leave quarantine as
+    they come into the tables. Shards whose rows were set aside by the rules of today are left alone.
+    """
+    from dataclasses import replace
+
+    from raypipe import launch
+
+    pipeline = shared.load(config)
+    ask = launch.replay_ask(pipeline, rule=rule, shards=shards, accept_shrunk=accept_shrunk)
+    if not ask.given and not shared.out.quiet:
+        shared.out.note(f"{pipeline.name}: no such row was set aside by another definition than today's")
+    return run_one(shared, config, pipeline, replace(ask, executor=executor, address=address), launch.StopFlag())
+
+
 quarantine.add_command(list_rules)
+quarantine.add_command(replay)
 quarantine.add_command(show)

@@ -120,6 +120,13 @@ class DuckDBFile:
                 return []
             return duckdb_inspect.quarantine_rows(connection, self.pipeline, rule=rule, window=window, limit=limit)
 
+    def quarantine_shards(self, *, rule: str | None, window: Window | None) -> frozenset[int]:
+        """Return the starts of the shards that have such rows in quarantine."""
+        with self._inspecting() as connection:
+            if connection is None:
+                return frozenset()
+            return duckdb_inspect.quarantine_shards(connection, self.pipeline, rule=rule, window=window)
+
     def ledger(self, *, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return the newest ledger entries."""
         with self._inspecting() as connection:

@@ -34,14 +34,23 @@ def quarantine_rows(
     connection: duckdb.DuckDBPyConnection, pipeline: str, *, rule: str | None, window: Window | None, limit: int
 ) -> Rows:
     """Return quarantined rows: shard (its start), source, position, rule, error, raw, truncated, run."""
-    values = {
+    return _rows(connection, "quarantine_rows", {**_chosen(pipeline, rule, window), "limit": limit})
+
+
+def quarantine_shards(
+    connection: duckdb.DuckDBPyConnection, pipeline: str, *, rule: str | None, window: Window | None
+) -> frozenset[int]:
+    """Return the starts of the shards that have such rows in quarantine."""
+    return frozenset(start_us for (start_us,) in query(connection, _SQL["quarantine_shards"], _chosen(pipeline, rule, window)))
+
+
+def _chosen(pipeline: str, rule: str | None, window: Window | None) -> Mapping[str, Any]:
+    return {
         "pipeline": pipeline,
         "rule": rule,
         "lo": window.start_us if window else None,
         "hi": window.end_us if window else None,
-        "limit": limit,
     }
-    return _rows(connection, "quarantine_rows", values)
 
 
 def ledger(connection: duckdb.DuckDBPyConnection, pipeline: str, limit: int) -> Rows:

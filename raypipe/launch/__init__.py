@@ -8,6 +8,7 @@ from raypipe.launch.inspect_verbs import check, quarantine_counts, quarantine_ro
 from raypipe.launch.maintain_verbs import cancel, gc
 from raypipe.launch.plan_verb import plan
 from raypipe.launch.recompute_verb import recompute
+from raypipe.launch.replay_verb import replay_ask
 from raypipe.launch.reports import Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.launch.run_verb import run
 from raypipe.launch.sample_verb import sample
@@ -39,6 +40,7 @@ __all__ = [
     "quarantine_counts",
     "quarantine_rows",
     "recompute",
+    "replay_ask",
     "run",
     "sample",
     "schema",

@@ -11,8 +11,7 @@ from typing import Any
 from raypipe.core.intervals import gaps
 from raypipe.core.plan import Scope, covered
 from raypipe.core.shard import Reason
-from raypipe.core.window import Window
-from raypipe.launch.parts import Parts, scratch_index, warnings_of
+from raypipe.launch.parts import Parts, scratch_index, shards_window, warnings_of
 from raypipe.launch.reports import Ask, CheckReport, StatusReport
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Check
@@ -55,8 +54,7 @@ def quarantine_rows(
 ) -> Sequence[Mapping[str, Any]]:
     """Return quarantined rows of a rule and a half-open range of shard indices."""
     parts = Parts(pipeline, SystemClock())
-    window = Window(parts.calendar.boundary(shards[0]), parts.calendar.boundary(shards[1])) if shards else None
-    return parts.destination.quarantine_rows(rule=rule, window=window, limit=limit)
+    return parts.destination.quarantine_rows(rule=rule, window=shards_window(parts, shards), limit=limit)
 
 
 def check(pipeline: Pipeline) -> CheckReport:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from raypipe.core.calendar import Calendar, common_width
 from raypipe.core.given_shards import given_shards
 from raypipe.core.plan import Horizon, horizon
-from raypipe.core.state import Definition
+from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline
@@ -139,9 +139,23 @@ def copy_index(index_folder: str, target: str) -> None:
                 shutil.copy(file, target)
 
 
+def current_versions(parts: Parts, snapshot: Snapshot) -> Mapping[str, int]:
+    """Return the version of each output's definition of today; 0 where today's was never run."""
+    newest = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
+    return {
+        output: newest[output].version if output in newest and newest[output].fingerprint == one.fingerprint else 0
+        for output, one in parts.definitions.items()
+    }
+
+
 def cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shards_window(parts: Parts, shards: tuple[int, int] | None) -> Window | None:
+    """Return the range of a half-open range of shard indices, None for all of history."""
+    return Window(parts.calendar.boundary(shards[0]), parts.calendar.boundary(shards[1])) if shards else None
 
 
 def asked_window(parts: Parts, ask: Ask) -> tuple[int, int] | None:

@@ -19,7 +19,7 @@ from raypipe.core.grouping import TaskLimits, group_shards
 from raypipe.core.shard import Reason, Shard, ShardResult, Task
 from raypipe.core.state import LiveRange, Snapshot
 from raypipe.core.window import Window, iso, to_us
-from raypipe.launch.parts import Parts, scratch_index
+from raypipe.launch.parts import Parts, current_versions, scratch_index
 from raypipe.pipeline import Pipeline
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Check, Listing, Staged
 
@@ -89,7 +89,7 @@ def recomputation(pipeline: Pipeline) -> Iterator[Recomputation]:
         snapshot = parts.destination.snapshot()
         listing = parts.source.list()
         parts.source.record([parts.source.scan(file) for file in parts.source.unindexed(listing)])
-        live, current = _by_window(snapshot), _current_versions(parts, snapshot)
+        live, current = _by_window(snapshot), current_versions(parts, snapshot)
         windows = sorted(live)
         shards = [
             Shard(parts.ready.index_of(window), window, Reason.FORCED, frozenset(), slices)
@@ -154,15 +154,6 @@ def _by_window(snapshot: Snapshot) -> Mapping[Window, list[LiveRange]]:
 
 def _is_current(ranges: Sequence[LiveRange], input_fp: str, versions: Mapping[str, int]) -> bool:
     return all(one.input_fp == input_fp for one in ranges) and {one.output: one.definition for one in ranges} == versions
-
-
-def _current_versions(parts: Parts, snapshot: Snapshot) -> Mapping[str, int]:
-    """Return the version of each output's definition of today; 0 where today's was never run."""
-    newest = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
-    return {
-        output: newest[output].version if output in newest and newest[output].fingerprint == one.fingerprint else 0
-        for output, one in parts.definitions.items()
-    }
 
 
 def _run(parts: Parts, shards: Sequence[Shard]) -> Iterator[Staged]:
