@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raypipe.core.commit import CommitRequest, Receipt
@@ -322,6 +323,10 @@ class Inspector(Protocol):
 
     def quarantine_shards(self, *, rule: str | None, window: Window | None) -> frozenset[int]:
         """Return the starts of the shards that have such rows in quarantine, in microseconds."""
+        ...
+
+    def export_quarantine(self, path: Path, *, rule: str | None, window: Window | None) -> int:
+        """Write quarantined rows to a .parquet or .csv file, which appears whole; return how many."""
         ...
 
     def ledger(self, *, limit: int) -> Sequence[Mapping[str, Any]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from raypipe.cli.options import ExecutorName, Shared, config_argument, executor_options, shards_option, verb
 from raypipe.cli.run_one import run_one
+from raypipe.observe.printable import count
 
 SHOW_ROWS_MAX = 100_000
 
@@ -15,7 +18,7 @@ SHOW_ROWS_MAX = 100_000
     epilog="\b\nExample:\n  raypipe quarantine list pipeline.yaml\n  raypipe quarantine show pipeline.yaml --rule RULE",
 )
 def quarantine() -> None:
-    """Look at the rows that were set aside, with their reasons, and put them through the rules again."""
+    """Look at the rows that were set aside, with their reasons."""
 
 
 @verb("list", example="raypipe quarantine list pipeline.yaml")
@@ -90,6 +93,28 @@ def replay(
     return run_one(shared, config, pipeline, replace(ask, executor=executor, address=address), launch.StopFlag())
 
 
+@verb("export", example="raypipe quarantine export pipeline.yaml -o aside.parquet --rule plausible_delay")
+@config_argument
+@click.option(
+    "-o", "--output", "path", required=True, metavar="FILE", type=click.Path(path_type=Path), help="FILE.parquet or FILE.csv."
+)
+@click.option("--rule", metavar="RULE", help="Only rows that broke this rule.")
+@shards_option("Only shards by number, counted from time.start; B is excluded.")
+def export(shared: Shared, config: str, path: Path, rule: str | None, shards: tuple[int, int] | None) -> None:
+    """Write rows in quarantine to a file.
+
+    Each row has its shard, source, position, rule, error, raw text, whether that was cut, its run, and when it was committed.
+    In CSV, texts that a spreadsheet would run as a formula have an apostrophe before them.
+    """
+    from raypipe import launch
+
+    pipeline = shared.load(config)
+    rows = launch.quarantine_export(pipeline, path, rule=rule, shards=shards)
+    shared.out.document({"pipeline": pipeline.name, "path": str(path), "rows": rows})
+    shared.out.line(f"{pipeline.name}: {count(rows, 'row')} written to {path}")
+
+
+quarantine.add_command(export)
 quarantine.add_command(list_rules)
 quarantine.add_command(replay)
 quarantine.add_command(show)

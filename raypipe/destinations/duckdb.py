@@ -127,6 +127,13 @@ class DuckDBFile:
                 return frozenset()
             return duckdb_inspect.quarantine_shards(connection, self.pipeline, rule=rule, window=window)
 
+    def export_quarantine(self, path: Path, *, rule: str | None, window: Window | None) -> int:
+        """Write quarantined rows to a .parquet or .csv file; return how many."""
+        with self._inspecting() as connection:
+            if connection is None:
+                return 0
+            return duckdb_inspect.export_quarantine(connection, self.pipeline, path, rule=rule, window=window)
+
     def ledger(self, *, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return the newest ledger entries."""
         with self._inspecting() as connection:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raypipe.launch.inspect_verbs import check, quarantine_counts, quarantine_rows, schema, status, verify, versions
+from raypipe.launch.inspect_verbs import (
+    check,
+    quarantine_counts,
+    quarantine_export,
+    quarantine_rows,
+    schema,
+    status,
+    verify,
+    versions,
+)
 from raypipe.launch.maintain_verbs import cancel, gc
 from raypipe.launch.plan_verb import plan
 from raypipe.launch.recompute_verb import recompute
@@ -38,6 +47,7 @@ __all__ = [
     "load",
     "plan",
     "quarantine_counts",
+    "quarantine_export",
     "quarantine_rows",
     "recompute",
     "replay_ask",

@@ -6,17 +6,20 @@ import functools
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from raypipe.core.intervals import gaps
 from raypipe.core.plan import Scope, covered
 from raypipe.core.shard import Reason
+from raypipe.errors import UsageError
 from raypipe.launch.parts import Parts, scratch_index, shards_window, warnings_of
 from raypipe.launch.reports import Ask, CheckReport, StatusReport
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Check
 from raypipe.runtime.system_clock import SystemClock
 
+EXPORT_SUFFIXES = (".parquet", ".csv")
 ENGINES = ("ray", "polars", "duckdb", "pyarrow")
 
 
@@ -55,6 +58,16 @@ def quarantine_rows(
     """Return quarantined rows of a rule and a half-open range of shard indices."""
     parts = Parts(pipeline, SystemClock())
     return parts.destination.quarantine_rows(rule=rule, window=shards_window(parts, shards), limit=limit)
+
+
+def quarantine_export(pipeline: Pipeline, path: Path, *, rule: str | None, shards: tuple[int, int] | None) -> int:
+    """Write quarantined rows to a .parquet or .csv file; return how many. Raises UsageError for what is no such file."""
+    if path.suffix not in EXPORT_SUFFIXES:
+        raise UsageError(f"-o {path}: expected a name that ends with {' or '.join(EXPORT_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"-o {path}: the folder {path.parent} does not exist")
+    parts = Parts(pipeline, SystemClock())
+    return parts.destination.export_quarantine(path, rule=rule, window=shards_window(parts, shards))
 
 
 def check(pipeline: Pipeline) -> CheckReport:
