@@ -104,6 +104,8 @@ class Quality:
     max_quarantined: MaxQuarantined | None = None
     rules: tuple[Rule, ...] = ()
     checks: tuple[Check, ...] = ()
+    keep_quarantined_us: int | None = None
+    """How long the raw text of quarantined rows is kept; None: for ever."""
 
 
 # ---- steps: each is one key of a list item under `transform` ---------------------------------------------

@@ -307,7 +307,7 @@ class Check:
 
 
 class Inspector(Protocol):
-    """Read-only questions of people to a destination: `status`, `quarantine`, `verify`."""
+    """Questions of people to a destination: `status`, `quarantine`, `verify`. All but one are read-only."""
 
     def table_rows(self) -> Mapping[str, int]:
         """Return the number of rows of each output table that exists."""
@@ -331,6 +331,10 @@ class Inspector(Protocol):
 
     def ledger(self, *, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return the newest ledger entries."""
+        ...
+
+    def blank_quarantine(self, before_us: int) -> int:
+        """Take away raw text and error of rows set aside by commits before an instant, and nothing else; return how many."""
         ...
 
     def verify(self) -> Sequence[Check]:

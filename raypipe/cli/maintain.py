@@ -74,11 +74,15 @@ def cancel(shared: Shared, config: str, run_id: str | None) -> None:
 @verb("gc", example="raypipe gc pipeline.yaml")
 @config_argument
 def gc(shared: Shared, config: str) -> None:
-    """Remove what closed runs staged and no table uses."""
+    """Remove what closed runs staged and no table uses.
+
+    Quarantined rows that are older than quality.keep_quarantined lose their raw text, and the errors that quote it.
+    """
     from raypipe import launch
     from raypipe.cli.json_documents import gc_document
 
     pipeline = shared.load(config)
     report = launch.gc(pipeline)
     shared.out.document(gc_document(pipeline.name, report))
-    shared.out.line(f"{pipeline.name}: removed {count(report.folders, 'folder')}, {size(report.size_bytes)}")
+    blanked = f"; blanked the text of {count(report.blanked, 'quarantined row')}" if report.blanked else ""
+    shared.out.line(f"{pipeline.name}: removed {count(report.folders, 'folder')}, {size(report.size_bytes)}{blanked}")

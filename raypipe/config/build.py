@@ -74,6 +74,7 @@ def _quality(quality: m.QualitySection) -> p.Quality:
         checks=tuple(
             p.Check(table=one.table, expect=one.expect, otherwise=one.otherwise, on_empty=one.on_empty) for one in quality.checks
         ),
+        keep_quarantined_us=quality.keep_quarantined,
     )
 
 

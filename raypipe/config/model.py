@@ -145,6 +145,11 @@ class QualitySection(Section):
         | None
     ) = Field(default=None, description="Above this, the shard fails and nothing of it is visible; 0.1% is short for {share: 0.1%}")
     rules: list[RuleSection] = Field(default=[], description="Conditions on rows, before the steps")
+    keep_quarantined: PositiveDuration | None = Field(
+        default=None,
+        description="How long the raw text of quarantined rows is kept, such as 90d; `raypipe gc` then takes it away, and the "
+        "errors that quote it. The rows stay, with their rule and place. Without this, texts are kept for ever",
+    )
     checks: list[CheckSection] = Field(default=[], description="Conditions on each shard's contribution, before it is visible")
 
 

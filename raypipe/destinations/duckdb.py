@@ -93,6 +93,13 @@ class DuckDBFile:
                 return ()
             return duckdb_runs.cancel(connection, self.pipeline, run_id, self.clock.now_us())
 
+    def blank_quarantine(self, before_us: int) -> int:
+        """Take away the raw texts of rows set aside by commits before an instant."""
+        if not Path(self.path).exists():
+            return 0
+        with writing(self.path, self.clock) as connection, transaction(connection):
+            return duckdb_runs.blank_quarantine(connection, self.pipeline, before_us) if has_state(connection) else 0
+
     # ---- Inspector -----------------------------------------------------------------------------------------
 
     def table_rows(self) -> Mapping[str, int]:

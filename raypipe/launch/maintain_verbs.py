@@ -18,9 +18,15 @@ def cancel(pipeline: Pipeline, run_id: str | None) -> tuple[str, ...]:
 
 
 def gc(pipeline: Pipeline) -> GcReport:
-    """Remove what closed runs staged and spilled. Runs whose process is dead are closed first."""
+    """Remove what closed runs staged and spilled, and quarantined texts that are kept no longer.
+
+    Runs whose process is dead are closed first.
+    """
     parts = Parts(pipeline, SystemClock())
-    return GcReport(*parts.stages.collect(lambda: _open_runs(parts)))
+    folders, size_bytes = parts.stages.collect(lambda: _open_runs(parts))
+    kept_us = pipeline.quality.keep_quarantined_us
+    blanked = 0 if kept_us is None else parts.destination.blank_quarantine(parts.clock.now_us() - kept_us)
+    return GcReport(folders, size_bytes, blanked)
 
 
 def _open_runs(parts: Parts) -> frozenset[str]:

@@ -104,3 +104,5 @@ class GcReport:
 
     folders: int
     size_bytes: int
+    blanked: int = 0
+    """Quarantined rows whose raw text was older than `quality.keep_quarantined`."""

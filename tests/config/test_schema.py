@@ -24,6 +24,7 @@ source:
   extra_columns: ignore
   on_drift: fail
 quality:
+  keep_quarantined: 90d
   max_quarantined: 0.1%
   rules: [{name: r, expect: d > 1, otherwise: drop, nulls: fail}]
   checks: [{table: a, expect: "count(*) > 0", otherwise: warn, on_empty: check}]
