@@ -66,7 +66,11 @@ def show(shared: Shared, config: str, rule: str | None, shards: tuple[int, int] 
 @config_argument
 @click.option("--rule", metavar="RULE", help="Only shards with rows that broke this rule.")
 @shards_option("Only shards by number, counted from time.start; B is excluded.")
-@click.option("--accept-shrunk", is_flag=True, help="Also where files are gone: their other rows leave the tables.")
+@click.option(
+    "--accept-shrunk",
+    is_flag=True,
+    help="Also where files are gone: their rows in quarantine stand in for them, their other rows leave the tables.",
+)
 @executor_options
 def replay(
     shared: Shared,

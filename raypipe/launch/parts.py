@@ -58,6 +58,11 @@ class Parts:
         return self.scratch or str(Path(self.state_folder) / "index" / self.pipeline.name)
 
     @property
+    def stand_in_folder(self) -> str:
+        """Where files stand that are read in place of others that are gone. No cache: they are input."""
+        return str(Path(self.state_folder).absolute() / "stand-in" / self.pipeline.name)
+
+    @property
     def calendar(self) -> Calendar:
         """Where shards are cut."""
         time = self.pipeline.time
@@ -84,7 +89,9 @@ class Parts:
         from raypipe.sources.files import Files
 
         memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
-        return Files(self.pipeline.source, self.pipeline.time, self._cells, self.index_folder, memory_bytes)
+        return Files(
+            self.pipeline.source, self.pipeline.time, self._cells, self.index_folder, memory_bytes, self.stand_in_folder
+        )  # fmt: skip
 
     @cached_property
     def destination(self) -> DuckDBFile:

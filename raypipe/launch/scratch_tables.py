@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -87,6 +88,8 @@ def scratch_tables(parts: Parts) -> Iterator[Scratch]:
             index = Path(Parts(scratch, parts.clock).index_folder)
             index.mkdir(parents=True)
             copy_index(parts.index_folder, str(index))
+            if Path(parts.stand_in_folder).is_dir():
+                shutil.copytree(parts.stand_in_folder, Parts(scratch, parts.clock).stand_in_folder)
             yield Scratch(scratch)
     finally:
         if not was_there:

@@ -21,6 +21,7 @@ from raypipe.ports import FileIndex, Listing, SourceBatch
 from raypipe.sources.cut import cut_of
 from raypipe.sources.index import CutName, Index
 from raypipe.sources.overlap import Spans
+from raypipe.sources.stand_in import StandIns
 from raypipe.sources.versions import check_unchanged, list_versions
 
 if TYPE_CHECKING:
@@ -38,10 +39,16 @@ class Files:
     calendar: Calendar
     state_folder: str
     in_memory_bytes: int = 0
+    stand_in_folder: str | None = None
+    """Where files stand that are read in place of others that are gone."""
 
     def list(self) -> Listing:
         """List the files now (Source.list); the few that are written at this moment are also hashed."""
-        return Listing(list_versions(self.config.paths, self._index, clock.time_ns()))
+        if self.stand_in_folder is None or not Path(self.stand_in_folder).is_dir():
+            return Listing(list_versions(self.config.paths, self._index, clock.time_ns()))
+        stand_ins = StandIns(self.stand_in_folder, self.config, self.time.column)
+        found = list_versions((*self.config.paths, stand_ins.pattern), self._index, clock.time_ns())
+        return Listing(stand_ins.needed(found))
 
     def unindexed(self, listing: Listing) -> tuple[InputFile, ...]:
         """Return the files that must be scanned before they can be planned."""

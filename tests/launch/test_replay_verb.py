@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 from dataclasses import replace
 
 import pytest
 
 from raypipe import launch
 from raypipe.core.calendar import parse_width
+from raypipe.core.datatype import parse_datatype
 from raypipe.core.plan import Scope
+from raypipe.errors import UsageError
 from raypipe.launch import Ask
-from raypipe.pipeline import Quality, Rule
+from raypipe.pipeline import Column, CsvDialect, FilesSource, Quality, Rule
 
 SMALL, LARGER = (
     Quality(rules=(Rule(name="small", expect=f"n < {bound}"), Rule(name="positive", expect="n > 0"))) for bound in (3, 50)
@@ -118,3 +122,101 @@ def test_a_file_that_is_gone_keeps_its_shard_from_being_replayed_until_that_is_a
     assert [one.code for one in report.closed.failures] == ["source_shrunk"]
     assert (strict.totals(), aside(strict)) == (tables, rows)
     assert strict.proven()
+
+
+# ---- files that are gone ----------------------------------------------------------------------------------
+
+LINES = [
+    "ts,n,note",
+    "2026-01-01 06:00:00,1,a",
+    '2026-01-01 07:00:00,30,"b, or ""c"""',
+    "2026-01-01 08:00:00,60,NA",
+    "2026-01-02 06:00:00,40,d",
+    "broken",
+]
+OTHER = ["ts,n,note", "2026-01-01 09:00:00,2,e", "2026-01-03 06:00:00,2,f"]
+
+
+@pytest.fixture
+def texts(place):
+    """Two CSV files: `gone.csv` has rows of two days, two of the first day and one of the second are not small."""
+    for name, lines in (("gone.csv", LINES), ("there.csv", OTHER)):
+        (place.folder / name).write_text("\n".join(lines) + "\n")
+        os.utime(place.folder / name, (10**9, 10**9))
+    kinds = {"ts": "timestamp", "n": "int64", "note": "string"}
+    columns = {name: Column(type=parse_datatype(kind)) for name, kind in kinds.items()}
+    csv = CsvDialect(nulls=("NA",))
+    source = FilesSource(paths=(f"{place.folder}/*.csv",), format="csv", columns=columns, csv=csv)
+    place.pipeline = replace(place.pipeline, source=source, quality=SMALL)
+    place.run()
+    place.mended = replace(place.pipeline, quality=LARGER)
+    assert aside(place) == [(1, "malformed_line", 1), (1, "small", 2), (2, "small", 1)]
+    return place
+
+
+def test_rows_of_a_file_that_is_gone_stand_in_for_it_once_that_is_accepted(texts):
+    (texts.folder / "gone.csv").unlink()
+    report = replayed(texts, texts.mended, accept_shrunk=True)
+    assert report.closed.committed == 2
+    rows = texts.query("SELECT day(ts), n, note FROM clean ORDER BY ALL")
+    assert rows == [(1, 2, "e"), (1, 30, 'b, or "c"'), (2, 40, "d"), (3, 2, "f")]  # the row that had passed left with its file
+    assert texts.query("SELECT n, note FROM (SELECT raw->>'n' AS n, raw->>'note' AS note FROM _raypipe.quarantine)") == [
+        ("60", None)
+    ]
+    assert texts.proven()
+    assert all(one.ok for one in launch.recompute(texts.mended))
+    assert launch.plan(texts.mended, Ask()).plan.shards == ()
+    assert launch.plan(texts.mended, Ask()).plan.failures == ()
+
+
+def test_a_replay_with_stand_ins_that_dies_is_done_by_the_next_one_without_doubles(texts, monkeypatch):
+    from raypipe.destinations.duckdb import DuckDBFile
+
+    (texts.folder / "gone.csv").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(DuckDBFile, "commit", lambda *arguments: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            replayed(texts, texts.mended, accept_shrunk=True)
+    assert texts.proven()
+    replayed(texts, texts.mended, rule="small", shards=(0, 1), accept_shrunk=True)
+    replayed(texts, texts.mended, accept_shrunk=True)
+    assert texts.query("SELECT n FROM clean ORDER BY n") == [(2,), (2,), (30,), (40,)]
+    assert texts.proven()
+    assert replayed(texts, texts.mended, accept_shrunk=True).closed.planned == 0
+
+
+def test_a_stand_in_is_passed_over_when_its_file_is_back(texts):
+    content = (texts.folder / "gone.csv").read_text()
+    (texts.folder / "gone.csv").unlink()
+    replayed(texts, texts.mended, accept_shrunk=True)
+    (texts.folder / "gone.csv").write_text(content)
+    os.utime(texts.folder / "gone.csv", (10**9, 10**9))
+    texts.run(pipeline=texts.mended)
+    assert texts.query("SELECT n FROM clean ORDER BY n") == [(1,), (2,), (2,), (30,), (40,)]
+    assert aside(texts) == [(1, "malformed_line", 1), (1, "small", 1)]
+    assert texts.proven()
+
+
+def test_rows_that_lack_a_column_of_today_do_not_stand_in(texts):
+    (texts.folder / "gone.csv").unlink()
+    columns = {**texts.mended.source.columns, "more": Column(type=parse_datatype("int64"))}
+    more = replace(texts.mended, source=replace(texts.mended.source, columns=columns))
+    with pytest.raises(UsageError, match=r"gone\.csv is gone, and the rows of it that were set aside lack more"):
+        launch.replay_ask(more, rule=None, shards=None, accept_shrunk=True)
+
+
+def test_the_rows_of_a_parquet_file_that_is_gone_stand_in_with_their_types(strict):
+    (strict.folder / "day0.parquet").unlink()
+    replayed(strict, strict.mended, rule="small", accept_shrunk=True)
+    assert strict.query("SELECT ts, n FROM clean WHERE day(ts) = 1 ORDER BY n") == [
+        (datetime.datetime(2026, 1, 1, 6), 3), (datetime.datetime(2026, 1, 1, 6), 40),
+    ]  # fmt: skip
+    assert strict.proven()
+    assert all(one.ok for one in launch.recompute(strict.mended))
+
+
+def test_other_widths_are_verified_with_the_stand_ins(texts):
+    (texts.folder / "gone.csv").unlink()
+    replayed(texts, texts.mended, accept_shrunk=True)
+    checks = launch.verify_widths(texts.mended, [parse_width("2d")])
+    assert all(one.ok for one in checks), checks
