@@ -25,6 +25,8 @@ class EventTime:
     start_us: int
     end_us: int | None = None
     shard: Width
+    lateness_us: int | None = None
+    """How far below the watermark late input still reopens shards by itself; None: however far."""
     delay_us: int = 0
     lookback: Width | None = None
     """How much of the time before a shard the SQL of outputs sees beside it; days and longer follow the zone's calendar."""
@@ -58,6 +60,16 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What a shard that was never done waits for."""
+
+    marker: str | None = None
+    """A file counts once a file of this name stands in its folder."""
+    files: int = 1
+    """How many files must have rows for the shard."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesSource:
     """Files: Parquet, CSV or JSON Lines, by glob or list."""
 
@@ -67,6 +79,8 @@ class FilesSource:
     columns: Mapping[str, Column] = field(default_factory=dict)
     extra_columns: Literal["ignore", "keep", "fail"] = "ignore"
     on_drift: Literal["fail", "evolve", "quarantine"] = "fail"
+    ready: Ready | None = None
+    """None: a shard waits for nothing but its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from raypipe.core.claims import Claimant, Refusal
 from raypipe.core.commit import CommitRequest, Receipt
 from raypipe.core.events import RunEvent
 from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Slice, Task
@@ -294,6 +295,30 @@ class Destination(Protocol):
 
     def cancel(self, run_id: str | None) -> tuple[str, ...]:
         """Cancel one open run, or all of the pipeline, whoever owns it; return the runs cancelled."""
+        ...
+
+
+class Claims(Protocol):
+    """Who works on which range at the moment, so that runs at the same time share out the work.
+
+    Advisory: what may be committed is the destination's to decide. Claims may be lost, or ignored, at any time; no method
+    raises for that. Those of a dead or long silent holder count for nothing.
+    """
+
+    def mark(self) -> int:
+        """Return a number that grows with every piece of work that any run finishes."""
+        ...
+
+    def take(self, claimant: Claimant, name: str, wanted: Mapping[Window, int]) -> Refusal | None:
+        """Claim windows under a name, all or none. `wanted` says for each which `mark` was newest before it was planned."""
+        ...
+
+    def renew(self, run_id: str) -> None:
+        """Say that the run goes on."""
+        ...
+
+    def release(self, run_id: str, name: str | None, *, done: bool) -> None:
+        """Let go of what was claimed under a name, None for all of the run; `done` makes others plan it again."""
         ...
 
 

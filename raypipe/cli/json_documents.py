@@ -12,7 +12,7 @@ from raypipe.core.window import iso, to_us
 if TYPE_CHECKING:
     from raypipe.core.state import RunRecord
     from raypipe.core.window import Window
-    from raypipe.launch import CheckReport, GcReport, PlanReport, RunReport, StatusReport
+    from raypipe.launch import AcceptReport, CheckReport, GcReport, PlanReport, RunReport, StatusReport
     from raypipe.ports import Check
 
 Document = dict[str, Any]
@@ -30,13 +30,16 @@ def plan_document(report: PlanReport) -> Document:
                 "index": shard.index,
                 **shard.window.as_json(),
                 "reason": shard.reason.value,
+                **({"outputs": list(shard.outputs)} if shard.outputs else {}),
                 "estimated_rows": shard.rows,
                 "estimated_bytes": shard.size_bytes,
             }
             for shard in plan.shards
         ],
         "failures": [{**one.window.as_json(), "code": one.code, "error": one.error} for one in plan.failures],
-        "stale": _stale(plan.stale),
+        "stale": _with_reasons(plan.stale),
+        "held": _with_reasons(plan.held),
+        "waiting": _windows(plan.waiting),
         "executor": report.executor,
         "estimated_seconds": report.estimated_seconds,
         "memory_bytes": report.memory_bytes,
@@ -79,14 +82,29 @@ def status_document(report: StatusReport) -> Document:
         "coverage": _windows(report.coverage),
         "gaps": _windows(report.gaps),
         "late": _windows(report.late),
-        "held": [],
-        "stale": _stale(report.stale),
-        "failed": [{**one.window.as_json(), "code": one.code, "error": one.error, "run_id": one.run_id} for one in snapshot.failed],
+        "held": _with_reasons(report.held),
+        "stale": _with_reasons(report.stale),
+        "failed": [{**one.window.as_json(), "code": one.code, "error": one.error, "run_id": one.run_id} for one in report.failed],
+        "waiting": _windows(report.waiting),
+        "other_widths": [
+            {**window.as_json(), "shards": number, "tables": list(report.cut_tables)} for window, number in report.other_widths
+        ],
         "rows": snapshot.accounts.as_json(),
         "outside": snapshot.outside,
         "tables": _tables(report.tables),
         "quarantine": rows_document(report.quarantine),
         "runs": [_run(one) for one in snapshot.runs],
+    }
+
+
+def accept_document(report: AcceptReport) -> Document:
+    """Return what was accepted."""
+    return {
+        "pipeline": report.pipeline.name,
+        "run_id": report.run_id,
+        "what": report.what,
+        "accepted": _windows(report.accepted),
+        "conflicts": _windows(report.conflicts),
     }
 
 
@@ -163,8 +181,8 @@ def _windows(windows: Iterable[Window]) -> list[Document]:
     return [dict(one.as_json()) for one in windows]
 
 
-def _stale(stale: Iterable[tuple[Window, str]]) -> list[Document]:
-    return [{**window.as_json(), "reason": reason} for window, reason in stale]
+def _with_reasons(ranges: Iterable[tuple[Window, str]]) -> list[Document]:
+    return [{**window.as_json(), "reason": reason} for window, reason in ranges]
 
 
 def _tables(tables: Mapping[str, int]) -> list[Document]:

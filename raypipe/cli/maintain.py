@@ -1,15 +1,16 @@
-"""The verbs that prove and tidy up: verify, cancel, gc."""
+"""The verbs that prove and tidy up: verify, accept, cancel, gc."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from raypipe.cli.options import Shared, Widths, asked_range, config_argument, verb, window_options
+from raypipe.cli.options import Shared, Widths, asked_range, config_argument, instants, verb, window_options
 from raypipe.errors import UsageError
 from raypipe.observe.printable import count, size
+from raypipe.observe.progress import Silent
 
 if TYPE_CHECKING:
     from raypipe.core.calendar import Width
@@ -53,6 +54,33 @@ def verify(shared: Shared, config: str, source: bool, widths: tuple[Width, ...] 
 
 def _teller(shared: Shared) -> Callable[[str], None]:
     return (lambda text: None) if shared.out.quiet else shared.out.note
+
+
+@verb("accept", example="raypipe accept pipeline.yaml --stale --start 2013-01-01 --end 2013-07-01")
+@config_argument
+@click.option("--stale", is_flag=True, help="What another definition made is fine as it is.")
+@click.option("--shrunk", is_flag=True, help="What was made from files that are gone stays.")
+@window_options
+def accept(shared: Shared, config: str, stale: bool, shrunk: bool, start: str | None, end: str | None) -> None:
+    """Say that a difference is fine.
+
+    Live ranges that are stale, or whose source has fewer files than it had, count as made by today's definition, or from
+    today's files. No row of a table changes, and the ledger remembers it.
+    """
+    from raypipe import launch
+    from raypipe.cli.json_documents import accept_document
+
+    if stale == shrunk:
+        raise UsageError(f"say what is fine in exactly one way: --stale or --shrunk; got {'both' if stale else 'none'}")
+    pipeline = shared.load(config)
+    start_us, end_us = instants(pipeline, start, end)
+    what: Literal["stale", "shrunk"] = "stale" if stale else "shrunk"
+    report = launch.accept(pipeline, what, launch.Ask(start_us=start_us, end_us=end_us), observer=Silent())
+    shared.out.document(accept_document(report))
+    ranges = count(len(report.accepted), "live range")
+    shared.out.line(f"{pipeline.name}: {ranges} accepted" if report.accepted else f"{pipeline.name}: nothing is {what}")
+    for one in report.conflicts:
+        shared.out.note(f"warning: {one} was left as it is: another run committed it meanwhile")
 
 
 @verb("cancel", example="raypipe cancel pipeline.yaml")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from raypipe.launch import Ask
     from raypipe.pipeline import Pipeline
 
-ONE_RANGE = "say which range in exactly one way: --start and --end, --shards A:B, --failed, or --gaps"
+ONE_RANGE = "say which range in exactly one way: --start and --end, --shards A:B, --stale, --held, --failed, or --gaps"
 
 
 @verb("run", example="raypipe run pipeline.yaml")
@@ -71,6 +71,8 @@ def _run_all(shared: Shared, work: list[tuple[str, Pipeline, Ask]]) -> int:
 @config_argument
 @window_options
 @shards_option("Shards by number, counted from time.start; B is excluded.")
+@click.option("--stale", is_flag=True, help="What another definition made than today's.")
+@click.option("--held", is_flag=True, help="What is late, and older than time.lateness allows a run to do by itself.")
 @click.option("--failed", is_flag=True, help="The shards that failed.")
 @click.option("--gaps", is_flag=True, help="The holes before the last committed shard.")
 @click.option(
@@ -86,6 +88,8 @@ def backfill(
     start: str | None,
     end: str | None,
     shards: tuple[int, int] | None,
+    stale: bool,
+    held: bool,
     failed: bool,
     gaps: bool,
     publish: Literal["atomic", "shard"],
@@ -96,13 +100,15 @@ def backfill(
 ) -> int:
     """Do a range of history again.
 
-    The rows of the range are replaced, never added to. By default readers see all of it or nothing.
+    The rows of the range are replaced, never added to. By default readers see all of it or nothing. `--stale` redoes what
+    an older definition made, `--held` what came too late for a run; `raypipe status` lists both.
     """
     from raypipe import launch
     from raypipe.core.plan import Scope
     from raypipe.core.state import RunKind
 
-    ways = [start is not None or end is not None, shards is not None, failed, gaps]
+    named = {Scope.STALE: stale, Scope.HELD: held, Scope.FAILED: failed, Scope.GAPS: gaps}
+    ways = [start is not None or end is not None, shards is not None, *named.values()]
     if sum(ways) != 1:
         raise UsageError(f"{ONE_RANGE}; got {'none' if not any(ways) else 'several'}")
     if ways[0] and (start is None or end is None):
@@ -111,7 +117,7 @@ def backfill(
     start_us, end_us = instants(pipeline, start, end)
     ask = launch.Ask(
         kind=RunKind.BACKFILL,
-        scope=Scope.FAILED if failed else Scope.GAPS if gaps else Scope.ALL,
+        scope=next((scope for scope, asked in named.items() if asked), Scope.ALL),
         start_us=start_us,
         end_us=end_us,
         shards=shards,

@@ -10,7 +10,8 @@ from raypipe.cli.options import Shared, config_argument, verb
 def status(shared: Shared, config: str) -> None:
     """Show where a pipeline stands.
 
-    Watermark, coverage, gaps, row accounts, last runs, and what is late, stale or failed.
+    Watermark, coverage, gaps, row accounts, last runs, and what is late, held, stale (with what changed), failed, waits for
+    its files, or was cut at another width.
     """
     from raypipe import launch
     from raypipe.cli.json_documents import status_document

@@ -23,6 +23,9 @@ LISTED_MAX = 10
 RUNS_SHOWN = 5
 COLUMNS_ACROSS_MAX = 6  # more would leave a few characters to each on a usual terminal
 TURNED_ROWS_MAX = 4
+STALE = "stale: made by an older definition (raypipe backfill --stale redoes them, raypipe accept --stale keeps them)"
+HELD = "held: late, and older than time.lateness (raypipe backfill --held takes them in)"
+WAITING = "waiting for their files, as source.ready says"
 Stage = tuple[str, Sequence[str], Sequence[Sequence[Any]], int]
 
 
@@ -38,10 +41,13 @@ def plan_table(report: PlanReport) -> RenderableType:
             else:
                 known = bool(shard.rows or not shard.size_bytes)
                 rows = count(shard.rows) if known else "-"
-                table.add_row(str(shard.index), str(shard.window), shard.reason.value, rows, size(shard.size_bytes))
+                alone = f", {', '.join(shard.outputs)} alone" if shard.outputs else ""
+                table.add_row(str(shard.index), str(shard.window), shard.reason.value + alone, rows, size(shard.size_bytes))
         parts.append(table)
     parts += _listed("cannot be done now", [f"{one.window}: {one.error}" for one in report.plan.failures])
-    parts += _listed("made by an older definition (a backfill redoes them)", [f"{w}: {why}" for w, why in report.plan.stale])
+    parts += _listed(STALE, [f"{window}: {why}" for window, why in report.plan.stale])
+    parts += _listed(HELD, [f"{window}: {why}" for window, why in report.plan.held])
+    parts += _listed(WAITING, [str(one) for one in report.plan.waiting])
     return Group(*parts)
 
 
@@ -72,9 +78,16 @@ def status_tables(report: StatusReport, now_us: int) -> RenderableType:
         facts.add_row(name, Text(value))
     parts: list[RenderableType] = [Text(report.pipeline.name, "bold"), facts]
     parts += _listed("gaps (raypipe backfill --gaps fills them)", [str(one) for one in report.gaps])
-    parts += _listed("failed (raypipe run tries them again)", [f"{one.window}: {one.error}" for one in snapshot.failed])
+    parts += _listed("failed (raypipe run tries them again)", [f"{one.window}: {one.error}" for one in report.failed])
     parts += _listed("late: their input changed (raypipe run does them again)", [str(one) for one in report.late])
-    parts += _listed("stale: made by an older definition", [f"{window}: {why}" for window, why in report.stale])
+    parts += _listed(HELD, [f"{window}: {why}" for window, why in report.held])
+    parts += _listed(STALE, [f"{window}: {why}" for window, why in report.stale])
+    parts += _listed(WAITING, [str(one) for one in report.waiting])
+    tables = ", ".join(report.cut_tables)
+    parts += _listed(
+        f"cut at another width than time.shard, on which {tables} may depend (raypipe backfill cuts them anew)",
+        [f"{window}: {count(number, 'live range')}" for window, number in report.other_widths],
+    )
     if report.tables:
         parts.append(counts_table("table", "rows", report.tables))
     if report.quarantine:

@@ -42,6 +42,7 @@ def _event_time(time: m.TimeSection) -> p.EventTime:
         start_us=parse_instant(time.start, time.zone),
         end_us=None if time.end is None else parse_instant(time.end, time.zone),
         shard=time.shard,
+        lateness_us=time.lateness,
         delay_us=time.delay,
         lookback=time.lookback,
     )
@@ -63,6 +64,7 @@ def _source(source: m.FilesSection, folder: Path) -> p.FilesSource:
         columns={name: p.Column(type=column.type, required=column.required) for name, column in source.columns.items()},
         extra_columns=source.extra_columns,
         on_drift=source.on_drift,
+        ready=None if source.ready is None else p.Ready(marker=source.ready.marker, files=source.ready.files),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from raypipe import pipeline as p
 from raypipe.config.quantities import duration_text, size_text
+from raypipe.config.values import UNLIMITED
 from raypipe.core.window import iso
 
 _US_PER_S = 1_000_000
@@ -35,6 +36,7 @@ def _time(time: p.EventTime) -> dict[str, Any]:
         "zone": time.zone,
         "start": iso(time.start_us),
         "shard": str(time.shard),
+        "lateness": UNLIMITED if time.lateness_us is None else duration_text(time.lateness_us),
         "delay": duration_text(time.delay_us),
     }
 
@@ -49,14 +51,24 @@ def _source(source: p.FilesSource) -> dict[str, Any]:
         "encoding": csv.encoding,
         "multiline": csv.multiline,
     }
-    return ({"csv": dialect} if source.format == "csv" else {}) | {
-        "kind": "files",
-        "path": [str(path) for path in source.paths],
-        "format": source.format,
-        "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
-        "extra_columns": source.extra_columns,
-        "on_drift": source.on_drift,
-    }
+    return (
+        ({"csv": dialect} if source.format == "csv" else {})
+        | _ready(source.ready)
+        | {
+            "kind": "files",
+            "path": [str(path) for path in source.paths],
+            "format": source.format,
+            "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
+            "extra_columns": source.extra_columns,
+            "on_drift": source.on_drift,
+        }
+    )
+
+
+def _ready(ready: p.Ready | None) -> dict[str, Any]:
+    if ready is None:
+        return {}
+    return {"ready": {"files": ready.files} | ({} if ready.marker is None else {"marker": ready.marker})}
 
 
 def _quality(quality: p.Quality) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from raypipe.config.values import (
     ColumnName,
     Duration,
     Encoding,
+    FileName,
     FilePaths,
     Flag,
     Identifier,
     Instant,
+    Lateness,
     LocalPath,
     Lookback,
     NewColumnName,
@@ -44,6 +46,11 @@ class TimeSection(Section):
     start: Instant = Field(description="History begins here (inclusive); a date is its first instant in the zone")
     end: Instant | None = Field(default=None, description="History ends here (exclusive): a closed data set")
     shard: ShardWidth = Field(description="Width of a shard; days and longer follow the zone's calendar")
+    lateness: Lateness = Field(
+        default=None,
+        json_schema_extra={"default": "unlimited"},
+        description="How far below the watermark late input reopens shards by itself; older is held until a backfill",
+    )
     delay: Duration = Field(
         default=0,
         json_schema_extra={"default": "0s"},
@@ -84,6 +91,13 @@ ColumnValue = Annotated[ColumnSection, BeforeValidator(_long_column, json_schema
 FileFormat = Literal["parquet", "csv", "jsonl"]
 
 
+class ReadySection(Section):
+    """What a shard that was never done waits for, besides its time."""
+
+    marker: FileName | None = Field(default=None, description="A file counts once a file of this name stands in its folder")
+    files: Annotated[Whole, Field(ge=1)] = Field(default=1, description="How many files must have rows for the shard")
+
+
 class FilesSection(Section):
     """Files: Parquet, CSV or JSON Lines; .gz, .zst and .zip (one member) by suffix."""
 
@@ -101,6 +115,9 @@ class FilesSection(Section):
     )
     on_drift: Literal["fail", "evolve", "quarantine"] = Field(
         default="fail", description="When a named column is missing or has another type"
+    )
+    ready: ReadySection | None = Field(
+        default=None, description="What a shard that was never done waits for: a marker beside its files, a number of files"
     )
 
 

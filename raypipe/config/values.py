@@ -30,6 +30,7 @@ _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 COLUMN_CHARACTERS_MAX = 255
 EXPRESSION_CHARACTERS_MAX = 100_000  # far above what people write, far below what hurts an SQL parser
+UNLIMITED = "unlimited"
 TIME_FORMATS = ("iso", "epoch_s", "epoch_ms", "epoch_us")
 SHARD_COLUMN = "_shard"
 _WORDS_OF_OTHERS = {
@@ -134,6 +135,21 @@ def _from_reference(read: Callable[[str], Any]) -> Callable[[Any], Any]:
     return convert
 
 
+def _lateness(value: Any) -> int | None:
+    if value == UNLIMITED:
+        return None
+    try:
+        return parse_duration(value)
+    except Unfit as unfit:
+        raise Unfit(f"{UNLIMITED}, or {unfit.expected}", nearest=unfit.nearest or nearest_of(str(value), [UNLIMITED])) from None
+
+
+def _file_name(text: str) -> str:
+    if not text.strip() or "/" in text or text in (".", "..") or len(text) > COLUMN_CHARACTERS_MAX or _CONTROL.search(text):
+        raise Unfit("the name of a file, without a folder, such as _SUCCESS")
+    return text
+
+
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -198,6 +214,12 @@ Duration = Annotated[
 PositiveDuration = Annotated[
     int, PlainValidator(parse_positive_duration), _text_schema(r"^\d+(\.\d+)?(s|m|h|d|w|mo)$", examples=["30m"])
 ]
+Lateness = Annotated[
+    int | None,
+    PlainValidator(_lateness),
+    _text_schema(rf"^({UNLIMITED}|\d+(\.\d+)?(s|m|h|d|w|mo))$", examples=[UNLIMITED, "7d"]),
+]
+FileName = Annotated[str, AfterValidator(_file_name), _text_schema(minLength=1, examples=["_SUCCESS"])]
 ShardWidth = Annotated[
     Width, PlainValidator(parse_shard_width), _text_schema(r"^\d+(m|h|d|w|mo)$", examples=["15m", "1h", "1d", "1w", "1mo"])
 ]

@@ -10,6 +10,8 @@ from raypipe.core.intervals import normalise, subtract
 from raypipe.core.shard import Observed, Outcome, ShardResult
 from raypipe.core.window import Window
 
+ACCEPTED = (Outcome.ACCEPTED_STALE, Outcome.ACCEPTED_SHRUNK)
+"""Outcomes of shards that change nothing but what is noted of a live range."""
 _RIGHT = object()  # known to decide_commit alone: a permit cannot be made elsewhere by accident
 
 
@@ -37,14 +39,14 @@ class CommitRequest:
     commit_id: str
     shards: tuple[ShardCommit, ...]
     definitions: Mapping[str, int]
-    """The version of each output's definition that the shards were made by."""
+    """The version of each output's definition that the shards were made by; the other outputs stay as they are."""
     atomic: bool = False
     """All or nothing: any conflict leaves all out, any superseded makes all superseded."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveFact:
-    """One live range, over all outputs, as read in the transaction; `definitions` are those it was made by."""
+    """One live range as read in the transaction, with the definitions of the outputs that one commit made there."""
 
     observed: Observed
     definitions: Mapping[str, int]
@@ -82,7 +84,7 @@ class Receipt:
 class CommitPermit:
     """The right to apply a group. Only `decide_commit` makes one."""
 
-    __slots__ = ("commit_seq", "conflicts", "loaded", "replaced", "request", "satisfied", "superseded")
+    __slots__ = ("accepted", "commit_seq", "conflicts", "loaded", "replaced", "request", "satisfied", "superseded")
 
     def __init__(self, right: object, request: CommitRequest, commit_seq: int, found: _SortedOut) -> None:
         if right is not _RIGHT:
@@ -93,14 +95,16 @@ class CommitPermit:
         """Loaded and empty shards: their contributions replace `replaced`."""
         self.satisfied = tuple(found.satisfied)
         self.superseded = tuple(found.superseded)
+        self.accepted = tuple(found.accepted)
+        """Live ranges that stay, and of which a person said that a difference is fine."""
         self.conflicts = tuple(found.conflicts)
-        self.replaced = tuple(found.replaced)
-        """Live ranges that go, whole."""
+        self.replaced = tuple(dict.fromkeys(found.replaced))
+        """Live ranges that go, whole: of the request's outputs, and what is in quarantine for them."""
 
     @property
     def receipt(self) -> Receipt:
         """What the caller is told once the transaction is durable."""
-        outcomes = {shard.window: shard.outcome for shard in (*self.loaded, *self.satisfied)}
+        outcomes = {shard.window: shard.outcome for shard in (*self.loaded, *self.satisfied, *self.accepted)}
         outcomes.update({shard.window: Outcome.SUPERSEDED for shard in self.superseded})
         return Receipt(self.request.commit_id, self.commit_seq, outcomes, self.conflicts)
 
@@ -146,7 +150,7 @@ def decide_commit(request: CommitRequest, facts: CommitFacts) -> Decision:
         return Conflict(tuple(sorted_out.conflicts))
     if request.atomic and sorted_out.superseded:
         sorted_out.supersede_all()
-    if not (sorted_out.loaded or sorted_out.satisfied or sorted_out.superseded):
+    if not (sorted_out.loaded or sorted_out.satisfied or sorted_out.superseded or sorted_out.accepted):
         return Conflict(tuple(sorted_out.conflicts))
     return Accept(CommitPermit(_RIGHT, request, facts.commit_seq, sorted_out))
 
@@ -158,6 +162,7 @@ class _SortedOut:
     loaded: list[ShardCommit] = field(default_factory=list)
     satisfied: list[ShardCommit] = field(default_factory=list)
     superseded: list[ShardCommit] = field(default_factory=list)
+    accepted: list[ShardCommit] = field(default_factory=list)
     conflicts: list[Window] = field(default_factory=list)
     replaced: list[Window] = field(default_factory=list)
 
@@ -171,13 +176,18 @@ def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
     taken_until_us: int | None = None
     for shard in sorted(request.shards, key=lambda one: one.window):
         met = live.meeting(shard.window)
-        overlaps = taken_until_us is not None and shard.window.start_us < taken_until_us
-        unproven = shard.outcome is Outcome.SATISFIED and not _is_done(shard.window, request.definitions, met)
-        if overlaps or unproven or not _as_observed(shard, met):
+        if (
+            _overlaps(shard, taken_until_us)
+            or not _as_observed(shard, met)
+            or _is_unproven(shard, request.definitions, met)
+            or _cuts_others(shard, request.definitions, met)
+        ):
             found.conflicts.append(shard.window)
             continue
         taken_until_us = shard.window.end_us
-        if shard.outcome is Outcome.SATISFIED:
+        if shard.outcome in ACCEPTED:
+            found.accepted.append(shard)
+        elif shard.outcome is Outcome.SATISFIED:
             found.satisfied.append(shard)
         elif any(_is_older(request.definitions, one.definitions) for one in met):
             found.superseded.append(shard)
@@ -185,6 +195,28 @@ def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
             found.loaded.append(shard)
             found.replaced.extend(one.window for one in met)
     return found
+
+
+def _overlaps(shard: ShardCommit, taken_until_us: int | None) -> bool:
+    """Tell whether an earlier shard of the group is accepted for a part of the range."""
+    return taken_until_us is not None and shard.window.start_us < taken_until_us
+
+
+def _is_unproven(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
+    """Tell whether a shard is not what its outcome says: done by others, or there to be accepted as it is."""
+    if shard.outcome is Outcome.SATISFIED:
+        return not _is_done(shard.window, ours, met)
+    if shard.outcome in ACCEPTED:
+        newest = not any(_is_older(ours, one.definitions) for one in met)
+        return not (met and newest and all(one.window == shard.window for one in met))
+    return False
+
+
+def _cuts_others(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
+    """Tell whether outputs that are not replaced would keep a range beside another one that shares only a part of it."""
+    if shard.outcome is Outcome.SATISFIED or shard.outcome in ACCEPTED:
+        return False
+    return any(one.window != shard.window for one in met if one.definitions.keys() - ours.keys())
 
 
 def _as_observed(shard: ShardCommit, met: Sequence[LiveFact]) -> bool:
@@ -196,8 +228,11 @@ def _as_observed(shard: ShardCommit, met: Sequence[LiveFact]) -> bool:
 
 def _is_done(window: Window, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
     """Tell whether live ranges cover the window for every output, made by a definition that is not older than ours."""
-    new_enough = [one for one in met if all(one.definitions.get(output, 0) >= version for output, version in ours.items())]
-    return not subtract([window], normalise(one.window for one in new_enough))
+    made_by: dict[Window, dict[str, int]] = {}
+    for one in met:  # outputs that were added later have the same range from another commit
+        made_by.setdefault(one.window, {}).update(one.definitions)
+    new_enough = [one for one, made in made_by.items() if all(made.get(output, 0) >= version for output, version in ours.items())]
+    return not subtract([window], normalise(new_enough))
 
 
 def _is_older(ours: Mapping[str, int], theirs: Mapping[str, int]) -> bool:

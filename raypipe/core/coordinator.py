@@ -28,6 +28,8 @@ COMMIT_INTERVAL_S = 1.0  # what is finished becomes visible, and safe from a cra
 COMMIT_REST = 8  # a commit is followed by this many times its own duration without one: it costs a ninth of the time at most
 COMMIT_INTERVAL_MAX_S = 30.0  # also after a commit that waited minutes for another program to let go of the destination
 BUFFERED_ROWS_MAX = 1_000_000  # contributions waiting in memory are committed at this size
+HELD_WAIT_S = 0.25  # after this a shard that another run works on is planned again; each time twice as long
+HELD_WAIT_MAX_S = 4.0
 CONFLICTS_MAX = 10  # a shard that loses so often is not making progress: it fails, and says so
 
 
@@ -98,9 +100,12 @@ class Coordinator:
         self._queue: deque[tuple[Shard, ...]] = deque()
         self._in_flight: dict[str, Task] = {}
         self._waiting = _Waiting()
+        self._held = _Waiting()
+        """Shards that other runs work on."""
+        self._held_times: dict[Window, int] = {}
         self._buffer = _Buffer()
-        self._refused: deque[list[_Finished]] = deque()
-        """Halves of a group that was refused as a whole; each is a commit of its own."""
+        self._apart: deque[list[_Finished]] = deque()
+        """Groups that are a commit of their own: halves of one that was refused as a whole, shards done for other outputs."""
         self._committing: list[_Finished] = []
         self._to_replan: list[Window] = []
         self._replanning: tuple[Window, ...] = ()
@@ -128,6 +133,8 @@ class Coordinator:
                 self._task_ended(event, now_s)
             case ev.TaskFailed():
                 self._task_failed(event, now_s)
+            case ev.TaskHeld():
+                self._task_held(event, now_s)
             case ev.GroupCommitted():
                 self._commit_interval_s = min(max(COMMIT_INTERVAL_S, COMMIT_REST * event.seconds), COMMIT_INTERVAL_MAX_S)
                 self._committed(event.receipt)
@@ -135,9 +142,15 @@ class Coordinator:
                 self._group_refused(event)
             case ev.StopAsked():
                 self._stopping = event.signal
-            case ev.RunOpened() | ev.ScanStarted() | ev.FileScanned() | ev.TaskStarted():
-                pass
-            case ev.Adopted() | ev.Warned() | ev.RunClosed():
+            case (
+                ev.RunOpened()
+                | ev.ScanStarted()
+                | ev.FileScanned()
+                | ev.TaskStarted()
+                | ev.Adopted()
+                | ev.Warned()
+                | ev.RunClosed()
+            ):
                 pass
             case _:
                 assert_never(event)
@@ -182,6 +195,18 @@ class Coordinator:
         for part in (shards[:half], shards[half:]):
             if part:
                 self._try_again(part, event.code, event.error, now_s)
+
+    def _task_held(self, event: ev.TaskHeld, now_s: float) -> None:
+        """Go on with what is free; what others work on is planned again later, what they have finished now."""
+        self._in_flight.pop(event.task.attempt_id, None)
+        free = tuple(shard for shard in event.task.shards if shard.window not in event.held | event.done)
+        if free:
+            self._queue.appendleft(free)
+        self._to_replan.extend(event.done)
+        for shard in event.task.shards:
+            if shard.window in event.held:
+                times = self._held_times[shard.window] = self._held_times.get(shard.window, 0) + 1
+                self._held.add(now_s + min(HELD_WAIT_MAX_S, HELD_WAIT_S * 2 ** (times - 1)), (shard,))
 
     def _try_again(self, shards: tuple[Shard, ...], code: str, error: str, now_s: float) -> None:
         if len(shards) > 1:  # still narrowing down: only attempts at a single shard are counted against it
@@ -231,7 +256,7 @@ class Coordinator:
         else:  # as with tasks, one shard cannot take its neighbours down; the earlier of two that clash is taken
             group.sort(key=lambda one: one.window)
             half = len(group) // 2
-            self._refused.extend((group[:half], group[half:]))
+            self._apart.extend((group[:half], group[half:]))
 
     # ---- decisions --------------------------------------------------------------------------------------
 
@@ -247,6 +272,7 @@ class Coordinator:
             commands.extend(self._dispatches(now_s))
         if self._commit_due(now_s):
             commands.append(self._commit())
+        self._to_replan.extend(shard.window for shards in self._held.take_due(now_s) for shard in shards)
         if self._to_replan and not self._replanning and not self._giving_up:
             commands.append(self._replan())
         if not commands and self._idle:
@@ -278,7 +304,7 @@ class Coordinator:
             return False
         if self._atomic:
             return bool(self._buffer.shards) and self._nothing_left and not self._giving_up
-        if self._refused:
+        if self._apart:
             return True
         if self._buffer.since_s is None:
             return False
@@ -290,26 +316,40 @@ class Coordinator:
         """Nothing more will be finished, so that there is nothing to wait for with a commit."""
         if self._giving_up:
             return not self._in_flight
-        return not (self._in_flight or self._queue or self._waiting or self._to_replan or self._replanning)
+        waits = self._waiting or self._held
+        return not (self._in_flight or self._queue or waits or self._to_replan or self._replanning)
 
     @property
     def _idle(self) -> bool:
-        waits = self._buffer.shards or self._refused
+        waits = self._buffer.shards or self._apart
         return self._nothing_left and not self._committing and (not waits or self._atomic)
 
     def _commit(self) -> Commit:
-        taken = self._refused.popleft() if self._refused else self._buffer.take()
-        self._committing = taken
+        if not self._apart:
+            self._apart.extend(self._by_outputs(self._buffer.take()))
+        taken = self._committing = self._apart.popleft()
         shards = tuple(ShardCommit(one.result, one.outcome, one.attempt_id, input_fingerprint(one.result.slices)) for one in taken)
         identity = commit_id(
             self._run.run_id,
             ((one.window, one.outcome.value, output_fingerprint(one.result.outputs), one.result.observed) for one in shards),
         )
+        outputs = self._outputs_of(taken[0])
         request = CommitRequest(
-            run_id=self._run.run_id, epoch=self._run.epoch, commit_id=identity, shards=shards,
-            definitions=self._run.definitions, atomic=self._atomic,
+            run_id=self._run.run_id, epoch=self._run.epoch, commit_id=identity, shards=shards, atomic=self._atomic,
+            definitions={output: version for output, version in self._run.definitions.items() if output in outputs},
         )  # fmt: skip
         return Commit(request, tuple(dict.fromkeys(one.attempt_id for one in taken if one.attempt_id)))
+
+    def _by_outputs(self, finished: Iterable[_Finished]) -> Iterable[list[_Finished]]:
+        """Return the shards apart that are done for other outputs: a commit replaces the same outputs in all of its ranges."""
+        groups: dict[frozenset[str], list[_Finished]] = {}
+        for one in finished:
+            groups.setdefault(self._outputs_of(one), []).append(one)
+        return groups.values()
+
+    def _outputs_of(self, finished: _Finished) -> frozenset[str]:
+        """Return the outputs that a shard is done for; where nothing was done, all: nothing may be missing."""
+        return frozenset(finished.result.outputs or self._run.definitions)
 
     def abandon(self) -> None:
         """Forget what is in flight: its workers were told to stop, or are not waited for any longer."""
@@ -328,7 +368,7 @@ class Coordinator:
     @property
     def next_s(self) -> float | None:
         """When `decide` has something to do by itself: a wait ends or a commit is due."""
-        times = [] if self._waiting.next_s is None else [self._waiting.next_s]
+        times = [one.next_s for one in (self._waiting, self._held) if one.next_s is not None]
         if self._buffer.since_s is not None and not self._atomic:
             times.append(self._buffer.since_s + self._commit_interval_s)
         return min(times, default=None)

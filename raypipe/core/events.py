@@ -66,6 +66,8 @@ class Planned:
     """Work that an earlier run left staged and that is still right."""
     again: bool = False
     outside: int = 0
+    remarks: tuple[str, ...] = ()
+    """What a person should know of ranges that the run leaves as they are: stale and held ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,17 @@ class TaskFailed:
     error: str
     relist: bool = False
     """The input changed: observe and list again, do not just repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHeld:
+    """A task was not started: other runs work on some of its shards, or have finished them since they were planned."""
+
+    task: Task
+    held: frozenset[Window]
+    """Left to others for a while."""
+    done: frozenset[Window]
+    """To be planned again now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +158,7 @@ RunEvent = (
     | TaskStarted
     | TaskEnded
     | TaskFailed
+    | TaskHeld
     | GroupCommitted
     | GroupRefused
     | Adopted

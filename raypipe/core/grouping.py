@@ -22,7 +22,7 @@ class TaskLimits:
 
 
 def group_shards(shards: Sequence[Shard], limits: TaskLimits) -> Iterator[tuple[Shard, ...]]:
-    """Yield groups of neighbouring shards, in order. A shard that is over the limits by itself stands alone.
+    """Yield groups of neighbouring shards that are done for the same outputs, in order. One that is over the limits stands alone.
 
     Where the rows make up less than full tasks, they are shared out evenly, with a shard's worth of slack: a group
     ends before its limit, and the shards left over so would make one more task.
@@ -33,7 +33,7 @@ def group_shards(shards: Sequence[Shard], limits: TaskLimits) -> Iterator[tuple[
     rows = size_bytes = 0
     for shard in shards:
         full = rows + shard.rows > rows_max or size_bytes + shard.size_bytes > limits.size_bytes or len(group) >= SHARDS_MAX
-        if group and full:
+        if group and (full or shard.outputs != group[0].outputs):
             yield tuple(group)
             group, rows, size_bytes = [], 0, 0
         group.append(shard)

@@ -7,17 +7,19 @@
 from __future__ import annotations
 
 import enum
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from raypipe.core.calendar import Calendar
 from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.intervals import Ranges, covers, intersect, meeting, normalise, subtract
-from raypipe.core.shard import Observed, Reason, Shard, ShardFailure, Slice
-from raypipe.core.state import Definition, LiveRange, Snapshot
-from raypipe.core.window import Window
+from raypipe.core.live_ranges import LiveRanges, stale_ranges
+from raypipe.core.shard import Reason, Shard, ShardFailure, Slice
+from raypipe.core.state import Definition, Snapshot
+from raypipe.core.window import Window, iso
 
+SHRUNK = "source_shrunk"
+"""The code of a shard whose source has fewer files than it was made from."""
 SlicesOf = Callable[[Sequence[Window]], Sequence[tuple[Slice, ...]]]
 
 
@@ -32,6 +34,20 @@ class Scope(enum.StrEnum):
     """Those that failed in their last run."""
     GAPS = "gaps"
     """Holes before the last committed shard."""
+    STALE = "stale"
+    """Those made by another definition than today's."""
+    HELD = "held"
+    """Late ones too old for a run to do by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """What a run leaves alone, where a backfill would not."""
+
+    lateness_us: int | None = None
+    """How far below the watermark late input still reopens shards by itself; None: however far."""
+    files_min: int = 0
+    """A shard that nothing is known of waits until so many files have rows for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +90,28 @@ class Plan:
     """Shards that cannot be done now: their source shrank."""
     stale: tuple[tuple[Window, str], ...] = ()
     """Live ranges made by another definition: the outputs with what changed, `hourly (transform)`; only a backfill redoes them."""
+    held: tuple[tuple[Window, str], ...] = ()
+    """Live ranges that are late, and too old for a run to do by itself, with the reason."""
+    waiting: tuple[Window, ...] = ()
+    """Shards that are not done yet because too few files have rows for them."""
+    shrunk: tuple[Shard, ...] = ()
+    """Late live ranges, held ones too, for which the source has fewer files than they were made from."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A snapshot arranged by time."""
-
-    windows: tuple[Window, ...]
-    """Distinct live ranges, sorted."""
-    by_window: Mapping[Window, Sequence[LiveRange]]
-
-    def meeting(self, window: Window) -> Sequence[Window]:
-        return (window,) if window in self.by_window else meeting(self.windows, window)
-
-
-def _known(snapshot: Snapshot) -> _Known:
-    by_window: dict[Window, list[LiveRange]] = {}
-    for live in snapshot.live:
-        by_window.setdefault(live.window, []).append(live)
-    return _Known(tuple(sorted(by_window)), by_window)
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of ranges that a run leaves as they are."""
+        return tuple(
+            f"{len(ranges)} live range{'s' if len(ranges) > 1 else ''} from {iso(ranges[0][0].start_us)} to "
+            f"{iso(ranges[-1][0].end_us)}: {what}"
+            for ranges, what in (
+                (
+                    self.stale,
+                    "made by an older definition; raypipe backfill --stale redoes them, raypipe accept --stale keeps them",
+                ),
+                (self.held, "late, and held because they are older than time.lateness; raypipe backfill --held takes them in"),
+            )
+            if ranges
+        )
 
 
 class _Slices:
@@ -128,45 +147,47 @@ def make_plan(
     *,
     definitions: Mapping[str, Definition] | None = None,
     accept_shrunk: bool = False,
+    patience: Patience | None = None,
 ) -> Plan:
     """Plan the shards of a window (None: all of history that is ready).
 
     `slices_of` answers for the listing that was taken after `snapshot`. `definitions` are today's by output; with them,
     live ranges of older definitions are reported as stale.
     """
-    known, slices = _known(snapshot), _Slices(slices_of)
+    known, slices, patience = LiveRanges.of(snapshot, outputs), _Slices(slices_of), patience or Patience()
     asked = window or ready.window
     within = asked and ready.window and asked.intersection(ready.window)
     if not within:
         return Plan(())
-    done = covered(snapshot, outputs)
-    failed = {one.window for one in snapshot.failed}
-    wanted = _wanted(scope, within, ready, snapshot, done)
-    late = _late([within], known, slices) if scope is Scope.DUE else []
-    merged = _widen([*wanted, *late], known)
-
-    def reason(one: Window) -> Reason:
-        if one in failed:
-            return Reason.FAILED
-        if not covers(done, one):
-            return Reason.NEW
-        return Reason.LATE if scope is Scope.DUE else Reason.FORCED
-
-    shards = tuple(
-        Shard(ready.index_of(one), one, reason(one), _observed(known, one), mine)
+    stale = stale_ranges(known, snapshot, definitions or {}, within)
+    late = _late([within], known, slices) if scope in (Scope.DUE, Scope.HELD) else []
+    held = _held(late, snapshot.watermark_us, patience.lateness_us)
+    failed = {one.window: one.code for one in snapshot.failed if one.window.meets(within)}
+    done, anywhere = covered(snapshot, outputs), _covered_anywhere(snapshot, outputs)
+    wanted = _Wanted(scope, within, ready, outputs, known, done, anywhere, failed, late)
+    merged = _widen(wanted.windows({one for one, _ in held}, [one for one, _ in stale]), known)
+    shards = [
+        Shard(ready.index_of(one), one, wanted.reason(one), known.observed(one), mine, wanted.outputs_alone(one))
         for one, mine in zip(merged, slices.of(merged), strict=True)
-    )
-    kept, failures = (shards, ()) if accept_shrunk else _without_shrunk(shards, known, slices)
-    return Plan(kept, failures=failures, stale=_stale(known, snapshot, definitions or {}))
+    ]
+    waiting = {one.window for one in shards if scope is Scope.DUE and _waits(one, patience.files_min)}
+    todo = tuple(one for one in shards if one.window not in waiting)
+    kept, failures = (todo, ()) if accept_shrunk else _without_shrunk(todo, known, slices)
+    return Plan(
+        kept, failures=failures, stale=stale, waiting=tuple(sorted(waiting)), shrunk=_shrunk(late, known, slices, ready),
+        held=tuple(one for one in held if scope is Scope.DUE and not meeting(merged, one[0])),
+    )  # fmt: skip
 
 
 def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, outputs: Sequence[str], definitions: Mapping[str, int],
-           reasons: Mapping[Window, Reason], slices_of: SlicesOf, *, accept_shrunk: bool = False) -> Plan:  # fmt: skip
+           reasons: Mapping[Window, Reason], slices_of: SlicesOf, *, accept_shrunk: bool = False, files_min: int = 0,
+           added_alone: bool = False) -> Plan:  # fmt: skip
     """Plan shards again after a conflict or a changed input, from a new snapshot and a newer listing.
 
-    A shard that another run did meanwhile, from the same input and no older definition, is satisfied.
+    A shard that another run did meanwhile, from the same input and no older definition, is satisfied. With `added_alone`,
+    outputs that a range lacks are done alone, as `make_plan` does for a run.
     """
-    known, slices = _known(snapshot), _Slices(slices_of)
+    known, slices = LiveRanges.of(snapshot, outputs), _Slices(slices_of)
     merged = _widen(windows, known)
     done = covered(snapshot, outputs)
     late = set(_late(merged, known, slices))
@@ -175,28 +196,93 @@ def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, output
     satisfied: list[Shard] = []
     for one, mine in zip(merged, slices.of(merged), strict=True):
         reason = next((reasons[window] for window in meeting(asked, one)), Reason.NEW)
-        shard = Shard(ready.index_of(one), one, reason, _observed(known, one), mine)
-        met = known.meeting(one)
-        new_enough = all(live.definition >= definitions.get(live.output, 0) for window in met for live in known.by_window[window])
-        is_done = covers(done, one) and new_enough and late.isdisjoint(met)
+        alone = known.lacking(one, outputs) if added_alone and one not in late else ()
+        shard = Shard(ready.index_of(one), one, reason, known.observed(one), mine, alone)
+        is_done = covers(done, one) and late.isdisjoint(known.meeting(one)) and _is_new_enough(one, known, definitions)
         (satisfied if is_done else todo).append(shard)
-    kept, failures = (tuple(todo), ()) if accept_shrunk else _without_shrunk(tuple(todo), known, slices)
+    still = tuple(one for one in todo if not _waits(one, files_min))
+    kept, failures = (still, ()) if accept_shrunk else _without_shrunk(still, known, slices)
     return Plan(kept, tuple(satisfied), failures)
 
 
-def _wanted(scope: Scope, within: Window, ready: Horizon, snapshot: Snapshot, done: Ranges) -> list[Window]:
-    cells = ready.cells(within)
-    failed = [one.window for one in snapshot.failed if one.window.meets(within)]
-    match scope:
-        case Scope.ALL:
-            return cells
-        case Scope.FAILED:
-            return failed
-        case Scope.GAPS:
-            history = [Window(ready.calendar.start_us, done[-1].end_us)] if done else []
-            return _pieces(cells, subtract(history, done))
-        case Scope.DUE:  # one that failed again, in a backfill say, may be covered by what it said before
-            return [*_pieces(cells, subtract(normalise(cells), done)), *failed]
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which shards a scope asks for, and why."""
+
+    scope: Scope
+    within: Window
+    ready: Horizon
+    outputs: Sequence[str]
+    known: LiveRanges
+    done: Ranges
+    """What is committed for every output."""
+    anywhere: Ranges
+    """What is committed for any output."""
+    failed: Mapping[Window, str]
+    """Shards that failed in their last run, with the code."""
+    late: Sequence[Window]
+
+    def windows(self, held: Collection[Window], stale: Sequence[Window]) -> list[Window]:
+        """Return what is to be done, before it is widened to the live ranges that it meets."""
+        cells = self.ready.cells(self.within)
+        match self.scope:
+            case Scope.ALL:
+                return cells
+            case Scope.FAILED:
+                return list(self.failed)
+            case Scope.GAPS:
+                history = [Window(self.ready.calendar.start_us, self.done[-1].end_us)] if self.done else []
+                return _pieces(cells, subtract(history, self.done))
+            case Scope.STALE:
+                return list(stale)
+            case Scope.HELD:
+                return list(held)
+            case Scope.DUE:
+                return [*self._new(cells), *self._failed_again(), *(one for one in self.late if one not in held)]
+
+    def _new(self, cells: Sequence[Window]) -> list[Window]:
+        """Return what nothing is known of, and live ranges that lack an output."""
+        in_part = [one for one in self.known.meeting(self.within) if self.known.lacking(one, self.outputs)]
+        return [*_pieces(cells, subtract(normalise(cells), self.anywhere)), *in_part]
+
+    def _failed_again(self) -> list[Window]:
+        """Return shards that failed, though what they said before may be live; one whose source shrank is late while it is."""
+        return [one for one, code in self.failed.items() if not (code == SHRUNK and self.known.meeting(one))]
+
+    def reason(self, one: Window) -> Reason:
+        """Say why a shard is to be done."""
+        if self.scope is Scope.STALE:
+            return Reason.STALE
+        if one in self.failed:
+            return Reason.FAILED
+        if not covers(self.anywhere, one):
+            return Reason.NEW
+        if meeting(self.late, one):
+            return Reason.LATE
+        return Reason.FORCED if covers(self.done, one) else Reason.NEW
+
+    def outputs_alone(self, one: Window) -> tuple[str, ...]:
+        """Return the outputs that are new in a range that is otherwise as it was: they alone are done. Empty: all are."""
+        return () if self.scope is not Scope.DUE or meeting(self.late, one) else self.known.lacking(one, self.outputs)
+
+
+def _covered_anywhere(snapshot: Snapshot, outputs: Iterable[str]) -> Ranges:
+    """Return what is committed for any output."""
+    return normalise(one for output in outputs for one in snapshot.coverage.get(output, ()))
+
+
+def _held(late: Sequence[Window], watermark_us: int | None, lateness_us: int | None) -> tuple[tuple[Window, str], ...]:
+    """Return the late ranges that end so far below the watermark that a run leaves them to a backfill."""
+    if watermark_us is None or lateness_us is None:
+        return ()
+    bound_us = watermark_us - lateness_us
+    text = f"its input changed, and it ends before {iso(bound_us)}: further below the watermark than time.lateness"
+    return tuple((one, text) for one in late if one.end_us <= bound_us)
+
+
+def _waits(shard: Shard, files_min: int) -> bool:
+    """Tell whether a shard that was never done has too few files to be done now."""
+    return shard.reason is Reason.NEW and not shard.observed and len(shard.slices) < files_min
 
 
 def _pieces(cells: Sequence[Window], ranges: Ranges) -> list[Window]:
@@ -215,7 +301,7 @@ def _pieces(cells: Sequence[Window], ranges: Ranges) -> list[Window]:
     return found
 
 
-def _late(within: Sequence[Window], known: _Known, slices: _Slices) -> list[Window]:
+def _late(within: Sequence[Window], known: LiveRanges, slices: _Slices) -> list[Window]:
     """Return the live ranges in windows whose current input differs from what they were made from, whatever the index says."""
     windows = [window for one in within for window in known.meeting(one)]
     found = []
@@ -226,7 +312,7 @@ def _late(within: Sequence[Window], known: _Known, slices: _Slices) -> list[Wind
     return found
 
 
-def _widen(windows: Iterable[Window], known: _Known) -> list[Window]:
+def _widen(windows: Iterable[Window], known: LiveRanges) -> list[Window]:
     """Widen windows to the live ranges they meet in part, and make one of those that meet afterwards."""
     result: list[Window] = []
     for window in sorted(set(windows)):
@@ -238,12 +324,14 @@ def _widen(windows: Iterable[Window], known: _Known) -> list[Window]:
     return result
 
 
-def _observed(known: _Known, window: Window) -> frozenset[Observed]:
-    return frozenset(live.observed for met in known.meeting(window) for live in known.by_window[met])
+def _is_new_enough(window: Window, known: LiveRanges, definitions: Mapping[str, int]) -> bool:
+    """Tell whether no live range in a window was made by an older definition."""
+    met = (live for one in known.meeting(window) for live in known.by_window[one])
+    return all(live.definition >= definitions.get(live.output, 0) for live in met)
 
 
 def _without_shrunk(
-    shards: tuple[Shard, ...], known: _Known, slices: _Slices
+    shards: tuple[Shard, ...], known: LiveRanges, slices: _Slices
 ) -> tuple[tuple[Shard, ...], tuple[ShardFailure, ...]]:
     """Leave out shards whose live ranges were made from more files than there are now. Counted per live range."""
     pairs = [(shard.window, met) for shard in shards for met in known.meeting(shard.window)]
@@ -253,40 +341,17 @@ def _without_shrunk(
         had = max(live.files for live in known.by_window[met])
         if counts[met] < had:
             failures[window] = ShardFailure(
-                window, "source_shrunk",
+                window, SHRUNK,
                 f"{met} was made from {had} files and the source has {counts[met]} for it now: nothing was changed. "
-                "Restore the files, or run a backfill of this range with --accept-shrunk",
+                "Restore the files; or keep the rows (raypipe accept --shrunk), or let them go (raypipe backfill --accept-shrunk)",
             )  # fmt: skip
     return tuple(shard for shard in shards if shard.window not in failures), tuple(failures.values())
 
 
-def _stale(known: _Known, snapshot: Snapshot, definitions: Mapping[str, Definition]) -> tuple[tuple[Window, str], ...]:
-    """Return the live ranges that another definition than today's made, with the outputs and what of them changed."""
-    made_by = {(output, one.version): one for output, versions in snapshot.definitions.items() for one in versions}
-    newest = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
-    current = {output: one.version for output, one in newest.items() if _same(definitions.get(output), one)}
-
-    @functools.cache
-    def why(output: str, version: int) -> str:
-        made = made_by.get((output, version))
-        changed = _changed_parts(made, definitions[output]) if made else ()
-        return f"{output} ({', '.join(changed)})" if changed else output
-
-    found = []
-    for window in known.windows:
-        older = [
-            why(live.output, live.definition)
-            for live in known.by_window[window]
-            if live.output in definitions and current.get(live.output) != live.definition
-        ]
-        if older:
-            found.append((window, ", ".join(sorted(set(older)))))
-    return tuple(found)
-
-
-def _same(one: Definition | None, other: Definition) -> bool:
-    return one is not None and one.fingerprint == other.fingerprint
-
-
-def _changed_parts(old: Definition, new: Definition) -> list[str]:
-    return sorted(name for name in old.parts.keys() | new.parts.keys() if old.parts.get(name) != new.parts.get(name))
+def _shrunk(late: Sequence[Window], known: LiveRanges, slices: _Slices, ready: Horizon) -> tuple[Shard, ...]:
+    """Return the late live ranges that were made from more files than there are now, as they are now."""
+    return tuple(
+        Shard(ready.index_of(one), one, Reason.LATE, known.observed(one), mine)
+        for one, mine in zip(late, slices.of(late), strict=True)
+        if len(mine) < max(live.files for live in known.by_window[one])
+    )

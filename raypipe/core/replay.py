@@ -19,6 +19,8 @@ class CommittedShard:
     seq: int
     window: Window
     outcome: Outcome
+    outputs: tuple[str, ...] = ()
+    """The outputs that it contributed to."""
 
     @property
     def observed(self) -> Observed:

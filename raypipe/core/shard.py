@@ -27,6 +27,10 @@ class Outcome(enum.StrEnum):
     EMPTY = "empty"
     SATISFIED = "satisfied"
     SUPERSEDED = "superseded"
+    ACCEPTED_STALE = "accepted_stale"
+    """A person said that what another definition made is fine."""
+    ACCEPTED_SHRUNK = "accepted_shrunk"
+    """A person said that what files made that are gone now stays."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,6 +82,8 @@ class Shard:
     reason: Reason
     observed: frozenset[Observed]
     slices: tuple[Slice, ...] = ()
+    outputs: tuple[str, ...] = ()
+    """The outputs that it is done for alone, where they were added to a range that the others have; empty: all of the run's."""
 
     @property
     def rows(self) -> int:
@@ -104,6 +110,11 @@ class Task:
     def attempt_id(self) -> str:
         """A name for this execution within its run; staged files stand under it."""
         return f"{self.number:06d}-{self.epoch}-{self.attempt}"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs that the shards are done for alone, the same for all of a task; empty: all of the run's."""
+        return self.shards[0].outputs if self.shards else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class RunKind(enum.StrEnum):
 
     RUN = "run"
     BACKFILL = "backfill"
+    ACCEPT = "accept"
 
 
 @dataclass(frozen=True, slots=True)

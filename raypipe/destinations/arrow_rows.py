@@ -23,6 +23,7 @@ def ledger_table(entries: Sequence[tuple[ShardCommit, Outcome]]) -> pa.Table:
         "hi": times(result.window.end_us for result in results),
         "attempt": pa.array([shard.attempt_id for shard, _ in entries], pa.string()),
         "outcome": pa.array([outcome.value for _, outcome in entries], pa.string()),
+        "outputs": pa.array([json.dumps(sorted(result.outputs)) for result in results], pa.string()),
         "input_fp": pa.array([shard.input_fp for shard, _ in entries], pa.string()),
         "output_fp": pa.array([output_fingerprint(result.outputs) for result in results], pa.string()),
         "event_start": times(result.event_start_us for result in results),
@@ -71,6 +72,13 @@ def live_table(shards: Sequence[ShardCommit], definitions: Mapping[str, int], nu
             "schema_number": pa.array([numbers[output].get(shard.attempt_id) for output, shard in pairs], pa.int64()),
         }
     )
+
+
+def accepted_table(shards: Sequence[ShardCommit]) -> pa.Table:
+    """Return the live ranges of which a difference was accepted, with the input that they stand for from now on."""
+    ranges = ranges_table([shard.window for shard in shards])
+    ranges = ranges.append_column("input_fp", pa.array([shard.input_fp for shard in shards], pa.string()))
+    return ranges.append_column("files", pa.array([len(shard.result.slices) for shard in shards], pa.int64()))
 
 
 def coverage_table(changes: Sequence[tuple[str, Window]]) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raypipe.core.checksums import find_damage
 from raypipe.core.commit import ShardCommit
 from raypipe.errors import StagedDamaged
 from raypipe.ports import SHARD_COLUMN, Staged
@@ -61,15 +63,15 @@ class Contribution:
 def verify_checksums(staged: Iterable[Staged]) -> None:
     """Raise StagedDamaged for a staged file that is not what its manifest says: gone, cut or changed on the disk."""
     for one in staged:
-        for name, expected in one.checksums.items() if one.folder else ():
-            path = Path(one.folder or "") / name
-            try:
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise StagedDamaged(f"staged file {path} cannot be read: {error}") from error
-            if found != expected:
-                raise StagedDamaged(f"staged file {path} is not what its manifest says: sha256 {found}, expected {expected}")
+        if one.folder is not None:
+            damage = find_damage(one.checksums, functools.partial(_sha256, Path(one.folder)))
+            if damage is not None:
+                raise StagedDamaged(f"staged work in {one.folder}: {damage}")
+
+
+def _sha256(folder: Path, name: str) -> str:
+    with (folder / name).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def wanted_starts(shards: Iterable[ShardCommit]) -> Mapping[str, frozenset[int]]:

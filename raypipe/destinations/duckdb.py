@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raypipe.core.commit import CommitRequest, Receipt
 from raypipe.core.shard import ShardFailure
@@ -26,6 +26,8 @@ from raypipe.ports import Check, Clock, Staged
 
 if TYPE_CHECKING:
     import duckdb
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,18 @@ class DuckDBFile:
         if not Path(self.path).exists():
             return Snapshot()
         with reading(self.path, self.clock) as connection:
-            return read_snapshot(connection, self.pipeline)
+            found = read_snapshot(connection, self.pipeline)
+            hit("plan.after_observe")
+            return found
 
     def open_run(self, opening: RunOpening) -> OpenedRun:
         """Create the run or take it over; number the definitions; claim the tables."""
         with writing(self.path, self.clock) as connection, transaction(connection):
             if not has_state(connection):
                 create_state(connection)
-            return duckdb_runs.open_run(connection, self.pipeline, opening, self.clock.now_us())
+            opened = duckdb_runs.open_run(connection, self.pipeline, opening, self.clock.now_us())
+            hit("plan.after_insert")
+        return _acknowledged("open.after_commit", opened)
 
     def commit(self, request: CommitRequest, staged: Sequence[Staged]) -> Receipt:
         """Commit a group of shards in one transaction."""
@@ -65,24 +71,28 @@ class DuckDBFile:
                     receipt = duckdb_commit.apply(connection, self.pipeline, request, staged, self.clock.now_us())
             except duckdb_commit.NothingToCommit as answer:
                 return answer.receipt
-        return _acknowledged(receipt)
+        return _acknowledged("commit.after_commit_before_ack", receipt)
 
     def heartbeat(self, run_id: str, epoch: int) -> None:
         """Say that the run's owner is alive."""
         with writing(self.path, self.clock) as connection, transaction(connection):
             self._fence(connection, run_id, epoch)
+        _acknowledged("heartbeat.after_commit", None)
 
     def record_failures(self, run_id: str, epoch: int, failures: Sequence[ShardFailure]) -> None:
         """Remember failed shards."""
         with writing(self.path, self.clock) as connection, transaction(connection):
             self._fence(connection, run_id, epoch)
             duckdb_runs.record_failures(connection, self.pipeline, run_id, failures, self.clock.now_us())
+        _acknowledged("failures.after_commit", None)
 
     def close_run(self, run_id: str, epoch: int, state: RunState) -> int | None:
         """End a run and raise its epoch; return the low watermark."""
         with writing(self.path, self.clock) as connection, transaction(connection):
             self._known_to(connection, run_id, epoch)
-            return duckdb_runs.close_run(connection, self.pipeline, run_id, epoch, state, self.clock.now_us())
+            hit("close.before")
+            watermark_us = duckdb_runs.close_run(connection, self.pipeline, run_id, epoch, state, self.clock.now_us())
+        return _acknowledged("close.after", watermark_us)
 
     def cancel(self, run_id: str | None) -> tuple[str, ...]:
         """Cancel one open run, or all of the pipeline."""
@@ -91,7 +101,8 @@ class DuckDBFile:
         with writing(self.path, self.clock) as connection, transaction(connection):
             if not has_state(connection):
                 return ()
-            return duckdb_runs.cancel(connection, self.pipeline, run_id, self.clock.now_us())
+            cancelled = duckdb_runs.cancel(connection, self.pipeline, run_id, self.clock.now_us())
+        return _acknowledged("cancel.after_commit", cancelled)
 
     def blank_quarantine(self, before_us: int) -> int:
         """Take away the raw texts of rows set aside by commits before an instant."""
@@ -177,10 +188,10 @@ class DuckDBFile:
             raise duckdb_runs.fenced(run_id, epoch)
 
 
-def _acknowledged(receipt: Receipt) -> Receipt:
-    """Return the receipt, unless a test loses it on the way."""
+def _acknowledged(point: str, answer: _T) -> _T:
+    """Return what a transaction that is durable now found, unless a test loses it on the way."""
     try:
-        hit("commit.after_commit_before_ack")
+        hit(point)
     except OSError as error:
         raise CommitUnknown(f"the answer to COMMIT was lost: {error}") from error
-    return receipt
+    return answer

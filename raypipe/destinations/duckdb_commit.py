@@ -26,7 +26,7 @@ from raypipe.core.commit import (
 from raypipe.core.intervals import Ranges, normalise
 from raypipe.core.shard import Observed, Outcome
 from raypipe.core.window import Window
-from raypipe.destinations.arrow_rows import counts_table, coverage_table, ledger_table, live_table, ranges_table
+from raypipe.destinations.arrow_rows import accepted_table, counts_table, coverage_table, ledger_table, live_table, ranges_table
 from raypipe.destinations.contributions import contributions, verify_checksums, wanted_starts
 from raypipe.destinations.duckdb_runs import beat, fenced, set_watermark
 from raypipe.destinations.duckdb_state import changed, query
@@ -73,6 +73,7 @@ def apply(
         case Accept(permit):
             hit("commit.after_cas")
             commit.replace_contributions(permit, live, staged)
+            commit.accept_differences(permit)
             commit.write_ledger(permit)
             commit.merge_coverage(permit)
             hit("commit.before_commit")
@@ -130,10 +131,23 @@ class _Commit:
             hit("commit.after_insert")
             self._replace_live(replaced, permit, live, pieces)
 
+    def accept_differences(self, permit: CommitPermit) -> None:
+        """Let live ranges stand for the definition or the input of now, as a person said (step 6)."""
+        definitions = self.request.definitions
+        values = {**self._values(permit), "outputs": list(definitions), "versions": list(definitions.values())}
+        for outcome, statement in (
+            (Outcome.ACCEPTED_STALE, "accept_definitions"),
+            (Outcome.ACCEPTED_SHRUNK, "accept_inputs"),
+        ):
+            shards = [shard for shard in permit.accepted if shard.outcome is outcome]
+            if shards:
+                with _registered(self.connection, accepted_in=accepted_table(shards)):
+                    query(self.connection, _SQL[statement], values)
+
     def write_ledger(self, permit: CommitPermit) -> None:
         """Write the ledger, the counts of rules, and what is settled or late by it (step 6)."""
         entries = [
-            *((shard, shard.outcome) for shard in (*permit.loaded, *permit.satisfied)),
+            *((shard, shard.outcome) for shard in (*permit.loaded, *permit.satisfied, *permit.accepted)),
             *((shard, Outcome.SUPERSEDED) for shard in permit.superseded),
         ]
         values = self._values(permit)
@@ -143,7 +157,8 @@ class _Commit:
         if counts.num_rows:
             with _registered(self.connection, filtered_in=counts):
                 query(self.connection, _SQL["insert_filtered"], values)
-        settled = normalise(shard.window for shard in (*permit.loaded, *permit.satisfied))
+        shrunk = (shard for shard in permit.accepted if shard.outcome is Outcome.ACCEPTED_SHRUNK)
+        settled = normalise(shard.window for shard in (*permit.loaded, *permit.satisfied, *shrunk))
         with _registered(self.connection, ranges_in=ranges_table(settled)):
             query(self.connection, _SQL["clear_failed"], values)
             if permit.loaded:
@@ -158,7 +173,8 @@ class _Commit:
         committed = normalise(shard.window for shard in permit.loaded)
         if committed:
             values = {**self._values(permit), **_bounds(committed)}
-            before = {(output, Window(lo, hi)) for output, lo, hi in query(self.connection, _SQL["coverage_near"], values)}
+            near = query(self.connection, _SQL["coverage_near"], values)
+            before = {(output, Window(lo, hi)) for output, lo, hi in near if output in self.request.definitions}
             after = {
                 (output, window)
                 for output in self.request.definitions
@@ -171,7 +187,7 @@ class _Commit:
                 if changes:
                     with _registered(self.connection, **{name: coverage_table(sorted(changes))}):
                         query(self.connection, _SQL[statement], values)
-        set_watermark(self.connection, self.pipeline, self.request.definitions)
+        set_watermark(self.connection, self.pipeline)
         hit("commit.after_wm")
 
     def _values(self, permit: CommitPermit | None = None) -> dict[str, Any]:
@@ -207,7 +223,7 @@ class _Commit:
 
     def _delete(self, replaced: Ranges, permit: CommitPermit, live: _Live, created: frozenset[str]) -> None:
         gone = set(permit.replaced)
-        for output, counts in live.rows.items():
+        for output, counts in self._replaced_rows(live).items():
             expected = sum(count for window, count in counts.items() if window in gone)
             deleted = delete_ranges(self.connection, output, replaced) if output in created else 0
             if deleted != expected:
@@ -215,6 +231,10 @@ class _Commit:
                     f"table {output}: the ledger says that {_span(replaced)} holds {expected} rows, the table holds {deleted}: "
                     f"another program changed it. `raypipe verify` names the ranges; drop the table to compute all of it again"
                 )
+
+    def _replaced_rows(self, live: _Live) -> Mapping[str, Mapping[Window, int]]:
+        """Return the rows of live ranges by output, of those that this commit is about; the others keep theirs."""
+        return {output: counts for output, counts in live.rows.items() if output in self.request.definitions}
 
     def _insert(self, output: str, parts: Sequence[Typed], loaded: Sequence[ShardCommit]) -> None:
         expected = sum(shard.result.outputs[output].rows for shard in loaded)
@@ -244,8 +264,9 @@ class _Commit:
     def _replace_live(self, replaced: Ranges, permit: CommitPermit, live: _Live, pieces: Mapping[str, Sequence[Typed]]) -> None:
         if replaced:
             gone = set(permit.replaced)
-            expected = sum(window in gone for counts in live.rows.values() for window in counts)
-            deleted = changed(self.connection, _SQL["delete_live"], {**self._values(), **_bounds(replaced)})
+            expected = sum(window in gone for counts in self._replaced_rows(live).values() for window in counts)
+            values = {**self._values(), **_bounds(replaced), "outputs": list(self.request.definitions)}
+            deleted = changed(self.connection, _SQL["delete_live"], values)
             if deleted != expected:
                 raise ShardError(
                     f"{_span(replaced)}: {deleted} live ranges went where {expected} were observed; this is a bug of raypipe"

@@ -40,15 +40,32 @@ _in_this_process: dict[str, threading.Lock] = {}  # DuckDB shares one instance a
 @contextlib.contextmanager
 def writing(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file alone, creating it where it is missing, and close it at the end. Raises DestinationBusy."""
-    with _queue(path, fcntl.LOCK_EX, WRITER_WAIT_S, clock), contextlib.closing(_open(path, False, clock)) as connection:
+    with (
+        _queue(path, fcntl.LOCK_EX, WRITER_WAIT_S, clock),
+        contextlib.closing(_open(path, False, clock)) as connection,
+        _disk_errors_named(path),
+    ):
         yield connection
 
 
 @contextlib.contextmanager
 def reading(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an existing file beside other readers, and close it at the end. Raises DestinationBusy."""
-    with _queue(path, fcntl.LOCK_SH, READER_WAIT_S, clock), contextlib.closing(_open(path, True, clock)) as connection:
+    with (
+        _queue(path, fcntl.LOCK_SH, READER_WAIT_S, clock),
+        contextlib.closing(_open(path, True, clock)) as connection,
+        _disk_errors_named(path),
+    ):
         yield connection
+
+
+@contextlib.contextmanager
+def _disk_errors_named(path: str) -> Iterator[None]:
+    """Tell errors of the disk, outside of a transaction, from mistakes: they may pass."""
+    try:
+        yield
+    except (duckdb.IOException, OSError) as error:
+        raise RetryableError(f"{path} cannot be used: {error}") from error
 
 
 @contextlib.contextmanager

@@ -98,11 +98,16 @@ def _law(connection: duckdb.DuckDBPyConnection, values: Values, name: str, good:
 def _history(connection: duckdb.DuckDBPyConnection, values: Values) -> Check:
     """Make all commits again and compare what must be live and late with what is."""
     rows = [row for row in query(connection, _SQL["entries"], values) if row[3] in _OUTCOMES]
-    expected = replay(CommittedShard(seq, Window(lo, hi), Outcome(outcome)) for seq, lo, hi, outcome in rows)
+    outputs_of = {text: tuple(json.loads(text)) for text in {row[4] for row in rows}}
+    entries = [CommittedShard(seq, Window(lo, hi), Outcome(outcome), outputs_of[text]) for seq, lo, hi, outcome, text in rows]
+    expected = replay(entries)
     live: dict[str, list[Observed]] = {}
     for output, lo, hi, seq in query(connection, _SQL["live_ranges"], values):
         live.setdefault(output, []).append(Observed(lo, hi, seq))
-    wrong = [text for output, ranges in live.items() for text in _differences(output, *forgotten(expected.live, ranges))]
+    wrong: list[str] = []
+    for output, ranges in live.items():
+        made = replay(one for one in entries if output in one.outputs).live
+        wrong += _differences(output, *forgotten(made, ranges))
     late = query(connection, _SQL["late_ranges"], values)
     if sorted(late) != sorted((one.start_us, one.end_us, one.seq, "superseded") for one in expected.late):
         wrong.append(f"the commits leave {len(expected.late)} late ranges, and {len(late)} are noted, or others")
@@ -123,14 +128,15 @@ def _range(one: Observed) -> str:
 def _contributions(connection: duckdb.DuckDBPyConnection, values: Values) -> Check:
     """Compare what the live ranges say of each contribution with the fingerprint over all of them in the ledger.
 
-    Of a shard whose run had other outputs than are live now, the fingerprint cannot be taken again.
+    Of a shard some of whose outputs are not live any more, the fingerprint cannot be taken again.
     """
-    given_up = bool(query(connection, _SQL["given_up"], values))
     wrong = []
-    for lo, hi, said, text, is_last_owner, outputs, rows, digests, made_by in query(connection, _SQL["contributions"], values):
+    for lo, hi, said, made, text, is_last_owner, outputs, rows, digests, made_by in query(
+        connection, _SQL["contributions"], values
+    ):
         definitions = json.loads(text)
         stats = {output: OutputStat(n, digest) for output, n, digest in zip(outputs, rows, digests, strict=True)}
-        if stats.keys() == definitions.keys() and not given_up and output_fingerprint(stats) != said:
+        if sorted(stats) == json.loads(made) and output_fingerprint(stats) != said:
             wrong.append(f"{iso(lo)} to {iso(hi)}: the live ranges say other rows or digests than the ledger")
         for output, version in zip(outputs, made_by, strict=True) if is_last_owner else ():
             if definitions.get(output) != version:

@@ -32,7 +32,7 @@ def open_run(connection: duckdb.DuckDBPyConnection, pipeline: str, opening: RunO
     }
     epoch = _create_or_take_over(connection, {**values, **_columns(opening, versions)}, opening)
     closed = _close_others(connection, values, versions)
-    set_watermark(connection, pipeline, versions)
+    set_watermark(connection, pipeline)
     return OpenedRun(opening.run_id, epoch, versions, closed)
 
 
@@ -90,13 +90,14 @@ def cancel(connection: duckdb.DuckDBPyConnection, pipeline: str, run_id: str | N
     return tuple(runs)
 
 
-def set_watermark(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Collection[str]) -> None:
-    """Set the low watermark: the least over the outputs; none while one of them lacks the start of history."""
+def set_watermark(connection: duckdb.DuckDBPyConnection, pipeline: str) -> None:
+    """Set the low watermark: the least over all outputs; none while one of them lacks the start of history."""
     ((start_us,),) = query(connection, _SQL["start_of_history"], {"pipeline": pipeline})
     covered: dict[str, list[Window]] = {}
     for output, lo, hi in query(connection, _SQL["coverage_at"], {"pipeline": pipeline, "at": start_us}):
         covered.setdefault(output, []).append(Window(lo, hi))
-    marks = [low_watermark(covered.get(output, ()), start_us) for output in outputs]
+    outputs = query(connection, _SQL["my_outputs"], {"pipeline": pipeline})
+    marks = [low_watermark(covered.get(output, ()), start_us) for (output,) in outputs]
     least = None if None in marks else min((mark for mark in marks if mark is not None), default=None)
     query(connection, _SQL["set_watermark"], {"pipeline": pipeline, "watermark": least})
 
@@ -178,7 +179,7 @@ def _create_or_take_over(connection: duckdb.DuckDBPyConnection, values: Mapping[
     if not found:
         query(connection, _SQL["add_run"], values)
         return 1
-    state, epoch, holder, heartbeat_us = found[0]
+    state, epoch, holder, heartbeat_us, definitions = found[0]
     if RunState(state) not in (RunState.OPEN, RunState.PUBLISHING):
         raise UsageError(f"run {opening.run_id} has ended ({state}): a run that has ended is not opened again, start a new one")
     silent_s = (values["now"] - heartbeat_us) / 1e6
@@ -187,7 +188,18 @@ def _create_or_take_over(connection: duckdb.DuckDBPyConnection, values: Mapping[
             f"run {opening.run_id} is held by {holder}, which was heard {silent_s:.0f} s ago: wait for it, or cancel it, "
             f"or take it over by force"
         )
+    if definitions != values["definitions"]:
+        raise changed_meanwhile(opening.run_id, json.loads(definitions), json.loads(values["definitions"]))
     return int(query(connection, _SQL["take_over"], {**values, "epoch": epoch})[0][0])
+
+
+def changed_meanwhile(run_id: str, was: Mapping[str, int], now: Mapping[str, int]) -> UsageError:
+    """Return the error of a run that would go on by another definition than it began with."""
+    changed = sorted(output for output in was.keys() | now.keys() if was.get(output) != now.get(output))
+    return UsageError(
+        f"run {run_id} began with another definition of {', '.join(changed)}, and one run never mixes two: what it committed "
+        f"stays; run again, and a new run does the rest by the definition of now"
+    )
 
 
 def _close_others(connection: duckdb.DuckDBPyConnection, values: Mapping[str, Any], versions: Mapping[str, int]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, assert_never
@@ -20,7 +20,7 @@ from raypipe.core.commit import (
     ShardCommit,
     decide_commit,
 )
-from raypipe.core.shard import Observed, ShardFailure
+from raypipe.core.shard import Observed, Outcome, ShardFailure
 from raypipe.core.state import (
     Definition,
     FailedShard,
@@ -34,7 +34,7 @@ from raypipe.core.state import (
 from raypipe.core.window import Window, to_us
 from raypipe.destinations.holder import is_dead
 from raypipe.destinations.limits import HEARTBEAT_LIMIT_S
-from raypipe.destinations.memory_state import OPEN, LedgerEntry, MemoryStore, PipelineState, Row, snapshot_of
+from raypipe.destinations.memory_state import OPEN, LedgerEntry, MemoryStore, PipelineState, Row, snapshot_of, watermark_of
 from raypipe.errors import AccountsDontBalance, Fenced, RunIsAlive, ShardError, UsageError
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Clock, Staged
 
@@ -42,10 +42,13 @@ from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Clock, Staged
 class MemoryDestination:
     """The tables and the state of one pipeline in a MemoryStore."""
 
-    def __init__(self, pipeline: str, *, clock: Clock, store: MemoryStore | None = None) -> None:
+    def __init__(
+        self, pipeline: str, *, clock: Clock, store: MemoryStore | None = None, dead: Callable[[str], bool] | None = None
+    ) -> None:
         self.store = store or MemoryStore()
         self._pipeline = pipeline
         self._clock = clock
+        self._dead = dead
 
     def rows(self, table: str) -> list[Row]:
         """Return the rows of a table, by range."""
@@ -66,14 +69,15 @@ class MemoryDestination:
             self._refuse_foreign(opening)
             state = self.store.pipelines.get(self._pipeline, PipelineState())
             now_us = self._clock.now_us()
-            record = _opened_record(state, opening, now_us)
+            record = _opened_record(state, opening, now_us, self._is_dead)
             self.store.pipelines[self._pipeline] = state
             self._claim(state, opening)
             state.start_us, state.outside = opening.start_us, opening.outside
             versions = {output: _number(state, output, one) for output, one in opening.definitions.items()}
             state.runs[opening.run_id] = record
-            state.run_outputs[opening.run_id] = frozenset(versions)
-            return OpenedRun(opening.run_id, record.epoch, versions, _close_others(state, opening.run_id, now_us))
+            state.run_definitions[opening.run_id] = versions
+            closed = _close_others(state, opening.run_id, now_us, self._is_dead)
+            return OpenedRun(opening.run_id, record.epoch, versions, closed)
 
     def commit(self, request: CommitRequest, staged: Sequence[Staged]) -> Receipt:
         """Commit a group of shards, all at one moment."""
@@ -119,7 +123,7 @@ class MemoryDestination:
             if not (record and record.epoch == epoch + 1 and record.state is state):
                 held, record = self._fence(run_id, epoch)
                 held.runs[run_id] = _ended(record, state, self._clock.now_us())
-            return self.snapshot().watermark_us
+            return watermark_of(held)
 
     def cancel(self, run_id: str | None) -> tuple[str, ...]:
         """Cancel one open run, or all of the pipeline."""
@@ -131,6 +135,9 @@ class MemoryDestination:
             return tuple(record.run_id for record in runs)
 
     # ---- within --------------------------------------------------------------------------------------------
+
+    def _is_dead(self, holder: str) -> bool:
+        return is_dead(holder) if self._dead is None else self._dead(holder)
 
     def _refuse_foreign(self, opening: RunOpening) -> None:
         for output in opening.definitions:
@@ -162,13 +169,7 @@ class MemoryDestination:
             (output, shard.window): _rows_of(output, shard, staged) for output in request.definitions for shard in permit.loaded
         }
         aside = {shard.window: _rows_of(QUARANTINE_TABLE, shard, staged) for shard in permit.loaded}
-        for shard in permit.loaded:
-            left = {output: len(added[output, shard.window]) for output in request.definitions}
-            said = {output: shard.result.outputs[output].rows for output in request.definitions}
-            if left != said or len(aside[shard.window]) != shard.result.accounts.quarantined:
-                raise ShardError(
-                    f"shard {shard.window}: the manifest says {said} rows, {left} and {len(aside[shard.window])} aside were left"
-                )
+        _check_counts(permit, added, aside)
         state.commit_seq = permit.commit_seq
         state.runs[request.run_id] = replace(state.runs[request.run_id], heartbeat_us=self._clock.now_us())
         for window in permit.replaced:
@@ -182,26 +183,44 @@ class MemoryDestination:
         _record(state, permit)
 
 
+def _check_counts(
+    permit: CommitPermit, added: Mapping[tuple[str, Window], Sequence[Row]], aside: Mapping[Window, Sequence[Row]]
+) -> None:
+    """Raise ShardError unless what was left is as much as the manifests say."""
+    outputs = permit.request.definitions
+    for shard in permit.loaded:
+        left = {output: len(added[output, shard.window]) for output in outputs}
+        said = {output: shard.result.outputs[output].rows for output in outputs}
+        if left != said or len(aside[shard.window]) != shard.result.accounts.quarantined:
+            raise ShardError(
+                f"shard {shard.window}: the manifest says {said} rows, {left} and {len(aside[shard.window])} aside were left"
+            )
+
+
 def _fenced(run_id: str) -> Fenced:
     return Fenced(f"run {run_id} was taken over, cancelled or closed")
 
 
-def _opened_record(state: PipelineState, opening: RunOpening, now_us: int) -> RunRecord:
+def _opened_record(state: PipelineState, opening: RunOpening, now_us: int, dead: Callable[[str], bool]) -> RunRecord:
     found = state.runs.get(opening.run_id)
     if found is None:
         return RunRecord(opening.run_id, opening.kind, opening.window, RunState.OPEN, 1, opening.holder, now_us, now_us)
     if found.state not in OPEN:
         raise UsageError(f"run {opening.run_id} has ended ({found.state}): start a new one")
     silent = (now_us - found.heartbeat_us) / 1e6 > HEARTBEAT_LIMIT_S
-    if not (opening.force or found.holder == opening.holder or is_dead(found.holder) or silent):
+    if not (opening.force or found.holder == opening.holder or dead(found.holder) or silent):
         raise RunIsAlive(f"run {opening.run_id} is held by {found.holder}")
+    began = state.run_definitions[opening.run_id]
+    now = {output: _known_version(state, output, one) for output, one in opening.definitions.items()}
+    if now != began:
+        raise UsageError(f"run {opening.run_id} began with other definitions ({began}, now {now}): start a new one")
     return replace(found, epoch=found.epoch + 1, holder=opening.holder, heartbeat_us=now_us)
 
 
-def _close_others(state: PipelineState, run_id: str, now_us: int) -> tuple[str, ...]:
+def _close_others(state: PipelineState, run_id: str, now_us: int, dead: Callable[[str], bool]) -> tuple[str, ...]:
     closed = []
     for record in list(state.runs.values()):
-        lost = is_dead(record.holder) or state.run_outputs[record.run_id] != state.run_outputs[run_id]
+        lost = dead(record.holder) or state.run_definitions[record.run_id].keys() != state.run_definitions[run_id].keys()
         if record.run_id != run_id and record.state in OPEN and lost:
             state.runs[record.run_id] = _ended(record, RunState.FAILED, now_us)
             closed.append(record.run_id)
@@ -210,6 +229,12 @@ def _close_others(state: PipelineState, run_id: str, now_us: int) -> tuple[str, 
 
 def _ended(record: RunRecord, state: RunState, now_us: int) -> RunRecord:
     return replace(record, state=state, epoch=record.epoch + 1, ended_us=now_us)
+
+
+def _known_version(state: PipelineState, output: str, definition: Definition) -> int | None:
+    """Return the version of a definition if it is the newest one of its output."""
+    known = state.definitions.get(output, ())
+    return known[-1].version if known and known[-1].fingerprint == definition.fingerprint else None
 
 
 def _number(state: PipelineState, output: str, definition: Definition) -> int:
@@ -243,10 +268,22 @@ def _record(state: PipelineState, permit: CommitPermit) -> None:
                 output, shard.window, seq, request.run_id, shard.attempt_id, version, shard.input_fp, stat.digest, stat.rows,
                 len(shard.result.slices),
             )  # fmt: skip
+    for shard in permit.accepted:
+        _accept(state, shard, request.definitions)
     outcomes = permit.receipt.outcomes
-    shards = sorted((*permit.loaded, *permit.satisfied, *permit.superseded), key=lambda one: one.window)
+    shards = sorted((*permit.loaded, *permit.satisfied, *permit.superseded, *permit.accepted), key=lambda one: one.window)
     state.ledger.extend(LedgerEntry(seq, request.run_id, request.commit_id, shard, outcomes[shard.window]) for shard in shards)
-    _settle_failures(state, [shard.window for shard in (*permit.loaded, *permit.satisfied)])
+    shrunk = (shard for shard in permit.accepted if shard.outcome is Outcome.ACCEPTED_SHRUNK)
+    _settle_failures(state, [shard.window for shard in (*permit.loaded, *permit.satisfied, *shrunk)])
+
+
+def _accept(state: PipelineState, shard: ShardCommit, definitions: Mapping[str, int]) -> None:
+    for output, version in definitions.items():
+        live = state.live.get((output, shard.window))
+        if live is not None and shard.outcome is Outcome.ACCEPTED_STALE:
+            state.live[output, shard.window] = replace(live, definition=version)
+        elif live is not None:
+            state.live[output, shard.window] = replace(live, input_fp=shard.input_fp, files=len(shard.result.slices))
 
 
 def _settle_failures(state: PipelineState, windows: Sequence[Window]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,7 +41,7 @@ class PipelineState:
     start_us: int = 0
     outputs: tuple[str, ...] = ()
     runs: dict[str, RunRecord] = field(default_factory=dict)
-    run_outputs: dict[str, frozenset[str]] = field(default_factory=dict)
+    run_definitions: dict[str, Mapping[str, int]] = field(default_factory=dict)
     definitions: dict[str, tuple[Definition, ...]] = field(default_factory=dict)
     live: dict[tuple[str, Window], LiveRange] = field(default_factory=dict)
     ledger: list[LedgerEntry] = field(default_factory=list)
@@ -56,17 +58,16 @@ class MemoryStore:
     """Rows by the range that contributed them."""
     owners: dict[str, str] = field(default_factory=dict)
     pipelines: dict[str, PipelineState] = field(default_factory=dict)
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: AbstractContextManager[Any] = field(default_factory=threading.RLock)
 
 
 def snapshot_of(state: PipelineState) -> Snapshot:
     """Return the state as a plan sees it."""
-    coverage = {
-        output: normalise(live.window for live in state.live.values() if live.output == output)
-        for output in sorted({live.output for live in state.live.values()})
-    }
-    alive = {(live.seq, live.window) for live in state.live.values()}
-    done = [entry for entry in state.ledger if (entry.seq, entry.shard.window) in alive]
+    coverage = _coverage(state)
+    newest: dict[Window, int] = {}  # where outputs were added later, the last commit speaks for all
+    for live in state.live.values():
+        newest[live.window] = max(live.seq, newest.get(live.window, 0))
+    done = [entry for entry in state.ledger if newest.get(entry.shard.window) == entry.seq]
     runs = sorted(state.runs.values(), key=lambda one: (one.started_us, one.run_id), reverse=True)
     return Snapshot(
         commit_seq=state.commit_seq,
@@ -75,15 +76,33 @@ def snapshot_of(state: PipelineState) -> Snapshot:
         coverage=coverage,
         failed=tuple(failed for _, failed in sorted(state.failed.items())),
         definitions=dict(sorted(state.definitions.items())),
-        runs=tuple(_counted(run, state) for place, run in enumerate(runs) if place < RUNS_MAX or run.state in OPEN),
+        runs=_counted([run for place, run in enumerate(runs) if place < RUNS_MAX or run.state in OPEN], state),
         accounts=total(entry.shard.result.accounts for entry in done),
         outside=state.outside,
     )
 
 
-def _counted(run: RunRecord, state: PipelineState) -> RunRecord:
-    committed = sum(entry.run_id == run.run_id and entry.outcome is not Outcome.SUPERSEDED for entry in state.ledger)
-    return replace(run, committed=committed, failed=sum(one.run_id == run.run_id for one in state.failed.values()))
+def watermark_of(state: PipelineState) -> int | None:
+    """Return the low watermark: the end of what all outputs cover from the start of history."""
+    return _watermark(state, _coverage(state))
+
+
+def _coverage(state: PipelineState) -> dict[str, tuple[Window, ...]]:
+    windows: dict[str, list[Window]] = {}
+    for output, window in sorted(state.live):
+        windows.setdefault(output, []).append(window)
+    return {output: normalise(found) for output, found in windows.items()}
+
+
+def _counted(runs: Sequence[RunRecord], state: PipelineState) -> tuple[RunRecord, ...]:
+    committed = Counter(entry.run_id for entry in state.ledger if entry.outcome is not Outcome.SUPERSEDED)
+    failed = Counter(one.run_id for one in state.failed.values())
+    return tuple(
+        replace(run, committed=committed[run.run_id], failed=failed[run.run_id])
+        if run.run_id in committed or run.run_id in failed
+        else run
+        for run in runs
+    )
 
 
 def _watermark(state: PipelineState, coverage: Mapping[str, tuple[Window, ...]]) -> int | None:

@@ -98,22 +98,26 @@ class Aggregator:
             raise ConfigurationError(problems)
         return found
 
-    def contributions(self, rows: RowsInput, shards: Sequence[Window]) -> dict[str, Contribution]:
-        """Return the contribution of the shards to each output; every shard has a stat, also where it adds no row.
+    def contributions(self, rows: RowsInput, shards: Sequence[Window], alone: Sequence[str] = ()) -> dict[str, Contribution]:
+        """Return the contribution of the shards to each output (or to these alone); every shard has a stat, also of no row.
 
         Rows keep their order in `rows` outputs. Raises TransformFailed with the output and DuckDB's reason, and
         OutOfMemory when even spilling did not help.
         """
         with self._sandboxes.borrow() as connection:
-            if isinstance(rows, RowStream) and self.reads_once(shards):
-                (output,), (shard,) = self.outputs, shards
+            if isinstance(rows, RowStream) and self.reads_once(shards, alone):
+                ((output,), (shard,)) = self._wanted(alone), shards
                 return {output.table: self._passing(connection, output, rows, shard)}
             with hold(connection, rows) as held:
-                return {output.table: self._contribution(connection, output, held, shards) for output in self.outputs}
+                return {output.table: self._contribution(connection, output, held, shards) for output in self._wanted(alone)}
 
-    def reads_once(self, shards: Sequence[Window]) -> bool:
+    def reads_once(self, shards: Sequence[Window], alone: Sequence[str] = ()) -> bool:
         """Tell whether the rows of these shards need not be held: one SQL reads them as they come by."""
-        return len(shards) == len(self.outputs) == 1 and all(self._reads_once(output) for output in self.outputs)
+        wanted = self._wanted(alone)
+        return len(shards) == len(wanted) == 1 and all(self._reads_once(output) for output in wanted)
+
+    def _wanted(self, alone: Sequence[str]) -> list[SqlOutput | RowsOutput]:
+        return [output for output in self.outputs if not alone or output.table in alone]
 
     def _reads_once(self, output: SqlOutput | RowsOutput) -> bool:
         return isinstance(output, SqlOutput) and self._selects[output.table].reads_once

@@ -76,13 +76,14 @@ class Attempt:
         resources = Resources(self.books, self.memory_bytes, self.spill)
         rows = self._counted(transform.stream(self.read(), resources))
         tally = self.books.tally
-        contributions = outputs.contributions(rows, tally.windows)
+        alone = self.shards[0].outputs  # the same for all shards of a task
+        contributions = outputs.contributions(rows, tally.windows, alone)
         check_quarantined(self.pipeline.quality.max_quarantined, tally)
         for place, (code, error) in contributions.failed.items():
             tally.fail(place, code, error)
         for place, warnings in contributions.warnings.items():
             tally.warnings[place].extend(warnings)
-        return self._done(contributions, outputs.names, self._balanced())
+        return self._done(contributions, alone or outputs.names, self._balanced())
 
     def read(self) -> Iterator[Batch]:
         """Read the source, place the rows, and count what comes, rejects too, before anything is done with it."""

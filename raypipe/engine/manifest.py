@@ -148,6 +148,7 @@ def _shard_to_json(shard: Shard) -> dict[str, Any]:
         "reason": str(shard.reason),
         "observed": _observed_to_json(shard.observed),
         "slices": [_slice_to_json(one) for one in shard.slices],
+        "outputs": list(shard.outputs),
     }
 
 
@@ -158,4 +159,5 @@ def _shard_from_json(document: Mapping[str, Any]) -> Shard:
         reason=Reason(document["reason"]),
         observed=_observed_from_json(document["observed"]),
         slices=tuple(_slice_from_json(one) for one in document["slices"]),
+        outputs=tuple(document["outputs"]),
     )

@@ -63,10 +63,13 @@ class Outputs:
         self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
         self._held_bytes = memory_bytes // HELD_SHARE
 
-    def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> Contributions:
-        """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row."""
-        rows = self._rows(frames, windows)
-        found = {} if rows is None else self.aggregator.contributions(rows, windows)
+    def contributions(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str] = ()) -> Contributions:
+        """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row.
+
+        With `alone`, only these outputs are computed, and judged by their checks.
+        """
+        rows = self._rows(frames, windows, alone)
+        found = {} if rows is None else self.aggregator.contributions(rows, windows, alone)
         return self.checks.judge(Contributions(windows, found))
 
     def close(self) -> None:
@@ -83,10 +86,10 @@ class Outputs:
             kept = columns_of_outputs(self._outputs, columns)
             yield frame if len(kept) == len(columns) else frame.select(*kept, SHARD_INDEX)
 
-    def _rows(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window]) -> RowsInput | None:
+    def _rows(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str]) -> RowsInput | None:
         """Return the rows of the frames: held as one table where that is possible and needed, else as a stream."""
         frames = _without_empty_ones(self._narrowed(frames))
-        held, rest = ([], frames) if self.aggregator.reads_once(windows) else self._held(frames)
+        held, rest = ([], frames) if self.aggregator.reads_once(windows, alone) else self._held(frames)
         starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
         tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
         if rest is None:

@@ -88,7 +88,7 @@ class ShardRunner:
         Raises RetryableError kinds (the input changed, memory, the disk) and StopError; other shards of the task are
         not harmed by one that fails.
         """
-        failpoints.hit("task.start")
+        failpoints.hit("task.start", attempt=task.attempt, shard=tuple(one.index for one in task.shards))
         started_s = time.monotonic()
         shards = sorted(task.shards, key=lambda one: one.window)
         spill = self._spill / f"{task.run_id}-{task.attempt_id}"
@@ -102,11 +102,11 @@ class ShardRunner:
         seconds = time.monotonic() - started_s
         results = tuple(replace(one, seconds=seconds / len(shards)) for one in done.results)
         staged = Staged(task=task, results=results, failures=done.failures, tables=done.tables, fingerprints=fingerprints)
-        failpoints.hit("task.before_stage")
+        failpoints.hit("task.before_stage", attempt=task.attempt)
         size_bytes = sum(one.nbytes for one in done.tables.values())
         if results and wants_files(self.stage, seconds=seconds, size_bytes=size_bytes):
             staged = write_staged(staged, attempt_folder(self.stage_folder, task.run_id, task.attempt_id))
-        failpoints.hit("task.before_return")
+        failpoints.hit("task.before_return", attempt=task.attempt)
         return staged
 
     def close(self) -> None:

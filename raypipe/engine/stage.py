@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypipe import failpoints
+from raypipe.core.checksums import find_damage
 from raypipe.engine.manifest import staged_from_json, staged_to_json
 from raypipe.errors import RetryableError, StagedDamaged
 from raypipe.ports import Staged
@@ -132,13 +133,9 @@ def read_manifest(folder: Path) -> Staged:
 def load_staged(folder: str | Path) -> Staged:
     """Return the Staged of a folder after every file's sha256 was verified. Raises StagedDamaged."""
     staged = read_manifest(Path(folder))
-    for name, expected in staged.checksums.items():
-        try:
-            found = file_sha256(Path(folder) / name)
-        except OSError as error:
-            raise StagedDamaged(f"{folder}/{name} cannot be read: {error.strerror or error}") from error
-        if found != expected:
-            raise StagedDamaged(f"{folder}/{name} was damaged: its sha256 is {found[:12]}..., the manifest says {expected[:12]}...")
+    damage = find_damage(staged.checksums, lambda name: file_sha256(Path(folder) / name))
+    if damage is not None:
+        raise StagedDamaged(f"{folder}: {damage}")
     return staged
 
 
@@ -158,11 +155,14 @@ def adopt(staged_folder: str | Path, new_folder: str | Path) -> Staged:
     names = read_manifest(source).checksums
     target.mkdir(parents=True, exist_ok=True)
     try:
-        for name in (*names, MANIFEST):
+        for name in names:
             _link_or_copy(source / name, target / name)
+        failpoints.hit("adopt.mid_link")
+        _link_or_copy(source / MANIFEST, target / MANIFEST)
     except FileNotFoundError as error:
         raise StagedDamaged(f"{source}: files vanished while they were taken over: {error}") from error
     _sync_folder(target)
+    failpoints.hit("adopt.after_link")
     return load_staged(target)
 
 

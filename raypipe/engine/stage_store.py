@@ -1,25 +1,23 @@
-"""StagedFiles: finding, taking over and removing what attempts left in the stage folder."""
+"""StagedFiles: the stage folder, where attempts leave files that outlive their process."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.shard import Shard, Task
-from raypipe.core.window import Window
+from raypipe.engine.staged_work import adopt_work, collect_garbage
 from raypipe.errors import StagedDamaged
+from raypipe.failpoints import hit
 from raypipe.ports import Staged
-
-ADOPTED_FROM = 900_000  # task numbers of adopted work: beyond those that a run gives to its own
 
 
 @dataclass(frozen=True, slots=True)
 class StagedFiles:
-    """Implements `ports.StageStore` over a local folder: `<stage folder>/<run>/<attempt>/`.
+    """Implements `ports.StageStore` and `staged_work.Shelf` over a local folder: `<stage folder>/<run>/<attempt>/`.
 
     Beside it, in `<stage folder>.spill/`, stands what tasks spill while they work: `<run>-<attempt>/`, and `duckdb-*/`
     of no run that could be told.
@@ -30,72 +28,65 @@ class StagedFiles:
     def adopt(
         self, shards: Sequence[Shard], fingerprints: Mapping[str, str], run_id: str, epoch: int
     ) -> tuple[Sequence[Staged], Sequence[Shard]]:
-        """Take over staged work whose definitions, current input and observed ranges match what is planned now.
-
-        Work is taken whole: an attempt of which any shard is not wanted, or differs, is left where it is. That of an
-        earlier epoch of the same run is taken like that of any other.
-        """
+        """Take over staged work that is still right; return it, and the shards that are left to do."""
         if not shards or not Path(self.stage_folder).is_dir():
             return (), shards
-        from raypipe.engine.stage import adopt, attempt_folder, find_staged  # pyarrow: a run with nothing to do needs none
-
-        wanted = {shard.window: shard for shard in shards}
-        adopted: list[Staged] = []
-        for found in find_staged(self.stage_folder):
-            if not _still_right(found, wanted, fingerprints):
-                continue
-            planned = tuple(wanted[result.window] for result in found.results)
-            task = Task(run_id, epoch, ADOPTED_FROM + len(adopted), 0, planned)
-            folder = attempt_folder(self.stage_folder, run_id, task.attempt_id)
-            try:
-                copy = adopt(str(found.folder), folder)
-            except (StagedDamaged, OSError):  # or it vanished meanwhile, or the disk is full: the work is done again
-                _remove(folder)
-                continue
-            adopted.append(replace(copy, task=task))
-            for result in found.results:
-                del wanted[result.window]
-        return adopted, [shard for shard in shards if shard.window in wanted]
+        return adopt_work(self, shards, fingerprints, run_id, epoch)
 
     def release(self, staged: Staged) -> None:
         """Remove the files of an attempt whose shards are committed, and the folder of its run with the last of them."""
         if staged.folder is not None:
-            _remove(Path(staged.folder))
+            with contextlib.suppress(OSError):  # what stays is garbage, which `gc` finds
+                hit("release.before_delete")
+                _remove(Path(staged.folder))
 
     def collect(self, open_runs: Callable[[], frozenset[str]]) -> tuple[int, int]:
-        """Remove what runs other than the open ones left; return the folders and the bytes removed.
-
-        What is staged is listed before it is asked which runs are open: a run opens before it stages anything, so that
-        nothing of a run that opens meanwhile is taken for garbage.
-        """
+        """Remove what runs other than the open ones left; return the folders and the bytes removed."""
         runs = list(_folders(Path(self.stage_folder)))
-        spilled = list(_folders(Path(f"{self.stage_folder}.spill")))
-        kept = open_runs()
-        gone = [attempt for run in runs if run.name not in kept for attempt in _folders(run)]
-        gone += [folder for folder in spilled if _is_of_none(folder.name, kept)]
-        size_bytes = sum(_size_bytes(folder) for folder in gone)
-        for folder in gone:
-            _remove(folder)
+        found = collect_garbage(self, open_runs)
         for run in runs:
             _remove_if_empty(run)
-        return len(gone), size_bytes
+        return found
+
+    # ---- the shelf -----------------------------------------------------------------------------------------
+
+    def complete(self) -> Iterator[Staged]:
+        """Yield what attempts left complete, by their manifests alone."""
+        from raypipe.engine.stage import find_staged  # pyarrow: a run with nothing to do needs none
+
+        return find_staged(self.stage_folder)
+
+    def take_over(self, found: Staged, task: Task) -> Staged:
+        """Link or copy the files of an attempt under another one and verify them there."""
+        from raypipe.engine.stage import adopt, attempt_folder
+
+        folder = attempt_folder(self.stage_folder, task.run_id, task.attempt_id)
+        try:
+            return adopt(str(found.folder), folder)
+        except (StagedDamaged, OSError):
+            _remove(folder)
+            raise
+
+    def folders(self) -> Sequence[tuple[str | None, str]]:
+        """Return the folders of attempts and of what was spilled."""
+        runs = list(_folders(Path(self.stage_folder)))
+        staged = [(run.name, str(attempt)) for run in runs for attempt in _folders(run)]
+        spilled = [(_run_of(one.name), str(one)) for one in _folders(Path(f"{self.stage_folder}.spill"))]
+        hit("gc.after_list")
+        return [*staged, *spilled]
+
+    def remove(self, folder: str) -> int:
+        """Remove a folder; return its bytes."""
+        size_bytes = _size_bytes(Path(folder))
+        with contextlib.suppress(OSError):  # the next collection finds what stays
+            _remove(Path(folder))
+            hit("gc.mid_delete")
+        return size_bytes
 
 
-def _still_right(found: Staged, wanted: Mapping[Window, Shard], fingerprints: Mapping[str, str]) -> bool:
-    if dict(found.fingerprints) != dict(fingerprints) or not found.results:
-        return False
-    for result in found.results:
-        shard = wanted.get(result.window)
-        if shard is None or shard.observed != result.observed:
-            return False
-        if input_fingerprint(shard.slices) != input_fingerprint(result.slices):
-            return False
-    return True
-
-
-def _is_of_none(name: str, runs: frozenset[str]) -> bool:
-    """Tell whether a spill folder belongs to none of the runs; one that names no run may belong to any."""
-    return not runs if name.startswith("duckdb-") else not any(name.startswith(f"{run}-") for run in runs)
+def _run_of(spilled: str) -> str | None:
+    """Return the run of a spill folder `<run>-<attempt>`, where an attempt's name has three parts; None where it names none."""
+    return None if spilled.startswith("duckdb-") else spilled.rsplit("-", 3)[0]
 
 
 def _folders(parent: Path) -> Iterator[Path]:

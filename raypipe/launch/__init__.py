@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from raypipe.launch.accept_verb import accept
 from raypipe.launch.inspect_verbs import (
     check,
     quarantine_counts,
@@ -18,7 +19,7 @@ from raypipe.launch.maintain_verbs import cancel, gc
 from raypipe.launch.plan_verb import plan
 from raypipe.launch.recompute_verb import recompute
 from raypipe.launch.replay_verb import replay_ask
-from raypipe.launch.reports import Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
+from raypipe.launch.reports import AcceptReport, Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.launch.run_verb import run
 from raypipe.launch.sample_verb import sample
 from raypipe.launch.widths_verb import verify_widths
@@ -34,6 +35,7 @@ def load(target: str, *, profile: str | None = None, overrides: Sequence[str] = 
 
 
 __all__ = [
+    "AcceptReport",
     "Ask",
     "CheckReport",
     "GcReport",
@@ -41,6 +43,7 @@ __all__ = [
     "RunReport",
     "StatusReport",
     "StopFlag",
+    "accept",
     "cancel",
     "check",
     "gc",

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.core.intervals import gaps
-from raypipe.core.plan import Scope, covered
+from raypipe.core.live_ranges import LiveRanges, other_widths
+from raypipe.core.plan import SHRUNK, Plan, Scope, covered
 from raypipe.core.shard import Reason
+from raypipe.core.state import FailedShard, Snapshot
+from raypipe.core.window import Window
 from raypipe.errors import UsageError
 from raypipe.launch.parts import Parts, scratch_index, shards_window, warnings_of
 from raypipe.launch.reports import Ask, CheckReport, StatusReport
-from raypipe.pipeline import Pipeline
+from raypipe.pipeline import Deduplicate, Pipeline, SqlOutput
 from raypipe.ports import Check
 from raypipe.runtime.system_clock import SystemClock
 
@@ -36,10 +39,38 @@ def status(pipeline: Pipeline) -> StatusReport:
         coverage=done,
         gaps=gaps(done),
         late=tuple(shard.window for shard in made.shards if shard.reason is Reason.LATE),
+        held=made.held,
         stale=made.stale,
+        failed=_failed(snapshot, made),
+        waiting=made.waiting,
+        other_widths=_other_widths(parts, snapshot),
+        cut_tables=tables_that_depend_on_cuts(pipeline),
         tables=parts.destination.table_rows(),
         quarantine=parts.destination.quarantine_counts(),
     )
+
+
+def _failed(snapshot: Snapshot, made: Plan) -> tuple[FailedShard, ...]:
+    """Return the shards that failed; whether a source has shrunk is seen anew, since files may have come back."""
+    remembered = [one for one in snapshot.failed if one.code != SHRUNK]
+    runs = {one.window: one.run_id for one in snapshot.failed}
+    now = [FailedShard(one.window, runs.get(one.window, ""), one.code, one.error) for one in made.failures]
+    known = {one.window for one in remembered}
+    return tuple(sorted([*remembered, *(one for one in now if one.window not in known)], key=lambda one: one.window))
+
+
+def _other_widths(parts: Parts, snapshot: Snapshot) -> tuple[tuple[Window, int], ...]:
+    """Return where tables that depend on cuts were cut at another width than today's."""
+    tables = tables_that_depend_on_cuts(parts.pipeline)
+    if parts.ready.window is None or not tables:
+        return ()
+    return other_widths(LiveRanges.of(snapshot, tables), parts.calendar, parts.ready.window)
+
+
+def tables_that_depend_on_cuts(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the tables whose rows may be others when shards are cut otherwise: those of SQL, and all behind a `deduplicate`."""
+    deduplicated = any(isinstance(step, Deduplicate) for step in pipeline.transform)
+    return tuple(one.table for one in pipeline.outputs if deduplicated or isinstance(one, SqlOutput))
 
 
 def verify(pipeline: Pipeline) -> Sequence[Check]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
-from raypipe.core.state import RunState
-from raypipe.errors import Fenced
 from raypipe.launch.parts import Parts
 from raypipe.launch.reports import GcReport
 from raypipe.pipeline import Pipeline
+from raypipe.runtime.open_runs import open_runs
 from raypipe.runtime.system_clock import SystemClock
 
 
@@ -22,22 +19,10 @@ def gc(pipeline: Pipeline) -> GcReport:
 
     Runs whose process is dead are closed first.
     """
+    from raypipe.destinations.holder import is_dead
+
     parts = Parts(pipeline, SystemClock())
-    folders, size_bytes = parts.stages.collect(lambda: _open_runs(parts))
+    folders, size_bytes = parts.stages.collect(lambda: open_runs(parts.destination, is_dead))
     kept_us = pipeline.quality.keep_quarantined_us
     blanked = 0 if kept_us is None else parts.destination.blank_quarantine(parts.clock.now_us() - kept_us)
     return GcReport(folders, size_bytes, blanked)
-
-
-def _open_runs(parts: Parts) -> frozenset[str]:
-    """Close the runs of dead holders and return those that are open still."""
-    from raypipe.destinations.holder import is_dead
-
-    found = [run for run in parts.destination.snapshot().runs if run.ended_us is None]
-    for run in found:
-        if is_dead(run.holder):
-            with contextlib.suppress(Fenced):  # taken over meanwhile
-                parts.destination.close_run(run.run_id, run.epoch, RunState.FAILED)
-    if any(is_dead(run.holder) for run in found):
-        found = [run for run in parts.destination.snapshot().runs if run.ended_us is None]
-    return frozenset(run.run_id for run in found)

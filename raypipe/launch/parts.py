@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from raypipe.core.calendar import Calendar, common_width
 from raypipe.core.given_shards import given_shards
-from raypipe.core.plan import Horizon, horizon
+from raypipe.core.plan import Horizon, Patience, horizon
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline
-from raypipe.ports import Clock, Listing, Source, StageStore
+from raypipe.ports import Claims, Clock, Listing, Source, StageStore
 from raypipe.runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
@@ -83,6 +83,12 @@ class Parts:
         time = self.pipeline.time
         return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us())
 
+    @property
+    def patience(self) -> Patience:
+        """What a run leaves alone for now."""
+        ready = self.pipeline.source.ready
+        return Patience(lateness_us=self.pipeline.time.lateness_us, files_min=ready.files if ready else 0)
+
     @cached_property
     def source(self) -> Source:
         """The source; its index is in the state folder, or in the scratch folder."""
@@ -120,6 +126,13 @@ class Parts:
             stage=StageWhenDear(),
             planned={output: one.fingerprint for output, one in self.definitions.items()},
         )
+
+    @property
+    def claims(self) -> Claims:
+        """Where runs at the same time tell each other what they work on."""
+        from raypipe.destinations.file_claims import FileClaims
+
+        return FileClaims(str(Path(self.state_folder) / "claims.sqlite"), self.pipeline.name, self.clock)
 
     @property
     def stages(self) -> StageStore:
@@ -180,8 +193,10 @@ def warnings_of(pipeline: Pipeline, listing: Listing) -> tuple[str, ...]:
     """Return what a person should know of a listing: a source without files is an empty one, or more often a mistyped path."""
     if listing.files:
         return ()
+    ready = pipeline.source.ready
+    marked = f" beside a marker {ready.marker}" if ready and ready.marker else ""
     text = (
-        f"source.path matches no file: {', '.join(pipeline.source.paths)}; new shards are committed as empty. "
+        f"source.path matches no file{marked}: {', '.join(pipeline.source.paths)}; new shards are committed as empty. "
         "Is the path right? Once there are files, the next run does the shards again that have rows"
     )
     return (text,)

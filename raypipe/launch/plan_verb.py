@@ -50,7 +50,8 @@ def planner(parts: Parts, ask: Ask) -> Planner:
         raise UsageError(f"the window is empty or inverted: {bounds} (windows are half open)")
     window = Window(*asked) if asked else None
     return Planner(
-        parts.source, parts.destination, parts.ready, ask.scope, window, parts.definitions, parts.clock, ask.accept_shrunk
+        parts.source, parts.destination, parts.ready, ask.scope, window, parts.definitions, parts.clock, ask.accept_shrunk,
+        parts.patience,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from raypipe.core.events import RunClosed
 from raypipe.core.executor_choice import Choice, phrase
 from raypipe.core.plan import Plan, Scope
-from raypipe.core.state import RunKind, Snapshot
+from raypipe.core.state import FailedShard, RunKind, Snapshot
 from raypipe.core.window import Window
 from raypipe.observe.printable import count, size
 from raypipe.pipeline import Pipeline
@@ -54,7 +54,7 @@ class PlanReport:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """What `status` shows; `late` and `stale` are computed against the source and the definition of now."""
+    """What `status` shows; what is late, held, stale and shrunk is computed against the source and the definition of now."""
 
     pipeline: Pipeline
     snapshot: Snapshot
@@ -64,6 +64,14 @@ class StatusReport:
     stale: tuple[tuple[Window, str], ...]
     tables: Mapping[str, int]
     quarantine: Sequence[Mapping[str, Any]]
+    failed: tuple[FailedShard, ...] = ()
+    held: tuple[tuple[Window, str], ...] = ()
+    waiting: tuple[Window, ...] = ()
+    """Shards whose files are not there yet, as `source.ready` says."""
+    other_widths: tuple[tuple[Window, int], ...] = ()
+    """Ranges that were cut at another width than today's, with the number of live ranges in each..."""
+    cut_tables: tuple[str, ...] = ()
+    """...and the tables whose rows may depend on that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,19 @@ class CheckReport:
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptReport:
+    """What `accept` accepted."""
+
+    pipeline: Pipeline
+    what: Literal["stale", "shrunk"]
+    run_id: str | None
+    """None when there was nothing to accept."""
+    accepted: tuple[Window, ...]
+    conflicts: tuple[Window, ...] = ()
+    """Ranges that another run committed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -73,7 +73,6 @@ def make_driver(
     `prepare` is called when there is work, before the run opens; with `force` the run is taken over from whoever holds it.
     """
     pipeline = parts.pipeline
-    wanted = planner(parts, ask)
     settings = DriverSettings(
         pipeline=pipeline.name,
         executor=phrase(choice),
@@ -82,17 +81,24 @@ def make_driver(
         retries=pipeline.run.retries,
         task_timeout_s=pipeline.run.shard_timeout_s,
     )
-    opening = RunOpening(
+    opening = replace(opening_of(parts, ask, run_id), force=force)
+    wanted = planner(parts, ask)
+    return Driver(
+        settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop, prepare, parts.claims
+    )
+
+
+def opening_of(parts: Parts, ask: Ask, run_id: str) -> RunOpening:
+    """Return what a run of this process says of itself."""
+    return RunOpening(
         run_id=run_id,
         kind=ask.kind,
-        window=wanted.window,
-        start_us=pipeline.time.start_us,
+        window=planner(parts, ask).window,
+        start_us=parts.pipeline.time.start_us,
         holder=holder(),
         definitions=parts.definitions,
         versions=versions(),
-        force=force,
     )
-    return Driver(settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop, prepare)
 
 
 def new_run_id(clock: Clock) -> str:
@@ -140,7 +146,8 @@ class _Tally:
             case ev.FileScanned(file, bytes_read):
                 self.bytes_read += bytes_read
                 self.bytes_input += file.size_bytes
-            case ev.Planned(shards=shards, again=False):
+            case ev.Planned(shards=shards, again=False, remarks=remarks):
+                self.warnings.extend(remarks)
                 self.shards = len(shards)
                 self.size_bytes = sum(shard.size_bytes for shard in shards)
             case ev.GroupCommitted(results=results, receipt=receipt):

@@ -47,7 +47,8 @@ def next_commands(ending: Ending) -> Iterable[tuple[str, str]]:
         yield f"raypipe backfill {command}{_again(ending)}", "try again, once the cause is gone"
     if any(one.code == "source_shrunk" for one in closed.failures):
         span = f"--start {iso(closed.failures[0].window.start_us)} --end {iso(closed.failures[-1].window.end_us)}"
-        yield f"raypipe backfill {command} {span} --accept-shrunk", "where the missing files are meant to be gone"
+        yield f"raypipe backfill {command} {span} --accept-shrunk", "where the missing files are meant to be gone, with their rows"
+        yield f"raypipe accept {command} {span} --shrunk", "where their rows are to stay"
     if ending.quarantine:
         yield f"raypipe quarantine show {command} --rule {ending.quarantine[0]['rule']}", "the rows set aside, with their reasons"
     if closed.status == "done" and closed.planned:

@@ -47,6 +47,7 @@ class Log:
             self._file = None
 
     def _open(self, run_id: str) -> None:
+        self.close()  # a run is opened again by a driver that takes it over
         self._folder.mkdir(parents=True, exist_ok=True)
         safe = "".join(one if one.isalnum() or one in "-_." else "_" for one in run_id).lstrip(".")
         self._file = (self._folder / f"{safe}.jsonl").open("a", encoding="utf-8")

@@ -140,9 +140,7 @@ class Notes:
             case Warned():
                 self._note("warning: ", event.text)
             case Planned():
-                self._failures(event.failures)
-                if event.outside and not event.again:
-                    self._write(f"{count(event.outside, 'row')} of the source before time.start or after time.end: no shard's")
+                self._planned(event)
             case Adopted():
                 self._write(taken_over(event))
             case TaskEnded():
@@ -157,6 +155,13 @@ class Notes:
                 self._note(f"warning: {first}{others}: ", f"{event.error}; {again}")
             case _:
                 pass
+
+    def _planned(self, event: Planned) -> None:
+        self._failures(event.failures)
+        for remark in event.remarks:
+            self._note("warning: ", remark)
+        if event.outside and not event.again:
+            self._write(f"{count(event.outside, 'row')} of the source before time.start or after time.end: no shard's")
 
     def _failures(self, failures: tuple[ShardFailure, ...]) -> None:
         for one in failures:

@@ -13,15 +13,18 @@ from typing import assert_never
 
 from raypipe.core import events as ev
 from raypipe.core.accounts import Accounts
+from raypipe.core.claims import Claimant
 from raypipe.core.commands import Command, Commit, Dispatch, Finish, RecordFailures, Replan
 from raypipe.core.coordinator import Coordinator
 from raypipe.core.grouping import TaskLimits
 from raypipe.core.intervals import normalise
+from raypipe.core.plan import Scope
 from raypipe.core.retry import Retries
 from raypipe.core.shard import Shard, ShardFailure, Task
 from raypipe.core.state import OpenedRun, RunOpening, RunState
 from raypipe.core.window import Window
 from raypipe.errors import (
+    CommitUnknown,
     Fenced,
     FixableError,
     InputChanged,
@@ -33,7 +36,8 @@ from raypipe.errors import (
     StagedDamaged,
     StopError,
 )
-from raypipe.ports import Clock, Completion, Destination, Executor, Observer, Staged, StageStore, StopFlag
+from raypipe.ports import Claims, Clock, Completion, Destination, Executor, Observer, Staged, StageStore, StopFlag
+from raypipe.runtime.claiming import Claiming, NoClaims
 from raypipe.runtime.planner import Planned, Planner, unreadable_text
 from raypipe.runtime.scanning import Scanner
 from raypipe.runtime.settling import Settler
@@ -72,6 +76,7 @@ class Driver:
         clock: Clock,
         stop: StopFlag,
         prepare: Callable[[], object] = lambda: None,
+        claims: Claims | None = None,
     ) -> None:
         self._settings = settings
         self._opening = opening
@@ -85,6 +90,8 @@ class Driver:
         """Called when there is work, before the run opens: what it raises ends the run before there is one."""
         self._stopping = Stopping(stop, clock)
         self._settler = Settler(self._stopping, self._tell)
+        claimant = Claimant(opening.run_id, opening.holder, atomic=settings.atomic)
+        self._claiming = Claiming(claims or NoClaims(), claimant, self._stopping, self._tell)
         self._scanner = Scanner(executor, self._stopping, self._tell, self._meanwhile, attempts=settings.retries.attempts)
         self._run: OpenedRun | None = None
         self._staged: dict[str, Staged] = {}
@@ -108,13 +115,19 @@ class Driver:
             return self._planned_run()
         finally:
             self._executor.close(at_once=True)
+            self._claiming.close()
 
     def _planned_run(self) -> ev.RunClosed:
         try:
+            if self._settings.atomic and (window := self._planner.window or self._planner.ready.window):
+                self._claiming.claim_window(window)
+            self._claiming.before_planning()
             planned = self._planner.first(self._scanner.scan)
         except Interrupted:
             return self._unopened(None, self._stopping.signal)
-        self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside))
+        self._claiming.planned(planned.plan.shards)
+        remarks = planned.plan.remarks if self._planner.scope is Scope.DUE else ()
+        self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside, remarks=remarks))
         if not planned.plan.shards and not planned.plan.failures:
             if planned.unreadable:
                 raise SourceUnreadable(unreadable_text(planned.unreadable))
@@ -122,7 +135,7 @@ class Driver:
         if self._stopping.signal is not None:
             return self._unopened(planned, self._stopping.signal)
         self._prepare()
-        run = self._run = self._destination.open_run(replace(self._opening, outside=planned.outside))
+        run = self._run = self._open(replace(self._opening, outside=planned.outside))
         try:
             self._tell(ev.RunOpened(self._settings.pipeline, run.run_id, run.epoch, self._settings.executor))
             for closed in run.closed:
@@ -134,6 +147,12 @@ class Driver:
             with contextlib.suppress(Exception):  # an end that nobody planned for; the first error is the one to show
                 self._destination.close_run(run.run_id, run.epoch, RunState.FAILED)
             raise
+
+    def _open(self, opening: RunOpening) -> OpenedRun:
+        try:
+            return self._destination.open_run(opening)
+        except CommitUnknown:  # it may be open, and then by this holder, who may take it over
+            return self._settler.settled(lambda: self._destination.open_run(opening))
 
     def _work(self, run: OpenedRun, planned: Planned) -> ev.RunClosed:
         share_bytes = self._settings.memory_bytes // max(1, self._executor.slots)
@@ -162,6 +181,8 @@ class Driver:
     def _perform(self, command: Command, run: OpenedRun, coordinator: Coordinator) -> list[Command]:
         match command:
             case Dispatch(task):
+                if held := self._claiming.refused(task):
+                    return self._feed(coordinator, held)
                 self._deadlines[task.attempt_id] = (self._now_s() + AHEAD * self._settings.task_timeout_s * len(task.shards), task)
                 self._executor.submit_task(task.attempt_id, task)
                 self._tell(ev.TaskStarted(task))
@@ -179,12 +200,14 @@ class Driver:
                 assert_never(command)
 
     def _replan(self, command: Replan, run: OpenedRun, coordinator: Coordinator) -> list[Command]:
+        self._claiming.before_planning()
         try:
             made = self._settler.settled(
                 lambda: self._planner.again(command.windows, command.reasons, run.definitions, self._scanner.scan)
             )
         except Interrupted:
             return self._notice_stop(coordinator)
+        self._claiming.planned(made.shards)
         return self._feed(coordinator, ev.Planned(made.shards, made.satisfied, made.failures, again=True))
 
     def _next_events(self, coordinator: Coordinator) -> list[Command]:
@@ -217,6 +240,7 @@ class Driver:
             assert isinstance(staged, Staged)
             self._keep(staged)
             return ev.TaskEnded(task, staged.results, staged.failures)
+        self._claiming.release(task.attempt_id, done=False)
         if isinstance(error, FixableError):  # doing the same again would end the same
             return ev.TaskEnded(task, (), tuple(ShardFailure(shard.window, error.code, str(error)) for shard in task.shards))
         code = error.code if isinstance(error, RaypipeError) else "task_failed"
@@ -229,6 +253,7 @@ class Driver:
         for task in late:
             del self._deadlines[task.attempt_id]
             self._executor.give_up(task.attempt_id)
+            self._claiming.release(task.attempt_id, done=False)
         text = f"it took longer than run.shard_timeout ({self._settings.task_timeout_s:g} s)"
         return [ev.TaskFailed(task, "timeout", text) for task in late]
 
@@ -280,11 +305,13 @@ class Driver:
         if not self._unsettled[attempt]:
             del self._unsettled[attempt]
             self._stages.release(self._staged.pop(attempt))
+            self._claiming.release(attempt, done=True)
 
     def _beat(self) -> None:
         if self._run is None or self._now_s() - self._heartbeat_s < HEARTBEAT_S:
             return
         self._heartbeat_s = self._now_s()
+        self._claiming.renew()
         with contextlib.suppress(RetryableError):  # it is for liveness only; the next commit waits properly
             self._destination.heartbeat(self._run.run_id, self._run.epoch)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from raypipe.core.plan import Horizon, Plan, Scope, SlicesOf, make_plan, replan
+from raypipe.core.plan import Horizon, Patience, Plan, Scope, SlicesOf, make_plan, replan
 from raypipe.core.shard import InputFile, Reason, Shard, ShardFailure
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window
@@ -61,6 +61,7 @@ class Planner:
     """Today's definition of each output."""
     clock: Clock
     accept_shrunk: bool = False
+    patience: Patience = field(default_factory=Patience)
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
@@ -73,7 +74,7 @@ class Planner:
         listed = self._listed(scan)
         made = make_plan(
             self.scope, self.window, self.ready, snapshot, tuple(self.definitions), self._slices_of(listed),
-            definitions=self.definitions, accept_shrunk=self._accepts_shrunk(listed),
+            definitions=self.definitions, accept_shrunk=self._accepts_shrunk(listed), patience=self.patience,
         )  # fmt: skip
         outside = self.source.outside(listed.listing)
         return Planned(snapshot, listed.listing, _readable(made, listed), outside, listed.bytes_read, listed.unreadable)
@@ -82,9 +83,10 @@ class Planner:
         """Plan some windows anew, after a conflict or a changed input."""
         snapshot = self.destination.snapshot()
         listed = self._listed(scan)
+        is_run = self.scope is Scope.DUE
         made = replan(
             windows, self.ready, snapshot, tuple(self.definitions), versions, reasons, self._slices_of(listed),
-            accept_shrunk=self._accepts_shrunk(listed),
+            accept_shrunk=self._accepts_shrunk(listed), files_min=self.patience.files_min if is_run else 0, added_alone=is_run,
         )  # fmt: skip
         return _readable(made, listed)
 
@@ -123,7 +125,9 @@ def _readable(made: Plan, listed: _Listed) -> Plan:
         return made
     shards: tuple[Shard, ...] = (*made.shards, *made.satisfied)
     text, code = unreadable_text(listed.unreadable), listed.unreadable[0].error.code
-    return Plan((), failures=tuple(ShardFailure(shard.window, code, text) for shard in shards), stale=made.stale)
+    return replace(
+        made, shards=(), satisfied=(), shrunk=(), failures=tuple(ShardFailure(shard.window, code, text) for shard in shards)
+    )
 
 
 def unreadable_text(unreadable: Sequence[UnreadableFile]) -> str:

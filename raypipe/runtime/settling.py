@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from raypipe.core import events as ev
 from raypipe.errors import CommitUnknown, InDoubt, Interrupted, RetryableError, StagedDamaged
+from raypipe.failpoints import hit
 from raypipe.runtime.stopping import Stopping
 
 SETTLE_ATTEMPTS = 12  # with the waits some two minutes in which a destination may come back
@@ -27,14 +28,21 @@ class Settler:
         """Return the answer.
 
         Raises InDoubt when an outcome stays unknown, the last error when the destination stays busy, and Interrupted when
-        a signal ends the waiting. StagedDamaged is raised as it comes: asking again would not mend a file.
+        a signal ends the waiting. StagedDamaged is raised as it comes: asking again would not mend a file; but of a commit
+        that may have happened before its files were damaged, only the ledger can tell.
         """
         unknown: CommitUnknown | None = None
+        last: RetryableError
         for attempt in range(SETTLE_ATTEMPTS):
             try:
+                if attempt:
+                    hit("settle.before_ask")
                 return ask()
-            except StagedDamaged:
-                raise
+            except StagedDamaged as error:
+                if unknown is None:
+                    raise
+                last = error
+                break
             except RetryableError as error:
                 last = error
             if isinstance(last, CommitUnknown):

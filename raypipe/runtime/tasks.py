@@ -146,9 +146,13 @@ def _require_same_versions(expected: Mapping[str, str]) -> None:
 def worker_environment(cpus: float) -> dict[str, str]:
     """Return what is set in a worker before its engines are imported: their threads, and the failpoints of tests."""
     threads = str(max(1, math.floor(cpus)))
+    return {"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, **armed_failpoints()}
+
+
+def armed_failpoints() -> dict[str, str]:
+    """Return what tests armed in this process, for other processes of the run."""
     testing = os.environ.get("RAYPIPE_TESTING") == "1"
-    armed = {name: value for name, value in os.environ.items() if testing and name.startswith("RAYPIPE_")}
-    return {"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, **armed}
+    return {name: value for name, value in os.environ.items() if testing and name.startswith("RAYPIPE_")}
 
 
 # ---- in the driver's process ------------------------------------------------------------------------------

@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import polars as pl
 import pyarrow as pa
 
-from raypipe.core.calendar import Calendar
+from raypipe.core.calendar import FIRST_US, LAST_US
+from raypipe.core.window import Window
+
+
+class Cutter(Protocol):
+    """Cuts all of time into cells: a calendar, or the ends of some windows."""
+
+    def boundary(self, index: int) -> int:
+        """Return where a cell starts."""
+        ...
+
+    def index_of(self, instant_us: int) -> int:
+        """Return the index of the cell that holds an instant."""
+        ...
+
+
+class WindowEnds:
+    """Cuts time where disjoint windows start and end, so that each of them is a cell."""
+
+    def __init__(self, windows: Iterable[Window]) -> None:
+        self._edges = [FIRST_US, *sorted({edge for window in windows for edge in (window.start_us, window.end_us)}), LAST_US]
+
+    def boundary(self, index: int) -> int:
+        """Return where a cell starts."""
+        return self._edges[index]
+
+    def index_of(self, instant_us: int) -> int:
+        """Return the index of the cell that holds an instant."""
+        return bisect_right(self._edges, instant_us) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +55,8 @@ class Located:
 class Cells:
     """The cells of one file so far: rows and a running digest each."""
 
-    def __init__(self, calendar: Calendar) -> None:
-        self._calendar = calendar
+    def __init__(self, cutter: Cutter) -> None:
+        self._cutter = cutter
         self._ends: dict[int, int] = {}
         self._rows: dict[int, int] = {}
         self._digests: dict[int, Any] = {}
@@ -63,10 +91,10 @@ class Cells:
         return [earliest, latest] if latest < self._cell_of(earliest)[1] else []
 
     def _cell_of(self, time_us: int) -> tuple[int, int]:
-        index = self._calendar.index_of(time_us)
-        start_us = self._calendar.boundary(index)
+        index = self._cutter.index_of(time_us)
+        start_us = self._cutter.boundary(index)
         if start_us not in self._ends:
-            self._ends[start_us] = self._calendar.boundary(index + 1)
+            self._ends[start_us] = self._cutter.boundary(index + 1)
         return start_us, self._ends[start_us]
 
     def take(self, starts: Sequence[int], counts: Sequence[int], texts: pa.Array[Any]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,14 @@ from raypipe.core.fingerprint import fingerprint
 from raypipe.core.intervals import intersect, normalise
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
-from raypipe.errors import SourceUnreadable
+from raypipe.errors import RetryableError, SourceUnreadable
+from raypipe.failpoints import hit
 from raypipe.pipeline import EventTime, FilesSource
 from raypipe.ports import FileIndex, Listing, SourceBatch
 from raypipe.sources.cut import cut_of
 from raypipe.sources.index import CutName, Index
+from raypipe.sources.looked_back import looked_back
+from raypipe.sources.markers import marked
 from raypipe.sources.overlap import Spans
 from raypipe.sources.stand_in import StandIns
 from raypipe.sources.versions import check_unchanged, list_versions
@@ -27,7 +31,7 @@ from raypipe.sources.versions import check_unchanged, list_versions
 if TYPE_CHECKING:
     from raypipe.sources.slices import RoutedFile, SliceKey
 
-_CUT_FORMAT = 1  # of what is recorded and of the digests: raise it when either changes its meaning
+_CUT_FORMAT = 2  # of what is recorded and of the digests: raise it when either changes its meaning
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,14 @@ class Files:
 
     def list(self) -> Listing:
         """List the files now (Source.list); the few that are written at this moment are also hashed."""
+        now_ns = clock.time_ns()
+        files = list_versions(self.config.paths, self._index, now_ns)
+        ready = self.config.ready
+        listed = marked(files, ready.marker, now_ns) if ready and ready.marker else files
         if self.stand_in_folder is None or not Path(self.stand_in_folder).is_dir():
-            return Listing(list_versions(self.config.paths, self._index, clock.time_ns()))
+            return Listing(listed)
         stand_ins = StandIns(self.stand_in_folder, self.config, self.time.column)
-        found = list_versions((*self.config.paths, stand_ins.pattern), self._index, clock.time_ns())
-        return Listing(stand_ins.needed(found))
+        return Listing(stand_ins.needed((*listed, *list_versions((stand_ins.pattern,), self._index, now_ns))))
 
     def unindexed(self, listing: Listing) -> tuple[InputFile, ...]:
         """Return the files that must be scanned before they can be planned."""
@@ -64,12 +71,17 @@ class Files:
             check_unchanged(file, clock.time_ns())  # a file that is just being written looks truncated
             raise
         check_unchanged(file, clock.time_ns())
+        hit("index.after_scan")
         return FileIndex(file, content, read_bytes)
 
     def record(self, entries: Sequence[FileIndex]) -> None:
         """Remember scans in the index, and drop the slices of superseded versions."""
         superseded = self._index.versions(self._cut.cut)
-        self._index.record(self._cut, [(entry.file, entry.content) for entry in entries])
+        try:
+            hit("index.before_record")
+            self._index.record(self._cut, [(entry.file, entry.content) for entry in entries])
+        except (sqlite3.OperationalError, OSError) as error:
+            raise RetryableError(f"{self._index.path} cannot be written: {error}") from error
         for entry in entries:
             old = superseded.get(entry.file.uri, entry.file.version)
             if entry.content["kind"] == "routed" and old != entry.file.version:
@@ -80,11 +92,14 @@ class Files:
         contents = self._contents(listing)
         own = self._slices(listing, contents, windows)
         before = [self.time.before(window) for window in windows]
-        asked = [window for window in before if window is not None]
-        if not asked:
+        if not any(before):
             return own
-        seen = dict(zip(asked, self._slices(listing, contents, asked), strict=True))
-        return [(*mine, *_looked_back(seen[window] if window else ())) for mine, window in zip(own, before, strict=True)]
+        cells = sorted({cell for window in before if window for cell in self.calendar.cells(window)})
+        of_cells = dict(zip(cells, self._slices(listing, contents, cells), strict=True))
+        return [
+            (*mine, *looked_back(window, {cell: of_cells[cell] for cell in self.calendar.cells(window)} if window else {}))
+            for mine, window in zip(own, before, strict=True)
+        ]
 
     def _slices(
         self, listing: Listing, contents: Mapping[str, Sequence[Mapping[str, Any]]], windows: Sequence[Window]
@@ -95,11 +110,25 @@ class Files:
             cut = cut_of(file, contents[file.uri], self.time.end_us)
             if cut.span is None:
                 continue
-            for number in spans.meeting(*cut.span):
+            met = list(spans.meeting(*cut.span))
+            unknown = [windows[number] for number in met if not cut.knows(windows[number])]
+            if unknown:
+                cut = cut_of(file, [*contents[file.uri], *self._cut_by(file, unknown)], self.time.end_us)
+            for number in met:
                 one = cut.slice(windows[number])
                 if one is not None:
                     found[number].append(one)
         return [tuple(slices) for slices in found]
+
+    def _cut_by(self, file: InputFile, windows: Sequence[Window]) -> Iterator[Mapping[str, Any]]:
+        """Read a file once more for the digests of windows that no recorded cut tells, as after a change of the width."""
+        for layer in _disjoint(windows):
+            check_unchanged(file, clock.time_ns())
+            content = self._digest(file, layer)
+            check_unchanged(file, clock.time_ns())
+            name = CutName(fingerprint([self._cut.family, [[one.start_us, one.end_us] for one in layer]]), self._cut.family)
+            self._index.record(name, [(file, content)])
+            yield content
 
     def outside(self, listing: Listing) -> int:
         """Return how many rows lie before or after the history."""
@@ -152,7 +181,7 @@ class Files:
         dialect = config.csv if config.format == "csv" else None
         history = [time.column, time.format, time.zone, time.start_us, time.end_us]
         rows = [_CUT_FORMAT, config.format, columns, config.extra_columns, config.on_drift, repr(dialect), history]
-        return CutName(fingerprint([*rows, str(self.calendar) if text else ""]), fingerprint(rows))
+        return CutName(fingerprint([*rows, str(self.calendar)]), fingerprint(rows))
 
     def _contents(self, listing: Listing) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         contents = dict(self._index.contents(self._cut, listing.files))
@@ -167,10 +196,22 @@ class Files:
         if self.config.format == "parquet":
             from raypipe.sources.parquet_footer import index_parquet
 
-            return index_parquet(file, self.time, time_required=time_required)
+            return index_parquet(file, self.time, self.calendar, time_required=time_required)
         with self._routing(file):
             content, _ = self._route(file)
         return content, file.size_bytes
+
+    def _digest(self, file: InputFile, windows: Sequence[Window]) -> Mapping[str, Any]:
+        from raypipe.sources.cells import WindowEnds
+
+        cutter = WindowEnds(windows)
+        if self.config.format == "parquet":
+            from raypipe.sources.parquet_footer import index_parquet
+
+            return index_parquet(file, self.time, cutter, time_required=False)[0]
+        from raypipe.sources.route_file import digest_file
+
+        return digest_file(self.config, self.time, cutter, file.uri)
 
     def _routed(self, file: InputFile) -> RoutedFile:
         """Return the slices of a file; where they are gone it is routed again, once for all threads."""
@@ -208,6 +249,13 @@ class Files:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _looked_back(slices: Sequence[Slice]) -> Iterator[Slice]:
-    """Yield slices as those of the time before a shard; rows without event time stay with the shards that hold them."""
-    return (replace(one, lookback=True, untimed=False) for one in slices)
+def _disjoint(windows: Sequence[Window]) -> Iterator[list[Window]]:
+    """Yield the windows in groups of which none overlap."""
+    left = sorted(set(windows))
+    while left:
+        layer: list[Window] = []
+        over: list[Window] = []
+        for window in left:
+            (over if layer and window.start_us < layer[-1].end_us else layer).append(window)
+        yield layer
+        left = over

@@ -6,20 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe.core.shard import Slice
 from raypipe.core.window import Window
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, SourceBatch
-from raypipe.sources.parquet_footer import open_parquet
+from raypipe.sources.parquet_open import batch_rows, open_parquet
 from raypipe.sources.placement import Placed, column_at, has_column, place, root_of
 from raypipe.sources.routing import rejects_of
 from raypipe.sources.slices import within
-
-BATCH_ROWS = 65_536  # what the engine works on at once; larger ones would only be cut
-BATCH_BYTES = 32 * 1024**2
-_BATCH_ROWS_MIN = 1_024
 
 
 class ParquetReader:
@@ -45,7 +40,7 @@ class ParquetReader:
             for part in self._parts:
                 position = starts[part]
                 for batch in parquet.iter_batches(
-                    _batch_rows(parquet, part, names), row_groups=[part], columns=names, use_threads=False
+                    batch_rows(parquet, part, names), row_groups=[part], columns=names, use_threads=False
                 ):
                     yield self._placed(batch, position, exact=part in self._exact)
                     position += batch.num_rows
@@ -71,15 +66,3 @@ class ParquetReader:
         if not has_column(batch.schema, self._time.column):
             return place(pa.nulls(batch.num_rows), self._time, self._uri)
         return place(column_at(batch, self._time.column), self._time, self._uri)
-
-
-def _batch_rows(parquet: pq.ParquetFile, part: int, names: Sequence[str]) -> int:
-    """Return how many rows to read at once, so that a batch stays below BATCH_BYTES by the sizes in the footer."""
-    row_group, roots = parquet.metadata.row_group(part), set(names)
-    size_bytes = sum(
-        row_group.column(number).total_uncompressed_size
-        for number in range(row_group.num_columns)
-        if row_group.column(number).path_in_schema.partition(".")[0] in roots
-    )
-    row_bytes = size_bytes // max(row_group.num_rows, 1) + 8 * len(names)
-    return max(_BATCH_ROWS_MIN, min(BATCH_ROWS, BATCH_BYTES // max(row_bytes, 1)))

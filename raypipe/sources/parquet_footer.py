@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import compute
 
+from raypipe.core.calendar import LAST_US
 from raypipe.core.shard import InputFile
-from raypipe.errors import SchemaDrift, SourceUnreadable
+from raypipe.errors import SchemaDrift
 from raypipe.pipeline import EventTime
 from raypipe.ports import RESERVED_COLUMNS
-from raypipe.sources.filesystem import open_file
+from raypipe.sources.cells import Cutter
+from raypipe.sources.parquet_cells import parquet_cells
+from raypipe.sources.parquet_open import open_parquet
 from raypipe.sources.placement import column_at, has_column, in_history, no_time_column, place, type_at, untimed_instant
 
 pc: Any = compute  # its stubs lack that arrays and plain numbers mix
 
-COLUMN_BYTES_AT_ONCE = 4 * 1024**2  # of each column chunk: row groups may be larger than memory
 _DAY_US = 86_400_000_000
 _UNITS: dict[str, Any] = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
 _TEXT_FOOTER_BYTES = 8  # length and magic word at the end of every file
-
-
-@contextmanager
-def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
-    """Open a file; whatever is corrupt in it is raised as SourceUnreadable that names it, also while it is read."""
-    stream: IO[bytes] = open_file(uri)
-    try:
-        yield pq.ParquetFile(
-            stream,
-            buffer_size=COLUMN_BYTES_AT_ONCE,
-            pre_buffer=False,
-            coerce_int96_timestamp_unit="us",
-            page_checksum_verification=True,
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise SourceUnreadable(f"{uri}: is not a whole Parquet file: {error}") from error
-    finally:
-        stream.close()
 
 
 @dataclass(slots=True)
@@ -63,8 +46,12 @@ class Group:
         return [self.rows, self.first_us, self.last_us, self.untimed, self.outside, self.size_bytes]
 
 
-def index_parquet(file: InputFile, time: EventTime, *, time_required: bool) -> tuple[dict[str, Any], int]:
-    """Return what the index keeps of a file, and the bytes that were read for it."""
+def index_parquet(file: InputFile, time: EventTime, cutter: Cutter, *, time_required: bool) -> tuple[dict[str, Any], int]:
+    """Return what the index keeps of a file, and the bytes that were read for it: all of them where it is cut.
+
+    A file that lies in one cell is identified by its version: only its footer is read, and where that does not tell, its
+    time column.
+    """
     with open_parquet(file.uri) as parquet:
         metadata = parquet.metadata
         schema = parquet.schema_arrow
@@ -75,14 +62,26 @@ def index_parquet(file: InputFile, time: EventTime, *, time_required: bool) -> t
             raise no_time_column(file.uri, schema, time)
         else:
             groups, read_bytes = [_untimed(metadata.row_group(n)) for n in range(metadata.num_row_groups)], 0
+        earliest_us = min((one.first_us for one in groups if one.first_us is not None), default=None)
+        untimed_us = untimed_instant(earliest_us, time)
+        is_cut = len({cutter.index_of(instant_us) for instant_us in _ends_in_history(groups, time)}) > 1
         content = {
             "kind": "parquet",
             "groups": [group.as_json() for group in groups],
             "untimed": sum(group.untimed for group in groups),
-            "untimed_us": untimed_instant(min((one.first_us for one in groups if one.first_us is not None), default=None), time),
+            "untimed_us": untimed_us,
             "outside": sum(group.outside for group in groups),
+            "cells": parquet_cells(parquet, file.uri, time, cutter, untimed_us) if is_cut else None,
         }
-        return content, read_bytes + metadata.serialized_size + _TEXT_FOOTER_BYTES
+        return content, file.size_bytes if is_cut else read_bytes + metadata.serialized_size + _TEXT_FOOTER_BYTES
+
+
+def _ends_in_history(groups: Sequence[Group], time: EventTime) -> Iterator[int]:
+    """Yield the first and the last instant of each row group that meets the history, cut to it."""
+    end_us = LAST_US if time.end_us is None else time.end_us
+    for group in groups:
+        if group.first_us is not None and group.last_us is not None and group.last_us >= time.start_us and group.first_us < end_us:
+            yield from (max(group.first_us, time.start_us), min(group.last_us, end_us - 1))
 
 
 def _refuse_reserved(uri: str, schema: pa.Schema) -> None:

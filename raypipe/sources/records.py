@@ -16,7 +16,7 @@ _BOM = b"\xef\xbb\xbf"
 def count_records(source: FilesSource, uri: str) -> int | None:
     """Return how many records a file holds, well formed or not; None where line ends do not tell (see `countable`)."""
     if source.format == "parquet":
-        from raypipe.sources.parquet_footer import open_parquet
+        from raypipe.sources.parquet_open import open_parquet
 
         with open_parquet(uri) as parquet:
             return int(parquet.metadata.num_rows)

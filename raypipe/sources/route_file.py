@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from raypipe.core.calendar import Calendar
 from raypipe.pipeline import EventTime, FilesSource
 from raypipe.sources.ahead import ahead, read_ahead
+from raypipe.sources.cells import Cutter
 from raypipe.sources.lines import ByteStream, DecodedBlock, open_text
-from raypipe.sources.routing import Router
+from raypipe.sources.routing import NoSlices, Router, SliceTaker
 from raypipe.sources.slice_store import STORE
 from raypipe.sources.slice_writer import SliceWriter
 from raypipe.sources.slices import RoutedFile, SliceKey
@@ -27,24 +28,8 @@ def route_file(
 ) -> tuple[Mapping[str, Any], RoutedFile]:
     """Return what the index keeps of a file, and its slices, held in memory while this process may hold so much."""
     writer = SliceWriter(folder, memory_bytes=max(0, in_memory_bytes - STORE.held_bytes()))
-    router = Router(
-        key.uri,
-        time,
-        calendar,
-        writer,
-        stored=_stored(config, time),
-        columns_vary=config.format == "jsonl",
-        time_required=config.format == "csv" and config.on_drift == "fail",
-    )
     try:
-        with (
-            open_text(key.uri) as file,
-            read_ahead(file) as stream,
-            ahead(_with_texts(decode(stream, config, time.column, key.uri), router), _is_long) as blocks,
-        ):
-            for block, texts in blocks:
-                router.add(block, texts)
-        content = router.finish()
+        content = _routed(config, time, calendar, key.uri, writer)
         slices = writer.finish()
     except BaseException:
         writer.abandon()
@@ -57,6 +42,31 @@ def route_file(
     if slices is None:
         raise OSError(f"{folder}: the slices of {key.uri} were removed as soon as they were written; is the disk full?")
     return content, slices
+
+
+def digest_file(config: FilesSource, time: EventTime, cutter: Cutter, uri: str) -> Mapping[str, Any]:
+    """Return the cells of a file by another cut than that of its slices, which stay as they are."""
+    return _routed(config, time, cutter, uri, NoSlices())
+
+
+def _routed(config: FilesSource, time: EventTime, cutter: Cutter, uri: str, writer: SliceTaker) -> Mapping[str, Any]:
+    router = Router(
+        uri,
+        time,
+        cutter,
+        writer,
+        stored=_stored(config, time),
+        columns_vary=config.format == "jsonl",
+        time_required=config.format == "csv" and config.on_drift == "fail",
+    )
+    with (
+        open_text(uri) as file,
+        read_ahead(file) as stream,
+        ahead(_with_texts(decode(stream, config, time.column, uri), router), _is_long) as blocks,
+    ):
+        for block, texts in blocks:
+            router.add(block, texts)
+    return router.finish()
 
 
 def _with_texts(blocks: Iterator[DecodedBlock], router: Router) -> Iterator[tuple[DecodedBlock, pa.Array[Any]]]:

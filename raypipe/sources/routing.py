@@ -8,20 +8,18 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from pyarrow import compute
 
-from raypipe.core.calendar import Calendar
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, Reject
-from raypipe.sources.cells import Cells, Located, edges_of
+from raypipe.sources.cells import Cells, Cutter, Located, edges_of
 from raypipe.sources.lines import DecodedBlock
 from raypipe.sources.placement import Placed, column_at, explain, has_column, in_history, no_time_column, place, untimed_instant
 from raypipe.sources.plain_values import plain_values
 from raypipe.sources.row_bytes import row_bytes
-from raypipe.sources.slice_writer import SliceWriter
 from raypipe.sources.slices import Sorted, join_batches
 
 pc: Any = compute  # its stubs lack that arrays and plain numbers mix
@@ -54,6 +52,28 @@ class _Piece:
         return column if self.order is None else column.take(self.order)
 
 
+class SliceTaker(Protocol):
+    """Takes what a router sorted."""
+
+    def add(self, batch: pa.RecordBatch, layout: Sorted) -> None:
+        """Take rows, sorted by cell."""
+        ...
+
+    def add_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Take rows and lines that have no place."""
+        ...
+
+
+class NoSlices:
+    """Takes nothing: for a file that is read for its digests alone."""
+
+    def add(self, batch: pa.RecordBatch, layout: Sorted) -> None:
+        """Let rows go."""
+
+    def add_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Let rejects go."""
+
+
 class Router:
     """Takes the decoded blocks of one file, in order, and ends with its cells; rows go to `writer`, sorted."""
 
@@ -61,8 +81,8 @@ class Router:
         self,
         uri: str,
         time: EventTime,
-        calendar: Calendar,
-        writer: SliceWriter,
+        cutter: Cutter,
+        writer: SliceTaker,
         *,
         stored: Sequence[str] | None = None,
         columns_vary: bool = False,
@@ -70,7 +90,7 @@ class Router:
     ) -> None:
         self._uri = uri
         self._time = time
-        self._cells = Cells(calendar)
+        self._cells = Cells(cutter)
         self._stored = None if stored is None else frozenset(stored)
         self._columns_vary = columns_vary
         self._time_required = time_required

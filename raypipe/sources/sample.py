@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from raypipe.pipeline import FilesSource
 from raypipe.ports import POSITION_COLUMN
-from raypipe.sources.parquet_footer import open_parquet
+from raypipe.sources.parquet_open import open_parquet
 from raypipe.sources.route_file import first_block
 
 _WORDS = {

@@ -48,7 +48,7 @@ class StandIns:
     def needed(self, files: Iterable[InputFile]) -> tuple[InputFile, ...]:
         """Return files without the stand-ins whose own files are among them."""
         listed = {file.uri: file for file in files}
-        return tuple(file for file in listed.values() if self._stands_for(file.uri) not in listed)
+        return tuple(listed[uri] for uri in sorted(listed) if self._stands_for(uri) not in listed)
 
     def _stands_for(self, uri: str) -> str | None:
         path = Path(uri)
@@ -116,7 +116,7 @@ def _as_parquet(rows: Sequence[Row], other: str, uri: str) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from raypipe.sources.parquet_footer import open_parquet
+    from raypipe.sources.parquet_open import open_parquet
 
     with open_parquet(other) as parquet:
         schema = parquet.schema_arrow

@@ -10,7 +10,8 @@ from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, SOURCE_COLUMN, TIME_COLUMN, Reject, SourceBatch
-from raypipe.sources.parquet import BATCH_BYTES, BATCH_ROWS, ParquetReader
+from raypipe.sources.parquet import ParquetReader
+from raypipe.sources.parquet_open import BATCH_BYTES, BATCH_ROWS
 from raypipe.sources.slices import RoutedFile, join_batches
 
 JOINED_ROWS = 65_536  # batches are joined up to here: a batch costs the engines about as much as some thousand rows
@@ -33,7 +34,7 @@ def stream_rows(
 
     def batches() -> Iterator[SourceBatch]:
         for source, slices in enumerate(files):
-            is_routed = bool(slices[0].digest)
+            is_routed = not slices[0].parts
             rows = (
                 _routed_rows(routed(slices[0].file), slices, ranges) if is_routed else _parquet_rows(slices, ranges, columns, time)
             )

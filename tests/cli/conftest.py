@@ -75,6 +75,11 @@ class Launched:
             ((day(2), "outputs.hourly.sql"),),
             {"hourly": 7},
             self.quarantine,
+            failed=snapshot.failed,
+            held=((day(0), "its input changed"),),
+            waiting=(day(5),),
+            other_widths=((day(0, 3), 1),),
+            cut_tables=("hourly",),
         )
 
     def answers(self) -> dict[str, Callable[..., Any]]:

@@ -101,6 +101,11 @@ def test_status_gives_the_promised_document(launched, raypipe):
     assert document["watermark"] == "2013-01-04T00:00:00Z"
     assert document["gaps"] == [{"start": "2013-01-04T00:00:00Z", "end": "2013-01-05T00:00:00Z"}]
     assert document["stale"] == [{"start": "2013-01-03T00:00:00Z", "end": "2013-01-04T00:00:00Z", "reason": "outputs.hourly.sql"}]
+    assert document["held"] == [{"start": "2013-01-01T00:00:00Z", "end": "2013-01-02T00:00:00Z", "reason": "its input changed"}]
+    assert document["waiting"] == [{"start": "2013-01-06T00:00:00Z", "end": "2013-01-07T00:00:00Z"}]
+    assert document["other_widths"] == [
+        {"start": "2013-01-01T00:00:00Z", "end": "2013-01-04T00:00:00Z", "shards": 1, "tables": ["hourly"]}
+    ]
     assert document["tables"] == [{"name": "hourly", "rows": 7}]
     assert document["runs"][0]["state"] == "failed"
     assert document["runs"][0]["ended"] == "2013-01-01T00:00:09Z"
@@ -117,6 +122,8 @@ def test_status_shows_what_is_missing_and_escapes_what_came_from_data(launched, 
     assert "2 rows of the source before time.start or after time.end" in text
     assert "sp\\x1b[2Jeed" in text
     assert "1,234" in text
+    assert "held: late, and older than time.lateness (raypipe backfill --held takes them in): 1" in text
+    assert "cut at another width than time.shard, on which hourly may depend" in text
     assert "\x1b" not in text
 
 

@@ -57,6 +57,7 @@ TIMES = built(
     start_us=MOMENTS,
     end_us=st.none(),
     shard=st.sampled_from([Width(15, "m"), Width(1, "d"), Width(1, "mo")]),
+    lateness_us=st.one_of(st.none(), st.integers(0, 10**12)),
     delay_us=st.integers(0, 10**12),
 )
 SOURCES = built(
@@ -69,6 +70,7 @@ SOURCES = built(
     columns=st.dictionaries(COLUMNS, built(p.Column, type=TYPES, required=st.booleans()), min_size=1, max_size=3),
     extra_columns=st.sampled_from(["ignore", "keep", "fail"]),
     on_drift=st.sampled_from(["fail", "evolve", "quarantine"]),
+    ready=st.sampled_from([None, p.Ready(files=3), p.Ready(marker="_SUCCESS")]),
 )
 QUALITIES = built(
     p.Quality,

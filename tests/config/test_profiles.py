@@ -39,12 +39,12 @@ def test_a_profile_of_a_file_without_profiles_is_refused(problem, small):
 
 @pytest.mark.parametrize("asked", ["prod", None, "two"])
 def test_a_mistake_in_a_profile_names_it_whether_it_is_asked_for_or_not(problem, small, asked):
-    small["profiles"]["prod"]["time"] = {"shard": "5 mins", "lateness": "1d"}
+    small["profiles"]["prod"]["time"] = {"shard": "5 mins", "latenes": "1d"}
     del small["profiles"]["prod"]["time"]["shard"]
     told = problem(small, profile=asked)
     assert (
-        told == "daily.yaml:31: time.lateness (profile prod): unknown key; "
-        "known keys: column, format, zone, start, end, shard, delay, lookback"
+        told == 'daily.yaml:31: time.latenes (profile prod): unknown key; did you mean "lateness"? '
+        "Known keys: column, format, zone, start, end, shard, lateness, delay, lookback"
     )
 
 

@@ -14,7 +14,8 @@ from raypipe.config.yaml_text import parse
 DOCUMENT = """
 name: flights
 description: all built keys
-time: {column: t, format: iso, zone: UTC, start: 2013-01-01, end: 2014-01-01, shard: 1d, delay: 0s, lookback: 6d}
+time:
+  {column: t, format: iso, zone: UTC, start: 2013-01-01, end: 2014-01-01, shard: 1d, lateness: unlimited, delay: 0s, lookback: 6d}
 source:
   kind: files
   path: [a.csv, b.csv.gz]
@@ -23,6 +24,7 @@ source:
   columns: {t: {type: timestamp, required: true}, d: float64}
   extra_columns: ignore
   on_drift: fail
+  ready: {marker: _SUCCESS, files: 1}
 quality:
   keep_quarantined: 90d
   max_quarantined: 0.1%
@@ -82,7 +84,7 @@ def test_the_document_of_this_test_names_every_key_of_the_schema(schema, documen
     ("path", "value"),
     [
         (["time", "shard"], "5 mins"),
-        (["time", "lateness"], "1d"),
+        (["time", "lateness"], "ever"),
         (["source", "kind"], "kafka"),
         (["destination", "kind"], "postgres"),
         (["outputs", 0, "table"], "Big Table"),

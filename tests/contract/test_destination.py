@@ -13,10 +13,13 @@ from typing import Any
 import psutil
 import pytest
 
+from raypipe.core.acceptance import acceptance, accepted_shrunk, accepted_stale
 from raypipe.core.accounts import Accounts
-from raypipe.core.commit import CommitRequest
-from raypipe.core.shard import Outcome, ShardFailure
-from raypipe.core.state import RunState, Snapshot
+from raypipe.core.commit import CommitRequest, ShardCommit
+from raypipe.core.fingerprint import input_fingerprint
+from raypipe.core.live_ranges import LiveRanges
+from raypipe.core.shard import Outcome, Reason, Shard, ShardFailure
+from raypipe.core.state import RunKind, RunState, Snapshot
 from raypipe.core.window import Window
 from raypipe.errors import AccountsDontBalance, Fenced, RunIsAlive, ShardError, UsageError
 from raypipe.ports import Destination
@@ -448,3 +451,118 @@ def test_an_output_that_was_given_up_leaves_its_table_and_is_not_silently_resume
     assert {live.output for live in place.flights.snapshot().live} == {"clean"}
     with pytest.raises(UsageError, match="hourly exists"):
         place.flights.open_run(work.opening("run3"))
+
+
+# ---- outputs that are added, and differences that are accepted -------------------------------------------
+
+
+def test_an_output_that_is_done_alone_leaves_the_others_and_the_accounts_as_they_are(place: Place, work: Any) -> None:
+    first = place.flights.open_run(work.opening(fingerprints={"hourly": "f1"}))
+    for hour in (0, 1):
+        place.flights.commit(*work.group(first, {work.hours(hour): {"hourly": [{"n": hour}]}}, quarantined={work.hours(hour): 2}))
+    place.flights.close_run(first.run_id, first.epoch, RunState.DONE)
+    before = place.flights.snapshot()
+    opened = place.flights.open_run(work.opening("run2"))
+    alone = replace(opened, definitions={"clean": opened.definitions["clean"]})
+    assert place.flights.snapshot().watermark_us is None
+
+    shards = {work.hours(hour): {"clean": [{"n": 10 + hour}]} for hour in (0, 1)}
+    request, staged = work.group(alone, shards, snapshot=before, quarantined=dict.fromkeys(shards, 2))
+    receipt = place.flights.commit(request, staged)
+
+    assert set(receipt.outcomes.values()) == {Outcome.LOADED}
+    after = place.flights.snapshot()
+    assert [one for one in after.live if one.output == "hourly"] == list(before.live)
+    assert after.coverage == {"hourly": (work.hours(0, 2),), "clean": (work.hours(0, 2),)}
+    assert after.watermark_us == work.hours(0, 2).end_us
+    assert after.accounts == before.accounts
+    assert (place.rows("hourly"), place.rows("clean")) == ([{"n": 0}, {"n": 1}], [{"n": 10}, {"n": 11}])
+
+    both = work.hours(0)
+    place.flights.commit(*work.group(opened, {both: {"hourly": [{"n": 7}], "clean": []}}, snapshot=after))
+    last = place.flights.snapshot()
+    assert (place.rows("hourly"), place.rows("clean")) == ([{"n": 1}, {"n": 7}], [{"n": 11}])
+    assert last.accounts.quarantined == 2
+
+
+def test_an_output_that_is_done_alone_keeps_to_the_ranges_of_the_others(place: Place, work: Any) -> None:
+    opened = place.flights.open_run(work.opening())
+    for hour in (0, 1):
+        alone = replace(opened, definitions={"hourly": 1})
+        place.flights.commit(*work.group(alone, {work.hours(hour): {"hourly": [{"n": hour}]}}))
+    other = replace(opened, definitions={"clean": 1})
+
+    wide = place.flights.commit(*work.group(other, {work.hours(0, 2): {"clean": [{"n": 5}]}}, snapshot=place.flights.snapshot()))
+
+    assert (wide.outcomes, wide.conflicts) == ({}, (work.hours(0, 2),))
+
+
+def accept(destination: Destination, run: Any, shards: Callable[[LiveRanges], tuple[ShardCommit, ...]], seen: Snapshot) -> Any:
+    return destination.commit(acceptance(run, shards(LiveRanges.of(seen, tuple(run.definitions)))), ())
+
+
+def test_accepted_ranges_stand_for_the_definition_of_now_and_keep_their_rows(place: Place, work: Any) -> None:
+    first = place.flights.open_run(work.opening())
+    windows = [work.hours(hour) for hour in range(3)]
+    place.flights.commit(*work.group(first, {window: {"hourly": [{"n": 1}]} for window in windows}))
+    place.flights.close_run(first.run_id, first.epoch, RunState.DONE)
+    run = place.flights.open_run(work.opening("run2", fingerprints={"hourly": "f2", "clean": "g1"}, kind=RunKind.ACCEPT))
+    seen = place.flights.snapshot()
+
+    receipt = accept(place.flights, run, lambda live: accepted_stale(live, windows[:2]), seen)
+
+    assert receipt.outcomes == dict.fromkeys(windows[:2], Outcome.ACCEPTED_STALE)
+    after = place.flights.snapshot()
+    assert [one.definition for one in after.live if one.output == "hourly"] == [2, 2, 1]
+    assert [replace(one, definition=0) for one in after.live] == [replace(one, definition=0) for one in seen.live]
+    assert (after.commit_seq, after.accounts) == (seen.commit_seq + 1, seen.accounts)
+    assert place.rows("hourly") == [{"n": 1}] * 3
+    again = accept(place.flights, run, lambda live: accepted_stale(live, windows[:2]), seen)
+    assert (again.commit_seq, again.outcomes) == (receipt.commit_seq, receipt.outcomes)
+    assert place.flights.snapshot().commit_seq == after.commit_seq
+
+
+def test_accepted_losses_stand_for_the_input_of_now_and_settle_the_failure(place: Place, work: Any) -> None:
+    run = place.flights.open_run(work.opening())
+    window = work.hours(0)
+    place.flights.commit(*work.group(run, {window: {"hourly": [{"n": 1}]}}))
+    place.flights.record_failures(run.run_id, run.epoch, [ShardFailure(window, "source_shrunk", "fewer files")])
+    seen = place.flights.snapshot()
+    now = Shard(0, window, Reason.LATE, frozenset(), ())
+
+    accept(place.flights, run, lambda live: accepted_shrunk(live, [now]), seen)
+
+    after = place.flights.snapshot()
+    assert {(one.input_fp, one.files) for one in after.live} == {(input_fingerprint(()), 0)}
+    assert {one.seq for one in after.live} == {one.seq for one in seen.live}
+    assert after.failed == ()
+    assert place.rows("hourly") == [{"n": 1}]
+
+
+def test_what_another_run_committed_meanwhile_is_not_accepted(place: Place, work: Any) -> None:
+    run = place.flights.open_run(work.opening())
+    window = work.hours(0)
+    place.flights.commit(*work.group(run, {window: {"hourly": [{"n": 1}]}}))
+    seen = place.flights.snapshot()
+    place.flights.commit(*work.group(run, {window: {"hourly": [{"n": 2}]}}, snapshot=seen))
+
+    receipt = accept(place.flights, run, lambda live: accepted_stale(live, [window]), seen)
+
+    assert (receipt.outcomes, receipt.conflicts) == ({}, (window,))
+
+
+def test_nothing_is_accepted_after_a_cancel(place: Place, work: Any) -> None:
+    run = place.flights.open_run(work.opening())
+    place.flights.commit(*work.group(run, {work.hours(0): {"hourly": [{"n": 1}]}}))
+    seen = place.flights.snapshot()
+    place.flights.cancel(run.run_id)
+    with pytest.raises(Fenced):
+        accept(place.flights, run, lambda live: accepted_stale(live, [work.hours(0)]), seen)
+    assert place.flights.snapshot().live == seen.live
+
+
+def test_a_run_is_not_taken_over_by_another_definition(place: Place, work: Any) -> None:
+    place.flights.open_run(work.opening())
+    with pytest.raises(UsageError, match="run1 began with "):
+        place.flights.open_run(work.opening(fingerprints={"hourly": "f2", "clean": "g1"}))
+    assert place.flights.open_run(work.opening()).epoch == 2

@@ -190,3 +190,44 @@ def test_asking_after_the_commit_with_what_was_observed_before_is_a_conflict(
     for one in decision.permit.loaded:
         if isinstance(again, Accept):
             assert one.window not in [other.window for other in again.permit.loaded]
+
+
+# ---- outputs done alone, and accepted differences ----------------------------------------------------------
+
+
+def made(window: Window, seq: int, **definitions: int) -> LiveFact:
+    return LiveFact(Observed(window.start_us, window.end_us, seq), definitions)
+
+
+def alone(window: Window, *observed: LiveFact, outcome: Outcome = Outcome.LOADED, **definitions: int) -> CommitRequest:
+    one = shard(window, seen(*observed), outcome)
+    return replace(request(one), definitions=definitions or {"a": 1})
+
+
+def test_an_output_alone_may_stand_where_the_others_have_the_same_range_and_nowhere_else() -> None:
+    other = made(Window(0, 2), 3, b=1)
+    given_permit = permit(alone(Window(0, 2), other), facts(other))
+    assert [one.window for one in given_permit.loaded] == [Window(0, 2)]
+    assert given_permit.replaced == (Window(0, 2),)
+    assert decide_commit(alone(Window(0, 4), other), facts(other)) == Conflict((Window(0, 4),))
+    mine, beside = made(Window(0, 2), 5, a=1), made(Window(2, 4), 6, a=1)
+    assert permit(alone(Window(0, 4), mine, beside), facts(mine, beside)).replaced == (Window(0, 2), Window(2, 4))
+
+
+def test_ranges_that_several_commits_made_are_satisfied_together() -> None:
+    parts = made(Window(0, 2), 3, b=1), made(Window(0, 2), 9, a=2)
+    done = alone(Window(0, 2), *parts, outcome=Outcome.SATISFIED, a=2, b=1)
+    assert [one.window for one in permit(done, facts(*parts)).satisfied] == [Window(0, 2)]
+    assert decide_commit(replace(done, definitions={"a": 2, "b": 2}), facts(*parts)) == Conflict((Window(0, 2),))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ACCEPTED_STALE, Outcome.ACCEPTED_SHRUNK])
+def test_a_difference_is_accepted_of_exactly_the_live_range_that_was_seen(outcome: Outcome) -> None:
+    one = live(0, 2, seq=4, definition=1)
+    taken = permit(alone(Window(0, 2), one, outcome=outcome, a=2), facts(one))
+    assert [part.window for part in taken.accepted] == [Window(0, 2)]
+    assert (taken.loaded, taken.replaced) == ((), ())
+    assert taken.receipt.outcomes == {Window(0, 2): outcome}
+    for known in (facts(live(0, 2, seq=5)), facts(), facts(live(0, 2, seq=4, definition=3))):
+        assert decide_commit(alone(Window(0, 2), one, outcome=outcome, a=2), known) == Conflict((Window(0, 2),))
+    assert decide_commit(alone(Window(0, 3), one, outcome=outcome, a=2), facts(one)) == Conflict((Window(0, 3),))

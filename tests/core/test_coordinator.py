@@ -13,7 +13,14 @@ from raypipe.core import events as ev
 from raypipe.core.accounts import Accounts
 from raypipe.core.commands import Commit, Dispatch, Finish, RecordFailures, Replan
 from raypipe.core.commit import Receipt
-from raypipe.core.coordinator import COMMIT_INTERVAL_MAX_S, COMMIT_INTERVAL_S, CONFLICTS_MAX, Coordinator
+from raypipe.core.coordinator import (
+    COMMIT_INTERVAL_MAX_S,
+    COMMIT_INTERVAL_S,
+    CONFLICTS_MAX,
+    HELD_WAIT_MAX_S,
+    HELD_WAIT_S,
+    Coordinator,
+)
 from raypipe.core.grouping import TaskLimits
 from raypipe.core.retry import Retries
 from raypipe.core.shard import InputFile, Outcome, OutputStat, Reason, Shard, ShardFailure, ShardResult, Slice
@@ -321,3 +328,66 @@ def test_the_story_of_a_shard_is_told_from_start_to_end():
     coordinator.handle(receipt_of(commit), 10.0)
     assert coordinator.story(Window(0, 1)).endswith("): loaded")
     assert coordinator.story(Window(8, 9)).endswith("): waits")
+
+
+def test_shards_that_are_done_for_other_outputs_are_commits_of_their_own():
+    run = OpenedRun("run", 1, {"t": 1, "u": 4})
+    coordinator = Coordinator(run, TaskLimits(4, 10**9), Retries(delay_s=0), atomic=False)
+    shards = [replace(shard(0), outputs=("u",)), shard(1), shard(2)]
+    commands = coordinator.handle(ev.Planned(tuple(shards), satisfied=(shard(3),)), 0.0)
+    stat, committed = OutputStat(1, "0" * 32), []
+    for task in tasks(commands):
+        results = [replace(result(one), outputs=dict.fromkeys(one.outputs or ("t", "u"), stat)) for one in task.shards]
+        commands = coordinator.handle(ev.TaskEnded(task, tuple(results), ()), 0.0)
+    while not any(isinstance(one, Finish) for one in commands):
+        (commit,) = [one for one in commands if isinstance(one, Commit)]
+        committed.append((dict(commit.request.definitions), sorted(one.window.start_us for one in commit.request.shards)))
+        commands = coordinator.handle(receipt_of(commit), 1.0)
+    assert sorted(committed, key=str) == [({"t": 1, "u": 4}, [1, 2, 3]), ({"u": 4}, [0])]
+    assert coordinator.counts[1] == 3
+
+
+# ---- shards that others work on ---------------------------------------------------------------------------
+
+
+def held(task, *places, done=()):
+    windows = [one.window for one in task.shards]
+    return ev.TaskHeld(task, frozenset(windows[place] for place in places), frozenset(windows[place] for place in done))
+
+
+def test_what_others_work_on_is_left_to_them_and_the_next_shards_are_taken():
+    coordinator, commands = start([shard(index) for index in range(4)], slots=1)
+    (first,) = tasks(commands)
+    commands = coordinator.handle(held(first, 0), 0.0)
+    assert [one.shards[0].index for one in tasks(commands)] == [1]
+    assert coordinator.next_s == HELD_WAIT_S
+
+
+def test_the_free_part_of_a_task_is_started_and_what_is_done_is_planned_again_at_once():
+    coordinator, commands = start([shard(index, rows=1) for index in range(3)])
+    (task,) = tasks(commands)
+    commands = coordinator.handle(held(task, 0, done=[2]), 0.0)
+    assert [[one.index for one in each.shards] for each in tasks(commands)] == [[1]]
+    assert [one.windows for one in commands if isinstance(one, Replan)] == [(Window(2, 3),)]
+
+
+def test_a_held_shard_is_planned_again_less_and_less_often_and_satisfied_in_the_end():
+    coordinator, commands = start([shard(0)])
+    now_s, waits = 0.0, []
+    for _ in range(7):
+        coordinator.handle(held(tasks(commands)[0], 0), now_s)
+        waits.append(coordinator.next_s - now_s)
+        now_s = coordinator.next_s
+        assert coordinator.decide(now_s) == [Replan((Window(0, 1),), {Window(0, 1): Reason.NEW})]
+        commands = coordinator.handle(ev.Planned((shard(0),), again=True), now_s)
+    assert waits == [HELD_WAIT_S * factor for factor in (1, 2, 4, 8)] + [HELD_WAIT_MAX_S] * 3
+    coordinator.handle(held(tasks(commands)[0], 0), now_s)
+    assert coordinator.decide(coordinator.next_s) == [Replan((Window(0, 1),), {Window(0, 1): Reason.NEW})]
+    (commit,) = coordinator.handle(ev.Planned((), satisfied=(shard(0),), again=True), now_s)
+    assert coordinator.handle(receipt_of(commit), now_s) == [Finish("done")]
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_others():
+    coordinator, commands = start([shard(0)])
+    coordinator.handle(held(tasks(commands)[0], 0), 0.0)
+    assert coordinator.handle(ev.StopAsked("SIGINT"), 0.1) == [Finish("interrupted")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,3 +53,8 @@ def test_a_shard_over_the_limit_stands_alone():
 def test_bytes_bound_a_task_as_well_as_rows():
     groups = list(group_shards([shard(index, ROWS_MIN // 100, 600_000) for index in range(4)], LIMITS))
     assert [len(group) for group in groups] == [1, 1, 1, 1]
+
+
+def test_shards_that_are_done_for_other_outputs_are_tasks_of_their_own():
+    shards = [replace(shard(index, 1), outputs=outputs) for index, outputs in enumerate([(), ("a",), ("a",), ("b",), ()])]
+    assert [[one.index for one in group] for group in group_shards(shards, LIMITS)] == [[0], [1, 2], [3], [4]]

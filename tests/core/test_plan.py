@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from raypipe.core.calendar import Calendar, Width
 from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.intervals import normalise
-from raypipe.core.plan import Scope, horizon, make_plan, replan
+from raypipe.core.live_ranges import LiveRanges, other_widths
+from raypipe.core.plan import Patience, Scope, horizon, make_plan, replan
 from raypipe.core.shard import InputFile, Reason, Slice
 from raypipe.core.state import Definition, FailedShard, LiveRange, Snapshot
 from raypipe.core.window import Window
@@ -110,10 +111,88 @@ def test_a_gap_is_found_before_the_first_and_between_committed_shards_but_not_af
     assert [window for window, _ in planned(plan)] == [minutes(0, 1), minutes(1, 2), minutes(4, 5)]
 
 
-def test_an_output_that_lacks_a_range_makes_it_new_for_all():
-    state = snapshot(live(minutes(0, 20), outputs=("a",)), live(minutes(0, 10), outputs=("b",), seq=1))
+def test_an_output_that_lacks_a_range_is_done_there_alone_and_in_the_ranges_of_the_others():
+    state = snapshot(live(minutes(0, 7)), live(minutes(7, 18), outputs=("a",), seq=3))
     plan = due(state)
-    assert planned(plan) == [(minutes(0, 20), Reason.NEW)]
+    assert [(one.window, one.reason, one.outputs) for one in plan.shards] == [
+        (minutes(7, 18), Reason.NEW, ("b",)), (minutes(18, 19), Reason.NEW, ()), (minutes(19, 20), Reason.NEW, ()),
+    ]  # fmt: skip
+    assert {one.seq for one in plan.shards[0].observed} == {3}
+
+
+def test_an_output_is_not_done_alone_where_the_input_changed_or_a_person_asked_for_the_range():
+    state = snapshot(live(minutes(0, 10), outputs=("a",)), live(minutes(10, 20)))
+    late = due(state, Files(versions={3: 1}))
+    assert [(one.window, one.reason, one.outputs) for one in late.shards] == [(minutes(0, 10), Reason.LATE, ())]
+    forced = make_plan(Scope.ALL, minutes(0, 20), READY, state, OUTPUTS, Files())
+    assert [one.outputs for one in forced.shards] == [(), ()]
+
+
+def test_live_ranges_of_an_output_that_was_given_up_are_not_observed():
+    plan = due(snapshot(live(minutes(0, 20), outputs=("gone",))))
+    assert planned(plan)[:2] == [(minutes(0, 1), Reason.NEW), (minutes(1, 2), Reason.NEW)]
+    assert {one.observed for one in plan.shards} == {frozenset()}
+
+
+def test_late_ranges_below_the_bound_are_held_and_those_that_reach_over_it_are_not():
+    state = replace(snapshot(*(live(minutes(at, at + 5)) for at in (0, 5, 10, 15))), watermark_us=20 * MINUTE_US)
+    source, patience = Files(versions={0: 1, 6: 1, 12: 1}), Patience(lateness_us=11 * MINUTE_US)
+    plan = due(state, source, patience=patience)
+    assert planned(plan) == [(minutes(5, 10), Reason.LATE), (minutes(10, 15), Reason.LATE)]
+    assert [window for window, _ in plan.held] == [minutes(0, 5)]
+    taken = make_plan(Scope.HELD, None, READY, state, OUTPUTS, source, patience=patience)
+    assert planned(taken) == [(minutes(0, 5), Reason.LATE)]
+    assert due(state, source).held == ()
+
+
+def test_a_held_range_that_lost_files_can_be_accepted_and_fails_nothing():
+    state = replace(snapshot(live(minutes(0, 10)), live(minutes(10, 20))), watermark_us=20 * MINUTE_US)
+    plan = due(state, Files(gone=[4]), patience=Patience(lateness_us=0))
+    assert (plan.shards, plan.failures) == ((), ())
+    assert [(one.window, len(one.slices)) for one in plan.shrunk] == [(minutes(0, 10), 9)]
+
+
+def test_a_new_shard_waits_for_its_files_and_no_other_does():
+    state = snapshot(live(minutes(0, 5)), live(minutes(5, 6), source=Files(gone=[5])))
+    plan = due(state, Files(gone=[5, 7, 9]), patience=Patience(files_min=1))
+    assert [one.window for one in plan.shards] == [minutes(6, 7), minutes(8, 9), *(minutes(at, at + 1) for at in range(10, 20))]
+    assert plan.waiting == (minutes(7, 8), minutes(9, 10))
+    asked = make_plan(Scope.ALL, minutes(7, 8), READY, state, OUTPUTS, Files(gone=[7]), patience=Patience(files_min=1))
+    assert planned(asked) == [(minutes(7, 8), Reason.NEW)]
+    again = replan([minutes(7, 8)], READY, state, OUTPUTS, {}, {minutes(7, 8): Reason.NEW}, Files(gone=[7]), files_min=1)
+    assert again.shards == again.satisfied == ()
+
+
+def test_a_shard_whose_source_shrank_is_not_failed_any_more_once_the_files_are_back():
+    failed = FailedShard(minutes(0, 10), "run", "source_shrunk", "fewer")
+    state = snapshot(live(minutes(0, 10)), live(minutes(10, 20)), failed=[failed])
+    assert due(state).shards == ()
+    assert [one.window for one in due(state, Files(gone=[4])).failures] == [minutes(0, 10)]
+
+
+def test_a_backfill_of_what_is_stale_takes_those_ranges_alone():
+    old, new = Definition(1, "old"), Definition(2, "new")
+    state = snapshot(live(minutes(0, 5)), live(minutes(5, 10), definition=2), live(minutes(10, 12)), definitions={"a": (old, new)})
+    today = {"a": replace(new, version=0)}
+    plan = make_plan(Scope.STALE, minutes(0, 11), READY, state, OUTPUTS, Files(), definitions=today)
+    assert planned(plan) == [(minutes(0, 5), Reason.STALE), (minutes(10, 12), Reason.STALE)]
+
+
+def test_after_a_conflict_an_added_output_is_still_done_alone():
+    state = snapshot(live(minutes(0, 5), outputs=("a",), seq=9))
+    reasons = {minutes(0, 5): Reason.NEW}
+    plan = replan([minutes(0, 5)], READY, state, OUTPUTS, {"a": 1, "b": 1}, reasons, Files(), added_alone=True)
+    assert [(one.window, one.outputs) for one in plan.shards] == [(minutes(0, 5), ("b",))]
+    assert [one.outputs for one in replan([minutes(0, 5)], READY, state, OUTPUTS, {}, reasons, Files()).shards] == [()]
+
+
+def test_ranges_that_are_no_cells_of_the_calendar_are_told_with_their_number():
+    state = snapshot(live(minutes(0, 1)), live(minutes(1, 3)), live(minutes(3, 5)), live(minutes(7, 9)), live(minutes(9, 10)))
+    found = other_widths(LiveRanges.of(state, OUTPUTS), READY.calendar, minutes(0, 20))
+    assert found == ((minutes(1, 5), 2), (minutes(7, 9), 1))
+    quarters = Calendar(0, Width(15, "m"))
+    cut_short = snapshot(live(minutes(0, 15)), live(minutes(15, 20)))
+    assert other_widths(LiveRanges.of(cut_short, OUTPUTS), quarters, minutes(0, 20)) == ()
 
 
 def test_a_source_that_lost_a_file_fails_the_shard_instead_of_emptying_it():

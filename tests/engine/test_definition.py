@@ -15,10 +15,13 @@ from raypipe.pipeline import (
     Check,
     Derive,
     DuckDBDestination,
+    FillNull,
     Filter,
     Lookup,
     PythonStep,
     Quality,
+    Ready,
+    Rename,
     RowsOutput,
     RunOptions,
     SqlOutput,
@@ -57,9 +60,15 @@ def replaced(pipeline, **changes):
 
 
 def test_what_does_not_change_a_table_does_not_change_its_fingerprint(pipeline):
-    time = dataclasses.replace(pipeline.time, shard=parse_width("1d"), end_us=10**15, delay_us=5)
+    time = dataclasses.replace(pipeline.time, shard=parse_width("1d"), end_us=10**15, delay_us=5, lateness_us=7)
+    source = dataclasses.replace(pipeline.source, ready=Ready(files=3))
     other = replaced(
-        pipeline, description="words", time=time, destination=DuckDBDestination(path="elsewhere"), run=RunOptions(memory_bytes=1)
+        pipeline,
+        description="words",
+        time=time,
+        source=source,
+        destination=DuckDBDestination(path="elsewhere"),
+        run=RunOptions(memory_bytes=1),
     )
     assert changed(pipeline, other) == set()
 
@@ -100,14 +109,96 @@ def test_code_counts_with_all_that_it_imports_but_not_its_comments(pipeline, tmp
 def test_relative_imports_of_a_package_count(make_pipeline, tmp_path):
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").write_text("")
-    (tmp_path / "pack" / "inner.py").write_text("from .other import go\nfrom . import third\n")
+    (tmp_path / "pack" / "inner.py").write_text(
+        "from .other import go as run\nfrom . import third\n\ndef go(rows):\n    return run(rows, third.x)\n"
+    )
     pipeline = make_pipeline({"n": "int64"}, steps=[PythonStep(function="pack.inner:go")])
     seen = []
     for name in ("other", "third"):
-        for text in ("x = 1\n", "x = 2\n"):
+        for text in ("x = go = 1\n", "x = go = 2\n"):
             (tmp_path / "pack" / f"{name}.py").write_text(text)
             seen.append(definitions(pipeline)["out"].fingerprint)
     assert len(set(seen)) == 4
+
+
+STEP = """
+import near
+from near import LIMIT as least
+
+def enrich(rows):
+    return near.go(rows, least)
+
+def unused(rows):
+    return rows
+"""
+NEAR = """
+LIMIT = 5
+OTHER = 6
+
+def go(rows, least):
+    return _inner(rows) if TABLE["k"] else getattr(rows, "named")(least)
+
+def _inner(rows):
+    return rows
+
+def named(rows):
+    return rows
+
+def unused(rows):
+    return rows
+
+TABLE = {"k": 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "counts"),
+    [
+        ("near", "LIMIT = 5", "LIMIT = 7", True),
+        ("near", '{"k": 1}', '{"k": 2}', True),
+        ("near", "def _inner(rows):\n    return rows", "def _inner(rows):\n    return rows.head(1)", True),
+        ("near", "def named(rows):\n    return rows", "def named(rows):\n    return rows.head(1)", True),
+        ("near", "TABLE = ", "print(1)\nTABLE = ", True),
+        ("near", "OTHER = 6", "OTHER = 7", False),
+        ("near", "def unused(rows):\n    return rows", "def unused(rows):\n    return rows.head(1)", False),
+        ("near", "return rows if", "return  rows if", False),
+        ("steps", "def unused(rows):\n    return rows", "def unused(rows):\n    return rows.head(1)", False),
+        ("steps", "import LIMIT as", "import OTHER as", True),
+        ("steps", "near.go(rows, least)", "near.go(rows,\n                   least)  # five", False),
+    ],
+)
+def test_code_counts_as_far_as_the_step_calls_it(pipeline, tmp_path, module, old, new, counts):
+    texts = {"steps": STEP, "near": NEAR}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    before = definitions(pipeline)["out"].fingerprint
+    (tmp_path / f"{module}.py").write_text(texts[module].replace(old, new))
+    assert (definitions(pipeline)["out"].fingerprint != before) is counts
+
+
+@pytest.mark.parametrize(
+    ("sql", "same"),
+    [
+        ("SELECT\n  count( * )   AS n -- how many\nFROM rows", True),
+        ("/* a /* nested */ comment */ SELECT count(*) AS n FROM rows", True),
+        ("SELECT count(*) AS N FROM rows", False),
+        ("SELECT count(*) AS n FROM rows WHERE s = 'a  b'", False),
+    ],
+)
+def test_the_formatting_of_sql_does_not_count(pipeline, sql, same):
+    other = replaced(pipeline, outputs=(pipeline.outputs[0], SqlOutput(table="sums", sql=sql)))
+    assert changed(pipeline, other) == (set() if same else {"sums"})
+    spaced = replaced(pipeline, transform=(Filter(condition="n  >\n1", name="f"), *pipeline.transform[1:]))
+    assert changed(pipeline, spaced) == set()
+
+
+def test_names_and_constants_are_no_sql(pipeline):
+    def with_step(step):
+        return replaced(pipeline, transform=(step,))
+
+    both = {"out", "sums"}
+    assert changed(with_step(Rename(columns={"n": "a  b"})), with_step(Rename(columns={"n": "a b"}))) == both
+    assert changed(with_step(FillNull(columns={"n": "a--b"})), with_step(FillNull(columns={"n": "a"}))) == both
 
 
 def test_a_reference_file_counts_by_its_content(pipeline, tmp_path):

@@ -100,6 +100,7 @@ def test_the_commands_that_come_next_follow_from_the_end(story):
     shrunk = dataclasses.replace(failure, code="source_shrunk")
     assert commands(ending(story.closed("failed", failures=(shrunk,)))) == [
         "raypipe run flights.yaml", f"raypipe backfill flights.yaml {span} --accept-shrunk",
+        f"raypipe accept flights.yaml {span} --shrunk",
     ]  # fmt: skip
     assert commands(ending(story.closed(), quarantine=[{"rule": "speed", "rows": 1}]))[0] == (
         "raypipe quarantine show flights.yaml --rule speed"

@@ -221,6 +221,7 @@ class Bench:
         self.stages = Stages()
         self.told = Told()
         self.stop = StopFlag()
+        self.claims: Any = None
         self.retries = Retries(attempts=3, delay_s=1.0, factor=4.0)
         self.ready = horizon(Calendar(0, Width(1, "h")), 0, 4 * HOUR_US, 0, 0)
 
@@ -239,7 +240,7 @@ class Bench:
         )  # fmt: skip
         return Driver(
             settings, opening, planner, self.destination, self.executor, self.stages, self.told, self.clock, self.stop,
-            *([prepare] if prepare else []),
+            *([prepare] if prepare else []), claims=self.claims,
         )  # fmt: skip
 
     def run(self, run_id: str = "r1", **how: Any) -> ev.RunClosed:
@@ -250,6 +251,7 @@ class Bench:
         other = Bench()
         other.clock, other.source, other.destination = self.clock, self.source, self.plain
         other.executor = Workers(self.clock, self.source)
+        other.claims = self.claims
         return other.run(run_id, **how)
 
     @property

@@ -438,6 +438,21 @@ def test_staged_files_that_were_damaged_are_made_again(bench, wrap):
     assert [event.text for event in bench.told.of(ev.Warned)] == ["t.parquet was damaged; the work is done again"]
 
 
+def test_files_that_are_damaged_while_an_outcome_is_unknown_do_not_make_it_a_refusal(bench, wrap):
+    answers = [CommitUnknown("reset"), StagedDamaged("t.parquet was damaged")]
+
+    def commits_and_loses_the_answer(commit, request, staged):
+        if len(answers) == 2:
+            commit(request, staged)
+        raise answers.pop(0)
+
+    wrap(commit=commits_and_loses_the_answer)
+    with pytest.raises(InDoubt, match="parquet was damaged"):
+        bench.run()
+    assert bench.versions() == ALL
+    assert len(bench.executor.attempts) == 4
+
+
 # ---- atomic -----------------------------------------------------------------------------------------------
 
 

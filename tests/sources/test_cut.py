@@ -15,13 +15,14 @@ def routed(**more: Any) -> dict[str, Any]:
     return {"kind": "routed", **cells, "untimed": 0, "untimed_us": 0, "outside": 0, **more}
 
 
-def parquet(*groups: list[int | None], untimed_us: int = 0) -> dict[str, Any]:
+def parquet(*groups: list[int | None], untimed_us: int = 0, cells: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
         "kind": "parquet",
         "groups": groups,
         "untimed": sum(group[3] or 0 for group in groups),
         "untimed_us": untimed_us,
         "outside": 0,
+        "cells": cells,
     }
 
 
@@ -31,21 +32,14 @@ def test_a_routed_window_of_one_cell_has_that_cells_digest() -> None:
     assert (one.digest, one.rows, one.size_bytes, one.exact, one.untimed, one.parts) == ("b", 2, 333, True, False, ())
 
 
-def test_a_routed_window_of_several_cells_has_a_digest_of_all() -> None:
-    cut = cut_of(FILE, [routed()])
-    both = cut.slice(Window(0, 20))
-    assert both is not None
-    assert both.rows == 3
-    other = cut_of(FILE, [routed(digests=["a", "x", "c"])]).slice(Window(0, 20))
-    assert other is not None
-    assert both.digest not in ("a", "b", other.digest)
-    assert cut.slice(Window(0, 30)) == both
-
-
-def test_a_window_that_cuts_a_cell_takes_its_digest_and_is_not_exact() -> None:
-    one = cut_of(FILE, [routed()]).slice(Window(12, 15))
-    assert one is not None
-    assert (one.digest, one.exact) == ("b", False)
+def test_a_window_of_several_cells_or_of_a_part_of_one_is_told_by_another_cut() -> None:
+    alone, both = cut_of(FILE, [routed()]), cut_of(FILE, [routed(), cells(0, 20, 40), cells(12, 15)])
+    for window, digest in ((Window(0, 20), "0-20"), (Window(12, 15), "12-15")):
+        assert not alone.knows(window)
+        assert both.knows(window)
+        one = both.slice(window)
+        assert one is not None
+        assert (one.digest, one.exact) == (digest, True)
 
 
 def test_a_window_that_meets_no_cell_has_no_slice() -> None:
@@ -55,22 +49,24 @@ def test_a_window_that_meets_no_cell_has_no_slice() -> None:
 
 def test_rejects_belong_to_the_window_of_their_instant() -> None:
     cut = cut_of(FILE, [routed(untimed=4, untimed_us=30, rows=[1, 2, 0])])
-    with_rejects, without = cut.slice(Window(30, 40)), cut.slice(Window(0, 20))
+    with_rejects, without = cut.slice(Window(30, 40)), cut.slice(Window(10, 20))
     assert with_rejects is not None
     assert without is not None
     assert (with_rejects.untimed, with_rejects.rows) == (True, 4)
-    assert (without.untimed, without.rows) == (False, 3)
+    assert (without.untimed, without.rows) == (False, 2)
 
 
 def test_a_parquet_window_takes_the_row_groups_that_can_hold_its_rows() -> None:
-    cut = cut_of(FILE, [parquet([10, 0, 9, 0, 0, 100], [10, 5, 24, 0, 0, 100], [10, 30, 39, 0, 0, 100])])
+    cut = cut_of(
+        FILE, [parquet([10, 0, 9, 0, 0, 100], [10, 5, 24, 0, 0, 100], [10, 30, 39, 0, 0, 100], cells=cells(0, 10, 25, 40))]
+    )
     assert cut.span == (0, 40)
     first, last = cut.slice(Window(0, 10)), cut.slice(Window(25, 100))
     assert first is not None
     assert last is not None
-    assert (first.parts, first.exact, first.digest, first.rows, first.size_bytes) == ((0, 1), False, "", 12, 125)
+    assert (first.parts, first.exact, first.digest, first.rows, first.size_bytes) == ((0, 1), False, "0-10", 12, 125)
     assert (last.parts, last.exact, last.rows, last.size_bytes) == ((2,), True, 10, 100)
-    assert cut.slice(Window(25, 30)) is None
+    assert cut.slice(Window(26, 29)) is None
 
 
 def test_parquet_rows_without_time_are_taken_by_one_window_from_all_row_groups() -> None:
@@ -105,27 +101,11 @@ def cells(*edges: int) -> dict[str, Any]:
     )
 
 
-def digest(window: tuple[int, int], *contents: dict[str, Any], end_us: int | None = None) -> str:
-    one = cut_of(FILE, contents, end_us).slice(Window(*window))
-    assert one is not None
-    return one.digest
-
-
-def test_a_newer_width_changes_no_digest_of_a_window_of_whole_older_cells() -> None:
-    old, finer, coarser = cells(0, 10, 20, 30), cells(0, 5, 10, 15, 20, 25, 30), cells(0, 30)
-    for window in [(0, 10), (10, 20), (0, 20), (0, 30)]:
-        assert (
-            digest(window, old) == digest(window, old, finer) == digest(window, old, coarser) == digest(window, old, finer, coarser)
-        )
-
-
-def test_a_window_that_cuts_older_cells_takes_the_digest_of_the_newer() -> None:
-    assert digest((0, 5), cells(0, 10, 20), cells(0, 5, 10, 15, 20)) == "0-5"
-    assert digest((0, 30), cells(0, 20, 40), cells(0, 30, 60)) == "0-30"
-
-
-def test_a_window_that_cuts_the_cells_of_all_widths_keeps_its_first_digest() -> None:
-    assert digest((3, 7), cells(0, 10)) == digest((3, 7), cells(0, 10), cells(0, 5, 10)) == "0-10"
+def test_what_a_window_holds_is_told_alike_by_every_cut_in_which_it_is_a_cell() -> None:
+    days, weeks = cells(0, 1, 2, 3), cells(0, 3)
+    for contents in ([days, weeks], [weeks, days]):
+        found = [cut_of(FILE, contents).slice(Window(*window)) for window in ((0, 1), (1, 2), (0, 3))]
+        assert [one.digest for one in found if one] == ["0-1", "1-2", "0-3"]
 
 
 def test_a_window_without_rows_by_any_width_has_no_slice() -> None:
@@ -135,5 +115,28 @@ def test_a_window_without_rows_by_any_width_has_no_slice() -> None:
 
 
 def test_the_last_window_of_history_is_whole_though_its_cell_sticks_out() -> None:
-    weeks, days = cells(0, 7, 14), cells(*range(11))
-    assert digest((7, 10), weeks, end_us=10) == digest((7, 10), weeks, days, end_us=10) == "7-14"
+    one = cut_of(FILE, [cells(0, 7, 14)], 10).slice(Window(7, 10))
+    assert one is not None
+    assert one.digest == "7-14"
+
+
+def test_a_parquet_file_that_lies_in_a_window_is_known_by_its_version_and_else_by_its_rows() -> None:
+    groups = ([10, 0, 9, 0, 0, 100], [10, 10, 19, 0, 0, 100])
+    cut = cut_of(FILE, [parquet(*groups, cells=cells(0, 5, 20))])
+    found = [cut.slice(Window(*window)) for window in ((0, 20), (0, 5), (-5, 5), (5, 20))]
+    assert [one.digest for one in found if one] == ["", "0-5", "0-5", "5-20"]
+    assert [cut.knows(Window(*window)) for window in ((0, 20), (0, 5), (0, 7), (40, 50))] == [True, True, False, True]
+    assert not cut_of(FILE, [parquet(*groups)]).knows(Window(0, 5))
+
+
+def test_a_parquet_window_without_rows_has_no_slice_though_a_row_group_reaches_over_it() -> None:
+    cut = cut_of(
+        FILE,
+        [
+            parquet(
+                [2, 0, 19, 0, 0, 100],
+                cells=cells(0, 1) | {"starts": [0, 19], "ends": [1, 20], "rows": [1, 1], "digests": ["a", "b"]},
+            )
+        ],
+    )
+    assert cut.slice(Window(5, 10)) is None

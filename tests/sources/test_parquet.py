@@ -10,7 +10,7 @@ import pytest
 
 from raypipe.core.window import Window
 from raypipe.errors import SourceUnreadable
-from raypipe.sources import parquet, stream
+from raypipe.sources import parquet_open, stream
 
 DAY_US = 86_400_000_000
 
@@ -50,8 +50,9 @@ def test_only_row_groups_that_meet_the_window_are_read(
         read.append((options["row_groups"], options["columns"]))
         return iterate(self, *args, **options)
 
-    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
     source = bench.source("*.parquet", format="parquet")
+    bench.index(source)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
     reading = bench.read(source, bench.windows(source)[1:2], ["ts"])
     assert read == [([1], ["ts"])]
     assert [(one.parts, one.exact) for one in reading.slices[0]] == [((1,), True)]
@@ -109,7 +110,7 @@ def test_row_groups_larger_than_a_batch_are_cut(
         row_group_size=5000,
         use_dictionary=False,
     )
-    monkeypatch.setattr(parquet, "BATCH_BYTES", 2**21)
+    monkeypatch.setattr(parquet_open, "BATCH_BYTES", 2**21)
     monkeypatch.setattr(stream, "JOINED_ROWS", 1)
     source = bench.source("*.parquet", format="parquet")
     listing = bench.index(source)

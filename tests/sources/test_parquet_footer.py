@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raypipe.core.calendar import parse_width
+from raypipe.core.calendar import Calendar, Width, parse_width
 from raypipe.core.shard import InputFile
 from raypipe.errors import InputChanged, SchemaDrift, SourceUnreadable
 from raypipe.pipeline import EventTime
@@ -18,6 +18,7 @@ from raypipe.sources.parquet_footer import index_parquet
 
 DAY_US = 86_400_000_000
 MADRID = "Europe/Madrid"
+CALENDAR = Calendar(0, Width(1200, "mo"))  # all of a file lies in one cell: its footer tells
 
 
 def event_time(micros: Callable[[str], int], column: str = "ts", form: str = "iso", zone: str = "UTC") -> EventTime:
@@ -45,7 +46,9 @@ def index(tmp_path: Path, micros: Callable[[str], int], monkeypatch: pytest.Monk
         path = tmp_path / "f.parquet"
         pq.write_table(pa.table(columns), path, row_group_size=group_rows, **written)
         looked.clear()
-        content, read_bytes = index_parquet(InputFile(str(path), 0, ""), event_time(micros, **options), time_required=required)
+        content, read_bytes = index_parquet(
+            InputFile(str(path), 0, ""), event_time(micros, **options), CALENDAR, time_required=required
+        )
         assert 0 < read_bytes <= path.stat().st_size
         return content, list(looked)
 
@@ -152,9 +155,9 @@ def test_a_broken_file_is_named(
     whole = path.read_bytes()
     path.write_bytes({"empty": b"", "cut": whole[:-20], "text": b"a,b\n1,2\n" * 20, "no footer": whole[:20] + whole[-8:]}[damage])
     with pytest.raises(SourceUnreadable, match=r"f\.parquet: is not a whole Parquet file"):
-        index_parquet(InputFile(str(path), 0, ""), event_time(micros), time_required=True)
+        index_parquet(InputFile(str(path), 0, ""), event_time(micros), CALENDAR, time_required=True)
 
 
 def test_a_file_that_is_gone_changed(tmp_path: Path, micros: Callable[[str], int]) -> None:
     with pytest.raises(InputChanged):
-        index_parquet(InputFile(str(tmp_path / "gone.parquet"), 0, ""), event_time(micros), time_required=True)
+        index_parquet(InputFile(str(tmp_path / "gone.parquet"), 0, ""), event_time(micros), CALENDAR, time_required=True)

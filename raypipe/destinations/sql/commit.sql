@@ -47,11 +47,22 @@ INSERT INTO _raypipe.filtered BY NAME SELECT $pipeline AS pipeline, $seq AS seq,
 -- 6. Live ranges that go, whole.
 DELETE FROM _raypipe.live USING replaced_in
 WHERE live.pipeline = $pipeline AND live.lo >= make_timestamp($lo) AND live.hi <= make_timestamp($hi)
-  AND live.lo >= replaced_in.lo AND live.hi <= replaced_in.hi
+  AND live.lo >= replaced_in.lo AND live.hi <= replaced_in.hi AND live.output IN (SELECT unnest($outputs::VARCHAR[]))
 
 -- name: insert_live
 -- 6. Live ranges that come.
 INSERT INTO _raypipe.live BY NAME SELECT $pipeline AS pipeline, $seq AS seq, $run AS run, * FROM live_in
+
+-- name: accept_definitions
+-- 6. Live ranges that are fine as another definition made them: they stand for today's from now on.
+UPDATE _raypipe.live SET definition = versions.version
+FROM accepted_in, (SELECT unnest($outputs::VARCHAR[]) AS output, unnest($versions::BIGINT[]) AS version) AS versions
+WHERE live.pipeline = $pipeline AND live.lo = accepted_in.lo AND live.hi = accepted_in.hi AND live.output = versions.output
+
+-- name: accept_inputs
+-- 6. Live ranges that keep what files made that are gone: they stand for the input as it is now.
+UPDATE _raypipe.live SET input_fp = accepted_in.input_fp, files = accepted_in.files
+FROM accepted_in WHERE live.pipeline = $pipeline AND live.lo = accepted_in.lo AND live.hi = accepted_in.hi
 
 -- name: coverage_near
 -- 6. Covered ranges that meet or touch the group.

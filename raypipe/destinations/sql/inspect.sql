@@ -53,11 +53,17 @@ SELECT output, epoch_us(lo), epoch_us(hi) FROM (
 ) WHERE reached > lo ORDER BY lo
 
 -- name: unledgered
--- Live ranges that the ledger does not know exactly once as loaded or empty.
+-- Live ranges that the ledger does not know exactly once as loaded or empty, from their input or from what was accepted as it since.
+WITH accepted AS (
+    SELECT live.output, live.seq, live.lo, live.hi, arg_max(since.input_fp, since.seq) AS input_fp
+    FROM _raypipe.live JOIN _raypipe.shards AS since USING (pipeline, lo, hi)
+    WHERE pipeline = $pipeline AND since.outcome = 'accepted_shrunk' AND since.seq > live.seq GROUP BY ALL
+)
 SELECT live.output, epoch_us(live.lo), epoch_us(live.hi), count(shards.seq)
-FROM _raypipe.live LEFT JOIN _raypipe.shards
+FROM _raypipe.live LEFT JOIN accepted USING (output, seq, lo, hi) LEFT JOIN _raypipe.shards
   ON shards.pipeline = live.pipeline AND shards.seq = live.seq AND shards.lo = live.lo AND shards.hi = live.hi
- AND shards.run = live.run AND shards.attempt = live.attempt AND shards.input_fp = live.input_fp AND shards.outcome IN ('loaded', 'empty')
+ AND shards.run = live.run AND shards.attempt = live.attempt AND shards.outcome IN ('loaded', 'empty')
+ AND coalesce(accepted.input_fp, shards.input_fp) = live.input_fp
 WHERE live.pipeline = $pipeline GROUP BY live.output, live.lo, live.hi HAVING count(shards.seq) <> 1 ORDER BY live.lo
 
 -- name: sequence
@@ -81,7 +87,8 @@ ORDER BY shards.seq
 -- name: quarantine_differs
 -- Live shards whose accounts say another number of quarantined rows than there are, and rows of no live shard.
 WITH alive AS (
-    SELECT DISTINCT shards.seq, shards.lo, shards.run, shards.quarantined FROM _raypipe.shards SEMI JOIN _raypipe.live USING (pipeline, seq, lo, hi)
+    SELECT seq, lo, run, quarantined FROM _raypipe.shards
+    SEMI JOIN (SELECT max(seq) AS seq, lo, hi FROM _raypipe.live WHERE pipeline = $pipeline GROUP BY lo, hi) USING (seq, lo, hi)
     WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty')
 ), aside AS (
     SELECT seq, shard AS lo, run, count(*) AS found FROM _raypipe.quarantine WHERE pipeline = $pipeline GROUP BY ALL

@@ -10,6 +10,8 @@ SELECT 'a range of ' || source || ' from ' || lo || ' to ' || hi || ' ends befor
     UNION ALL SELECT 'failed', lo, hi FROM _raypipe.failed WHERE pipeline = $pipeline
 ) WHERE lo >= hi
 UNION ALL
+SELECT 'the outputs of commit ' || seq || ' are no JSON' FROM _raypipe.shards WHERE pipeline = $pipeline AND NOT json_valid(outputs)
+UNION ALL
 SELECT 'the definitions of run ' || run || ' are no JSON' FROM _raypipe.runs WHERE pipeline = $pipeline AND NOT json_valid(definitions)
 UNION ALL
 SELECT 'column set ' || number || ' of ' || output || ' is no JSON' FROM _raypipe.schemas WHERE pipeline = $pipeline AND NOT json_valid(columns)
@@ -21,7 +23,7 @@ ORDER BY odd
 
 -- name: entries
 -- The ledger, for its replay.
-SELECT seq, epoch_us(lo), epoch_us(hi), outcome FROM _raypipe.shards WHERE pipeline = $pipeline
+SELECT seq, epoch_us(lo), epoch_us(hi), outcome, outputs FROM _raypipe.shards WHERE pipeline = $pipeline
 
 -- name: live_ranges
 -- Live ranges, for their comparison with the replay.
@@ -34,7 +36,7 @@ SELECT epoch_us(lo), epoch_us(hi), seq, reason FROM _raypipe.late WHERE pipeline
 -- name: odd_entries
 -- Ledger entries that no commit writes: unknown outcomes, times outside of the shard, counts that the outcome rules out.
 SELECT seq, epoch_us(lo), epoch_us(hi), CASE
-    WHEN outcome NOT IN ('loaded', 'empty', 'satisfied', 'superseded') THEN 'has the outcome ' || outcome
+    WHEN outcome NOT IN ('loaded', 'empty', 'satisfied', 'superseded', 'accepted_stale', 'accepted_shrunk') THEN 'has the outcome ' || outcome
     WHEN (event_start IS NULL) <> (event_end IS NULL) OR event_start > event_end OR event_start < lo OR event_end >= hi
         THEN 'has event times outside of it'
     WHEN outcome = 'empty' AND loaded > 0 THEN 'is empty, and loaded ' || loaded || ' rows'
@@ -55,8 +57,10 @@ SELECT seq, epoch_us(lo), epoch_us(hi) FROM (
 ) WHERE reached > lo ORDER BY seq, lo
 
 -- name: mixed_commits
--- Commits whose live ranges of one output were made by several versions of its definition.
-SELECT seq, output FROM _raypipe.live WHERE pipeline = $pipeline GROUP BY seq, output HAVING count(DISTINCT definition) > 1 ORDER BY seq
+-- Commits whose live ranges of one output were made by several versions of its definition, and not accepted as another since.
+SELECT live.seq, live.output FROM _raypipe.live ANTI JOIN _raypipe.shards AS since
+  ON since.pipeline = live.pipeline AND since.lo = live.lo AND since.hi = live.hi AND since.seq > live.seq AND since.outcome = 'accepted_stale'
+WHERE live.pipeline = $pipeline GROUP BY ALL HAVING count(DISTINCT definition) > 1 ORDER BY seq
 
 -- name: epochs_back
 -- Commits of an owner of a run after a commit of its successor.
@@ -97,7 +101,7 @@ GROUP BY shard, source, "position" HAVING count(*) > 1 ORDER BY shard, source, "
 -- name: odd_runs
 -- Runs in a state that no run gets into.
 SELECT run, CASE
-    WHEN kind NOT IN ('run', 'backfill') THEN 'has the kind ' || kind
+    WHEN kind NOT IN ('run', 'backfill', 'accept') THEN 'has the kind ' || kind
     WHEN state NOT IN ('open', 'publishing', 'done', 'failed', 'cancelled') THEN 'has the state ' || state
     WHEN lo >= hi OR (lo IS NULL) <> (hi IS NULL) THEN 'has a window that is none'
     WHEN (state IN ('open', 'publishing')) <> (ended IS NULL) OR (ended IS NULL) <> (ended_seq IS NULL)
@@ -158,17 +162,19 @@ WHERE pipeline = $pipeline AND run NOT IN (SELECT run FROM _raypipe.runs WHERE p
 
 -- name: contributions
 -- What each live range says of each of its contributions, beside what the ledger says of all of them and the definitions of its
--- run; those of a run that was taken over since may have been others.
-SELECT epoch_us(entry.lo) AS "from", epoch_us(entry.hi) AS "to", entry.output_fp, runs.definitions,
+-- run, or of the run that accepted it since; those of a run that was taken over since may have been others.
+WITH accepted AS (
+    SELECT entry.seq, entry.lo, entry.hi, arg_max(runs.definitions, since.seq) AS definitions
+    FROM _raypipe.shards AS entry JOIN _raypipe.shards AS since USING (pipeline, lo, hi)
+    JOIN _raypipe.runs ON runs.pipeline = since.pipeline AND runs.run = since.run
+    WHERE entry.pipeline = $pipeline AND since.outcome = 'accepted_stale' AND since.seq > entry.seq GROUP BY ALL
+)
+SELECT epoch_us(entry.lo) AS "from", epoch_us(entry.hi) AS "to", entry.output_fp, entry.outputs,
+       coalesce(any_value(accepted.definitions), runs.definitions),
        entry.epoch = runs.epoch - (runs.ended IS NOT NULL)::BIGINT,
        list(live.output ORDER BY live.output), list(live.rows ORDER BY live.output), list(live.output_fp ORDER BY live.output),
        list(live.definition ORDER BY live.output)
-FROM _raypipe.shards AS entry JOIN _raypipe.live USING (pipeline, seq, lo, hi)
+FROM _raypipe.shards AS entry JOIN _raypipe.live USING (pipeline, seq, lo, hi) LEFT JOIN accepted USING (seq, lo, hi)
 JOIN _raypipe.runs ON runs.pipeline = entry.pipeline AND runs.run = entry.run
 WHERE entry.pipeline = $pipeline AND entry.outcome IN ('loaded', 'empty')
-GROUP BY entry.seq, entry.lo, entry.hi, entry.output_fp, entry.epoch, runs.epoch, runs.ended, runs.definitions ORDER BY entry.lo
-
--- name: given_up
--- Outputs that the pipeline once had and has no more.
-SELECT DISTINCT output FROM _raypipe.definitions WHERE pipeline = $pipeline
-AND output NOT IN (SELECT output FROM _raypipe.tables WHERE pipeline = $pipeline)
+GROUP BY entry.seq, entry.lo, entry.hi, entry.output_fp, entry.outputs, entry.epoch, runs.epoch, runs.ended, runs.definitions ORDER BY entry.lo

@@ -50,7 +50,7 @@ INSERT INTO _raypipe.definitions VALUES ($pipeline, $output, $version, $fingerpr
 
 -- name: find_run
 -- One run, as it stands.
-SELECT state, epoch, holder, epoch_us(heartbeat) FROM _raypipe.runs WHERE pipeline = $pipeline AND run = $run
+SELECT state, epoch, holder, epoch_us(heartbeat), definitions FROM _raypipe.runs WHERE pipeline = $pipeline AND run = $run
 
 -- name: add_run
 -- Open a run.
@@ -117,6 +117,10 @@ WHERE pipeline = $pipeline AND (raw IS NOT NULL OR error IS NOT NULL)
 -- name: watermark
 -- The low watermark.
 SELECT epoch_us(watermark) FROM _raypipe.pipeline WHERE pipeline = $pipeline
+
+-- name: my_outputs
+-- The tables that the pipeline writes.
+SELECT output FROM _raypipe.tables WHERE pipeline = $pipeline
 
 -- name: set_watermark
 -- Move the low watermark.

@@ -34,7 +34,7 @@ COMMENT ON TABLE _raypipe.tables IS 'The output tables and the one pipeline that
 CREATE TABLE _raypipe.runs (
     pipeline VARCHAR NOT NULL,
     run VARCHAR NOT NULL,
-    kind VARCHAR NOT NULL,           -- run | backfill
+    kind VARCHAR NOT NULL,           -- run | backfill | accept
     lo TIMESTAMP, hi TIMESTAMP,      -- the window asked for; null: all of history
     state VARCHAR NOT NULL,          -- open | publishing | done | failed | cancelled
     epoch BIGINT NOT NULL,           -- +1 on each take-over, cancel and close
@@ -74,8 +74,8 @@ CREATE TABLE _raypipe.live (
     lo TIMESTAMP NOT NULL, hi TIMESTAMP NOT NULL,
     seq BIGINT NOT NULL,             -- the commit that put it there
     run VARCHAR NOT NULL, attempt VARCHAR NOT NULL,
-    definition BIGINT NOT NULL,
-    input_fp VARCHAR NOT NULL,       -- fingerprint of the input: another one now means that the shard is late
+    definition BIGINT NOT NULL,      -- what made it, or what it was accepted as: another one now means that the range is stale
+    input_fp VARCHAR NOT NULL,       -- fingerprint of the input, or of what was accepted as it: another one now means late
     output_fp VARCHAR NOT NULL,      -- multiset digest of the rows of this output
     rows BIGINT NOT NULL,
     files BIGINT NOT NULL,           -- slices of the input: fewer now means that the source shrank
@@ -90,7 +90,8 @@ CREATE TABLE _raypipe.shards (
     lo TIMESTAMP NOT NULL, hi TIMESTAMP NOT NULL,
     run VARCHAR NOT NULL, attempt VARCHAR NOT NULL, epoch BIGINT NOT NULL,
     commit_id VARCHAR NOT NULL,      -- asking for the same commit again finds it here
-    outcome VARCHAR NOT NULL,        -- loaded | empty | satisfied | superseded
+    outcome VARCHAR NOT NULL,        -- loaded | empty | satisfied | superseded | accepted_stale | accepted_shrunk
+    outputs VARCHAR NOT NULL,        -- JSON: the output tables that it contributed to
     input_fp VARCHAR NOT NULL, output_fp VARCHAR NOT NULL,
     read BIGINT NOT NULL, expanded BIGINT NOT NULL, loaded BIGINT NOT NULL,
     filtered BIGINT NOT NULL, duplicate BIGINT NOT NULL, quarantined BIGINT NOT NULL,

@@ -36,8 +36,9 @@ QUALIFY row_number() OVER (ORDER BY started DESC, run DESC) <= $limit OR state I
 ORDER BY started DESC, run DESC
 
 -- name: accounts
--- Row accounts over the live shards.
+-- Row accounts over the live shards. Of a range to which outputs were added later, the last commit speaks for all.
 SELECT coalesce(sum(read), 0)::BIGINT, coalesce(sum(expanded), 0)::BIGINT, coalesce(sum(loaded), 0)::BIGINT,
        coalesce(sum(filtered), 0)::BIGINT, coalesce(sum(duplicate), 0)::BIGINT, coalesce(sum(quarantined), 0)::BIGINT
-FROM _raypipe.shards SEMI JOIN _raypipe.live USING (pipeline, seq, lo, hi)
+FROM _raypipe.shards
+SEMI JOIN (SELECT max(seq) AS seq, lo, hi FROM _raypipe.live WHERE pipeline = $pipeline GROUP BY lo, hi) USING (seq, lo, hi)
 WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty')

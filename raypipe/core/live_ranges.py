@@ -1,0 +1,93 @@
+"""Live ranges of a snapshot, arranged by time: which outputs they lack, which are stale and why, which were cut otherwise."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from raypipe.core.calendar import Calendar
+from raypipe.core.intervals import meeting
+from raypipe.core.shard import Observed
+from raypipe.core.state import Definition, LiveRange, Snapshot
+from raypipe.core.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRanges:
+    """The live ranges of some outputs. Those of different outputs are the same range or share no instant."""
+
+    windows: tuple[Window, ...]
+    """Distinct live ranges, sorted."""
+    by_window: Mapping[Window, Sequence[LiveRange]]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, outputs: Collection[str]) -> LiveRanges:
+        """Arrange the live ranges of these outputs; those of an output that was given up go when the next run opens."""
+        by_window: dict[Window, list[LiveRange]] = {}
+        for live in snapshot.live:
+            if live.output in outputs:
+                by_window.setdefault(live.window, []).append(live)
+        return cls(tuple(sorted(by_window)), by_window)
+
+    def meeting(self, window: Window) -> Sequence[Window]:
+        """Return the live ranges that share an instant with a window."""
+        return (window,) if window in self.by_window else meeting(self.windows, window)
+
+    def observed(self, window: Window) -> frozenset[Observed]:
+        """Return what a commit of this window compares."""
+        return frozenset(live.observed for met in self.meeting(window) for live in self.by_window[met])
+
+    def lacking(self, window: Window, outputs: Sequence[str]) -> tuple[str, ...]:
+        """Return the outputs that have nothing in exactly this live range; none where it is no live range."""
+        have = {live.output for live in self.by_window.get(window, ())}
+        return tuple(output for output in outputs if output not in have) if have else ()
+
+
+def stale_ranges(
+    live: LiveRanges, snapshot: Snapshot, definitions: Mapping[str, Definition], within: Window
+) -> tuple[tuple[Window, str], ...]:
+    """Return the live ranges that another definition than today's made, with the outputs and what of them changed."""
+    made_by = {(output, one.version): one for output, versions in snapshot.definitions.items() for one in versions}
+    newest = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
+    current = {output: one.version for output, one in newest.items() if _same(definitions.get(output), one)}
+
+    @functools.cache
+    def why(output: str, version: int) -> str:
+        made = made_by.get((output, version))
+        changed = _changed_parts(made, definitions[output]) if made else ()
+        return f"{output} ({', '.join(changed)})" if changed else output
+
+    found = []
+    for window in live.meeting(within):
+        older = [
+            why(one.output, one.definition)
+            for one in live.by_window[window]
+            if one.output in definitions and current.get(one.output) != one.definition
+        ]
+        if older:
+            found.append((window, ", ".join(sorted(set(older)))))
+    return tuple(found)
+
+
+def other_widths(live: LiveRanges, calendar: Calendar, history: Window) -> tuple[tuple[Window, int], ...]:
+    """Return where live ranges are no cells of today's calendar: ranges without a hole, and how many live ranges each holds."""
+    found: list[tuple[Window, int]] = []
+    for window in live.windows:
+        cells = (cell.intersection(history) for cell in calendar.cells(window))
+        if next(cells) == window:
+            continue
+        if found and found[-1][0].end_us == window.start_us:
+            last, number = found[-1]
+            found[-1] = (last.hull(window), number + 1)
+        else:
+            found.append((window, 1))
+    return tuple(found)
+
+
+def _same(one: Definition | None, other: Definition) -> bool:
+    return one is not None and one.fingerprint == other.fingerprint
+
+
+def _changed_parts(old: Definition, new: Definition) -> list[str]:
+    return sorted(name for name in old.parts.keys() | new.parts.keys() if old.parts.get(name) != new.parts.get(name))

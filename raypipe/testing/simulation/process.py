@@ -1,0 +1,121 @@
+"""One simulated process: the real driver of one run, with everything around it simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from raypipe.core import events as ev
+from raypipe.core.calendar import Calendar, Width
+from raypipe.core.plan import Scope, horizon
+from raypipe.core.retry import Retries
+from raypipe.core.state import RunKind, RunOpening
+from raypipe.core.window import Window
+from raypipe.errors import RaypipeError
+from raypipe.ports import Clock, Destination, Executor, StageStore, StopFlag
+from raypipe.runtime.driver import Driver, DriverSettings
+from raypipe.runtime.planner import Planner
+from raypipe.testing.simulation.commit_laws import Promise, Violation, hours
+from raypipe.testing.simulation.rows import Rules
+from raypipe.testing.simulation.source import SimulatedSource
+
+MEMORY_BYTES = 8 * 1024**2  # tasks of 1 MiB
+RETRIES = Retries(attempts=3, delay_s=1.0, factor=4.0)
+TASK_TIMEOUT_S = 40.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What somebody asks for, with the configuration of the machine that it is asked on."""
+
+    scope: Scope = Scope.DUE
+    window: Window | None = None
+    width: int = 1
+    atomic: bool = False
+    accept_shrunk: bool = False
+    rules: Rules
+
+    @property
+    def kind(self) -> RunKind:
+        """Whether this is a run or a backfill."""
+        return RunKind.RUN if self.scope is Scope.DUE else RunKind.BACKFILL
+
+    def __str__(self) -> str:
+        extra = [word for word, there in (("atomic", self.atomic), ("accept shrunk", self.accept_shrunk)) if there]
+        rules = ".".join(map(str, self.rules))
+        return ", ".join([f"{self.scope} {self.window or 'of history'} by {self.width} h", *extra, f"rules {rules}"])
+
+    @property
+    def calendar(self) -> Calendar:
+        """Where shards are cut."""
+        return Calendar(0, Width(self.width, "h"))
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What a driver is handed."""
+
+    source: SimulatedSource
+    destination: Destination
+    executor: Executor
+    stages: StageStore
+    clock: Clock
+
+
+@dataclass(eq=False)
+class Process:
+    """One process that runs an ask: by itself, or as the successor of one that is dead or believed to be."""
+
+    run_id: str
+    holder: str
+    ask: Ask
+    promise: Promise
+    force: bool
+    ready_us: int
+    end_us: int | None
+    tell: Callable[[ev.RunClosed, Promise], None]
+    stop: StopFlag = field(default_factory=StopFlag)
+    closed: ev.RunClosed | None = None
+    error: RaypipeError | None = None
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in a phrase."""
+        if self.error is not None:
+            return f"{type(self.error).__name__}: {self.error}"
+        return self.closed.status if self.closed else "not yet"
+
+    def on(self, event: ev.RunEvent) -> None:
+        """Take note of the first plan (ports.Observer)."""
+        if isinstance(event, ev.Planned) and not event.again:
+            windows = [*(one.window for one in event.shards), *(one.window for one in event.failures)]
+            self.promise.plan.update(hour for window in windows for hour in hours(window))
+
+    def run(self, seams: Seams) -> None:
+        """Run the driver to its end, whatever end that is. Raises Violation for an error that nobody planned for."""
+        try:
+            self.closed = self._driver(seams).run()
+        except RaypipeError as error:
+            self.error = error
+        except Exception as error:
+            raise Violation(f"the driver ended with {type(error).__name__}: {error}") from error
+        else:
+            self.tell(self.closed, self.promise)
+
+    def _driver(self, seams: Seams) -> Driver:
+        ask = self.ask
+        ready = horizon(ask.calendar, 0, self.end_us, 0, self.ready_us)
+        planner = Planner(
+            seams.source, seams.destination, ready, ask.scope, ask.window, ask.rules.definitions(), seams.clock, ask.accept_shrunk
+        )  # fmt: skip
+        settings = DriverSettings(
+            pipeline="p", executor="simulated", memory_bytes=MEMORY_BYTES, atomic=ask.atomic, retries=RETRIES,
+            task_timeout_s=TASK_TIMEOUT_S,
+        )  # fmt: skip
+        opening = RunOpening(
+            run_id=self.run_id, kind=ask.kind, window=ask.window, start_us=0, holder=self.holder,
+            definitions=ask.rules.definitions(), versions={}, force=self.force,
+        )  # fmt: skip
+        return Driver(
+            settings, opening, planner, seams.destination, seams.executor, seams.stages, self, seams.clock, self.stop
+        )  # fmt: skip
