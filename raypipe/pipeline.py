@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from raypipe.core.calendar import Width
+from raypipe.core.calendar import Width, instant_before
 from raypipe.core.datatype import DataType
 from raypipe.core.merge import Combined, Keyed, parse_measure
 from raypipe.core.retry import Retries
+from raypipe.core.window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,15 @@ class EventTime:
     lateness_us: int | None = None
     """How far below the watermark late input still reopens shards by itself; None: however far."""
     delay_us: int = 0
+    lookback: Width | None = None
+    """How much of the time before a shard the SQL of outputs sees beside it; days and longer follow the zone's calendar."""
+
+    def before(self, window: Window) -> Window | None:
+        """Return the time before a shard that its SQL sees too: None without lookback, and where history begins."""
+        if self.lookback is None:
+            return None
+        start_us = max(self.start_us, instant_before(window.start_us, self.lookback, self.zone))
+        return Window(start_us, window.start_us) if start_us < window.start_us else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +119,8 @@ class Quality:
     max_quarantined: MaxQuarantined | None = None
     rules: tuple[Rule, ...] = ()
     checks: tuple[Check, ...] = ()
+    keep_quarantined_us: int | None = None
+    """How long the raw text of quarantined rows is kept; None: for ever."""
 
 
 # ---- steps: each is one key of a list item under `transform` ---------------------------------------------

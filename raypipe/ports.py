@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raypipe.core.claims import Claimant, Refusal
@@ -54,6 +55,7 @@ class StopFlag:
 TIME_COLUMN = "_time"  # int64, event time in microseconds since 1970 UTC; never null in `rows`
 SOURCE_COLUMN = "_source"  # uint32, index of the file in the sorted, distinct URIs of the task's slices
 POSITION_COLUMN = "_position"  # int64, place of the row in its file, from 0 (rows) or 1 (text lines); ascending per file
+IN_SHARD_COLUMN = "_in_shard"  # bool, with time.lookback: whether a row that SQL sees is of the shard itself
 RESERVED_COLUMNS = (TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN)
 
 
@@ -131,7 +133,10 @@ class Source(Protocol):
         ...
 
     def slices(self, listing: Listing, windows: Sequence[Window]) -> Sequence[tuple[Slice, ...]]:
-        """Return for each window, in order, its slices of the listing's files, sorted by URI. All files are indexed."""
+        """Return for each window, in order, its slices of the listing's files, sorted by URI. All files are indexed.
+
+        Where the pipeline looks back, the slices of the time before the window follow, marked `lookback`.
+        """
         ...
 
     def outside(self, listing: Listing) -> int:
@@ -327,7 +332,7 @@ class Check:
 
 
 class Inspector(Protocol):
-    """Read-only questions of people to a destination: `status`, `quarantine`, `verify`."""
+    """Questions of people to a destination: `status`, `quarantine`, `verify`. All but one are read-only."""
 
     def table_rows(self) -> Mapping[str, int]:
         """Return the number of rows of each output table that exists."""
@@ -341,8 +346,20 @@ class Inspector(Protocol):
         """Return quarantined rows: shard, source, position, rule, error, raw, run."""
         ...
 
+    def quarantine_shards(self, *, rule: str | None, window: Window | None) -> frozenset[int]:
+        """Return the starts of the shards that have such rows in quarantine, in microseconds."""
+        ...
+
+    def export_quarantine(self, path: Path, *, rule: str | None, window: Window | None) -> int:
+        """Write quarantined rows to a .parquet or .csv file, which appears whole; return how many."""
+        ...
+
     def ledger(self, *, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return the newest ledger entries."""
+        ...
+
+    def blank_quarantine(self, before_us: int) -> int:
+        """Take away raw text and error of rows set aside by commits before an instant, and nothing else; return how many."""
         ...
 
     def verify(self) -> Sequence[Check]:

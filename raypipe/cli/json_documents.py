@@ -142,7 +142,7 @@ def quarantine_document(pipeline: str, rows: Iterable[Mapping[str, Any]], key: s
 
 def gc_document(pipeline: str, report: GcReport) -> Document:
     """Return what was removed."""
-    return {"pipeline": pipeline, "folders": report.folders, "size_bytes": report.size_bytes}
+    return {"pipeline": pipeline, "folders": report.folders, "size_bytes": report.size_bytes, "blanked": report.blanked}
 
 
 def rows_document(rows: Iterable[Mapping[str, Any]]) -> list[Document]:

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from raypipe.cli.options import Shared, config_argument, instants, verb, window_options
+from raypipe.cli.options import Shared, Widths, asked_range, config_argument, instants, verb, window_options
 from raypipe.errors import UsageError
 from raypipe.observe.printable import count, size
 from raypipe.observe.progress import Silent
+
+if TYPE_CHECKING:
+    from raypipe.core.calendar import Width
 
 
 @verb("verify", example="raypipe verify pipeline.yaml")
 @config_argument
 @click.option("--source", is_flag=True, help="Also read the source again, compute all that is live anew, and compare.")
-def verify(shared: Shared, config: str, source: bool) -> int:
+@click.option(
+    "--widths", type=Widths(), metavar="1h,1d",
+    help="Also compute all that is live, or --start to --end, at these shard widths and in another order, in a scratch "
+    "folder, and compare: names the table, the cut and an example row where the SQL depends on where shards are cut.",
+)  # fmt: skip
+@window_options
+def verify(shared: Shared, config: str, source: bool, widths: tuple[Width, ...] | None, start: str | None, end: str | None) -> int:
     """Prove that the tables are right.
 
     Accounts balance, digests match the data, coverage matches the ledger. Exit code 1 when something does not hold.
+
+    With --widths floats may differ by one part in a billion; all else must be equal.
     """
     from raypipe import launch
     from raypipe.cli.json_documents import verify_document
 
+    if (start or end) and not widths:
+        raise UsageError("--start and --end say which range --widths computes: give --widths too")
     pipeline = shared.load(config)
     checks = [*launch.verify(pipeline), *(launch.recompute(pipeline) if source else ())]
+    if widths:
+        window = asked_range(pipeline, start, end)
+        checks += launch.verify_widths(pipeline, widths, window=window, tell=_teller(shared))
     shared.out.document(verify_document(checks))
     ok = all(one.ok for one in checks)
     if not shared.out.as_json:
@@ -33,6 +50,10 @@ def verify(shared: Shared, config: str, source: bool) -> int:
         shared.out.show(verify_table(checks))
         shared.out.line(f"{pipeline.name}: {'all of it holds' if ok else 'NOT all of it holds'}")
     return 0 if ok else 1
+
+
+def _teller(shared: Shared) -> Callable[[str], None]:
+    return (lambda text: None) if shared.out.quiet else shared.out.note
 
 
 @verb("accept", example="raypipe accept pipeline.yaml --stale --start 2013-01-01 --end 2013-07-01")
@@ -81,11 +102,15 @@ def cancel(shared: Shared, config: str, run_id: str | None) -> None:
 @verb("gc", example="raypipe gc pipeline.yaml")
 @config_argument
 def gc(shared: Shared, config: str) -> None:
-    """Remove what closed runs staged and no table uses."""
+    """Remove what closed runs staged and no table uses.
+
+    Quarantined rows that are older than quality.keep_quarantined lose their raw text, and the errors that quote it.
+    """
     from raypipe import launch
     from raypipe.cli.json_documents import gc_document
 
     pipeline = shared.load(config)
     report = launch.gc(pipeline)
     shared.out.document(gc_document(pipeline.name, report))
-    shared.out.line(f"{pipeline.name}: removed {count(report.folders, 'folder')}, {size(report.size_bytes)}")
+    blanked = f"; blanked the text of {count(report.blanked, 'quarantined row')}" if report.blanked else ""
+    shared.out.line(f"{pipeline.name}: removed {count(report.folders, 'folder')}, {size(report.size_bytes)}{blanked}")

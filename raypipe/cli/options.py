@@ -14,6 +14,8 @@ from raypipe.cli.output import Output
 from raypipe.errors import UsageError
 
 if TYPE_CHECKING:
+    from raypipe.core.calendar import Width
+    from raypipe.core.window import Window
     from raypipe.pipeline import Pipeline
 
 Verb = Callable[..., int | None]
@@ -132,6 +134,23 @@ class ShardRange(click.ParamType[tuple[int, int]]):
         return int(first), int(last)
 
 
+class Widths(click.ParamType[tuple["Width", ...]]):
+    """Shard widths with commas between them."""
+
+    name = "1h,1d"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Width, ...]:
+        """Return the widths; fails with what was expected."""
+        if isinstance(value, tuple):
+            return value
+        from raypipe.core.calendar import parse_width
+
+        try:
+            return tuple(parse_width(one) for one in str(value).split(","))
+        except ValueError as error:
+            self.fail(f"{error}; several are written with commas: 1h,1d", param, ctx)
+
+
 def instants(pipeline: Pipeline, start: str | None, end: str | None) -> tuple[int | None, int | None]:
     """Return `--start` and `--end` in microseconds. Raises UsageError for what is no time and for an inverted window."""
     start_us = instant(pipeline, "--start", start)
@@ -142,6 +161,18 @@ def instants(pipeline: Pipeline, start: str | None, end: str | None) -> tuple[in
             f"the window is {what}: --start {start} is not before --end {end} (windows are half open: the end is excluded)"
         )
     return start_us, end_us
+
+
+def asked_range(pipeline: Pipeline, start: str | None, end: str | None) -> Window | None:
+    """Return the window of `--start` and `--end`, None where neither was given. Raises UsageError where one is missing."""
+    start_us, end_us = instants(pipeline, start, end)
+    if start_us is None and end_us is None:
+        return None
+    if start_us is None or end_us is None:
+        raise UsageError(f"--{'start' if start_us is None else 'end'} is missing: a range has both")
+    from raypipe.core.window import Window
+
+    return Window(start_us, end_us)
 
 
 def instant(pipeline: Pipeline, option: str, text: str | None) -> int | None:

@@ -192,6 +192,9 @@ def quarantined_rows(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     for row in rows:
         place = f"{_value('source', row.get('source'))}:{row.get('position')}"
         text.append(cell(row.get("rule")), "bold red").append(f"  {_value('shard', row.get('shard'))}  ").append(place, "cyan")
+        if row.get("raw") is None:
+            text.append("\n  its text is kept no longer (quality.keep_quarantined)\n", "dim")
+            continue
         text.append(f"\n  {cell(row.get('error'))}\n  ").append(escape(str(row.get("raw"))), "dim").append("\n")
     text.rstrip()
     return Group(text)

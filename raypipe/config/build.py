@@ -44,6 +44,7 @@ def _event_time(time: m.TimeSection) -> p.EventTime:
         shard=time.shard,
         lateness_us=time.lateness,
         delay_us=time.delay,
+        lookback=time.lookback,
     )
 
 
@@ -75,6 +76,7 @@ def _quality(quality: m.QualitySection) -> p.Quality:
         checks=tuple(
             p.Check(table=one.table, expect=one.expect, otherwise=one.otherwise, on_empty=one.on_empty) for one in quality.checks
         ),
+        keep_quarantined_us=quality.keep_quarantined,
     )
 
 

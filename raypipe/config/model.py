@@ -21,6 +21,7 @@ from raypipe.config.values import (
     Instant,
     Lateness,
     LocalPath,
+    Lookback,
     MeasureText,
     NewColumnName,
     Number,
@@ -57,6 +58,11 @@ class TimeSection(Section):
         default=0,
         json_schema_extra={"default": "0s"},
         description="Without `end`: a shard is ready once its end and this delay have passed",
+    )
+    lookback: Lookback = Field(
+        default=None,
+        json_schema_extra={"default": "0s"},
+        description="Time before a shard whose rows the SQL of outputs sees too, where the column _in_shard is false",
     )
 
 
@@ -159,6 +165,11 @@ class QualitySection(Section):
         | None
     ) = Field(default=None, description="Above this, the shard fails and nothing of it is visible; 0.1% is short for {share: 0.1%}")
     rules: list[RuleSection] = Field(default=[], description="Conditions on rows, before the steps")
+    keep_quarantined: PositiveDuration | None = Field(
+        default=None,
+        description="How long the raw text of quarantined rows is kept, such as 90d; `raypipe gc` then takes it away, and the "
+        "errors that quote it. The rows stay, with their rule and place. Without this, texts are kept for ever",
+    )
     checks: list[CheckSection] = Field(default=[], description="Conditions on each shard's contribution, before it is visible")
 
 

@@ -13,7 +13,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Wit
 from raypipe.config.instants import INSTANT_EXPECTED, parse_instant, zone_exists
 from raypipe.config.paths import check_local_path, check_path
 from raypipe.config.problems import Unfit, nearest_of
-from raypipe.config.quantities import parse_duration, parse_positive_duration, parse_rate, parse_shard_width, parse_size
+from raypipe.config.quantities import (
+    parse_duration,
+    parse_lookback,
+    parse_positive_duration,
+    parse_rate,
+    parse_shard_width,
+    parse_size,
+)
 from raypipe.config.tree import FromReference
 from raypipe.core.calendar import Width
 from raypipe.core.datatype import SIMPLE, DataType, parse_datatype
@@ -236,6 +243,9 @@ Lateness = Annotated[
 FileName = Annotated[str, AfterValidator(_file_name), _text_schema(minLength=1, examples=["_SUCCESS"])]
 ShardWidth = Annotated[
     Width, PlainValidator(parse_shard_width), _text_schema(r"^\d+(m|h|d|w|mo)$", examples=["15m", "1h", "1d", "1w", "1mo"])
+]
+Lookback = Annotated[
+    Width | None, PlainValidator(parse_lookback), _text_schema(r"^\d+(s|m|h|d|w|mo)$", examples=["0s", "6h", "7d"])
 ]
 Rate = Annotated[
     float,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from calendar import monthrange
 from collections.abc import Iterator
@@ -83,6 +84,28 @@ class Calendar:
         while self.boundary(index + 1) <= instant_us:
             index += 1
         return index
+
+
+def instant_before(instant_us: int, span: Width, zone: str) -> int:
+    """Return the instant that lies so long before another; days and longer are counted on the zone's calendar."""
+    fixed = _FIXED_US.get(span.unit)
+    if fixed is not None:
+        return max(FIRST_US, instant_us - span.count * fixed)
+    return Calendar(instant_us, span, zone).boundary(-1)
+
+
+def common_width(one: Width, other: Width) -> Width:
+    """Return a width whose cells, counted from one start, have a boundary wherever cells of either have one."""
+    if one.unit == other.unit:
+        return Width(math.gcd(one.count, other.count), one.unit)
+    minutes, days = ({"m": 1, "h": 60}, {"d": 1, "w": 7})
+    for scale, unit in ((minutes, "m"), (days, "d")):
+        if one.unit in scale and other.unit in scale:
+            return Width(math.gcd(one.count * scale[one.unit], other.count * scale[other.unit]), unit)
+    finer = min((one, other), key=lambda width: "mhdwmo".index(width.unit))
+    if finer.unit in minutes:  # clocks change by half an hour or a multiple, and with them the start of a day
+        return Width(math.gcd(finer.count * minutes[finer.unit], 30), "m")
+    return Width(1, "d")
 
 
 def _advance(local: datetime, width: Width, index: int) -> datetime:

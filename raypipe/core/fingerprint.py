@@ -20,16 +20,20 @@ def fingerprint(value: Any) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def input_fingerprint(slices: Iterable[Slice]) -> str:
+def input_fingerprint(slices: Sequence[Slice]) -> str:
     """Return the hash of a shard's input.
 
     A routed slice is identified by the digest of its rows, so that a file replaced with one row changed makes late
-    only the shards whose slice changed. Other slices are identified by the version of their file.
+    only the shards whose slice changed. Other slices are identified by the version of their file. What is read for the
+    lookback counts too, as something else than the shard's own.
     """
-    entries = sorted(
-        [one.file.uri, one.digest] if one.digest else [one.file.uri, one.file.size_bytes, one.file.version] for one in slices
-    )
-    return fingerprint(entries)
+    own = sorted(_identity(one) for one in slices if not one.lookback)
+    before = sorted(_identity(one) for one in slices if one.lookback)
+    return fingerprint([*own, ["lookback", before]] if before else own)
+
+
+def _identity(one: Slice) -> list[Any]:
+    return [one.file.uri, one.digest] if one.digest else [one.file.uri, one.file.size_bytes, one.file.version]
 
 
 def output_fingerprint(outputs: Mapping[str, OutputStat]) -> str:

@@ -69,6 +69,8 @@ class Slice:
     exact: bool = False
     untimed: bool = False
     """The shard also takes the rows of this file that have no readable event time, and its malformed lines."""
+    lookback: bool = False
+    """Only the SQL of the shard sees these rows, which lie in the time before it: they are accounted to other shards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,12 @@ class Shard:
 
     @property
     def rows(self) -> int:
-        """Estimated rows."""
-        return sum(one.rows for one in self.slices)
+        """Estimated rows, without those of the lookback."""
+        return sum(one.rows for one in self.slices if not one.lookback)
 
     @property
     def size_bytes(self) -> int:
-        """Estimated bytes of input."""
+        """Estimated bytes of input, with the lookback's."""
         return sum(one.size_bytes for one in self.slices)
 
 

@@ -104,6 +104,13 @@ class DuckDBFile:
             cancelled = duckdb_runs.cancel(connection, self.pipeline, run_id, self.clock.now_us())
         return _acknowledged("cancel.after_commit", cancelled)
 
+    def blank_quarantine(self, before_us: int) -> int:
+        """Take away the raw texts of rows set aside by commits before an instant."""
+        if not Path(self.path).exists():
+            return 0
+        with writing(self.path, self.clock) as connection, transaction(connection):
+            return duckdb_runs.blank_quarantine(connection, self.pipeline, before_us) if has_state(connection) else 0
+
     # ---- Inspector -----------------------------------------------------------------------------------------
 
     def table_rows(self) -> Mapping[str, int]:
@@ -130,6 +137,20 @@ class DuckDBFile:
             if connection is None:
                 return []
             return duckdb_inspect.quarantine_rows(connection, self.pipeline, rule=rule, window=window, limit=limit)
+
+    def quarantine_shards(self, *, rule: str | None, window: Window | None) -> frozenset[int]:
+        """Return the starts of the shards that have such rows in quarantine."""
+        with self._inspecting() as connection:
+            if connection is None:
+                return frozenset()
+            return duckdb_inspect.quarantine_shards(connection, self.pipeline, rule=rule, window=window)
+
+    def export_quarantine(self, path: Path, *, rule: str | None, window: Window | None) -> int:
+        """Write quarantined rows to a .parquet or .csv file; return how many."""
+        with self._inspecting() as connection:
+            if connection is None:
+                return 0
+            return duckdb_inspect.export_quarantine(connection, self.pipeline, path, rule=rule, window=window)
 
     def ledger(self, *, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return the newest ledger entries."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -14,6 +16,8 @@ from raypipe.destinations.sql_statements import statements
 
 _SQL = statements("inspect")
 _TIMES = frozenset({"first", "last", "shard", "start", "end", "committed"})
+
+EXPORTED_ROWS = 10_000  # at once: their raw texts are up to 16 kB each
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -34,14 +38,34 @@ def quarantine_rows(
     connection: duckdb.DuckDBPyConnection, pipeline: str, *, rule: str | None, window: Window | None, limit: int
 ) -> Rows:
     """Return quarantined rows: shard (its start), source, position, rule, error, raw, truncated, run."""
-    values = {
+    return _rows(connection, "quarantine_rows", {**_chosen(pipeline, rule, window), "limit": limit})
+
+
+def quarantine_shards(
+    connection: duckdb.DuckDBPyConnection, pipeline: str, *, rule: str | None, window: Window | None
+) -> frozenset[int]:
+    """Return the starts of the shards that have such rows in quarantine."""
+    return frozenset(start_us for (start_us,) in query(connection, _SQL["quarantine_shards"], _chosen(pipeline, rule, window)))
+
+
+def export_quarantine(
+    connection: duckdb.DuckDBPyConnection, pipeline: str, path: Path, *, rule: str | None, window: Window | None
+) -> int:
+    """Write quarantined rows to a file, a batch at a time; return how many."""
+    from raypipe.destinations.quarantine_export import export_rows  # Arrow's writers: of no use to other questions
+
+    with contextlib.closing(connection.cursor()) as cursor:  # a result that was not read to its end goes with it
+        found = cursor.sql(_SQL["quarantine_all"], params=dict(_chosen(pipeline, rule, window)))
+        return export_rows(found.to_arrow_reader(EXPORTED_ROWS), path)
+
+
+def _chosen(pipeline: str, rule: str | None, window: Window | None) -> Mapping[str, Any]:
+    return {
         "pipeline": pipeline,
         "rule": rule,
         "lo": window.start_us if window else None,
         "hi": window.end_us if window else None,
-        "limit": limit,
     }
-    return _rows(connection, "quarantine_rows", values)
 
 
 def ledger(connection: duckdb.DuckDBPyConnection, pipeline: str, limit: int) -> Rows:

@@ -13,7 +13,7 @@ from raypipe.core.shard import ShardFailure
 from raypipe.core.state import Definition, OpenedRun, RunOpening, RunState
 from raypipe.core.watermark import low_watermark
 from raypipe.core.window import Window
-from raypipe.destinations.duckdb_state import existing_tables, query
+from raypipe.destinations.duckdb_state import changed, existing_tables, query
 from raypipe.destinations.holder import is_dead
 from raypipe.destinations.limits import HEARTBEAT_LIMIT_S
 from raypipe.destinations.sql_statements import statements
@@ -65,6 +65,11 @@ def record_failures(
     }
     query(connection, _SQL["forget_failures"], values)
     query(connection, _SQL["add_failures"], values)
+
+
+def blank_quarantine(connection: duckdb.DuckDBPyConnection, pipeline: str, before_us: int) -> int:
+    """Take away the raw texts, and the errors that quote them, of rows set aside by commits before an instant; return how many."""
+    return changed(connection, _SQL["blank_quarantine"], {"pipeline": pipeline, "before": before_us})
 
 
 def close_run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +14,8 @@ import pyarrow as pa
 from raypipe import failpoints
 from raypipe.core.accounts import Accounts
 from raypipe.core.shard import OutputStat, Shard, ShardFailure, ShardResult
-from raypipe.engine.batches import Batch, ReadBatch, empty_batch, placed_batches
+from raypipe.core.window import Window
+from raypipe.engine.batches import SHARD_INDEX, Batch, ReadBatch, empty_batch, placed_batches
 from raypipe.engine.liveness import columns_to_read
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
@@ -24,7 +25,7 @@ from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, Transform
 from raypipe.errors import AccountsDontBalance
 from raypipe.pipeline import Pipeline
-from raypipe.ports import QUARANTINE_TABLE, Listing, Reject, Source, SourceBatch
+from raypipe.ports import IN_SHARD_COLUMN, QUARANTINE_TABLE, Listing, Reject, Source, SourceBatch
 
 QUARANTINE_BYTES_MIN = 1024 * 1024  # a task with hardly any memory can still set some rows aside
 QUARANTINE_SHARE = 8  # of the task's memory: rows set aside are held until the end, with their raw text
@@ -49,15 +50,19 @@ class Attempt:
     memory_bytes: int
     spill: Path
     books: Books = field(init=False)
+    _lookback: Window | None = field(init=False)
+    """The time before the one shard, whose rows its SQL sees too."""
     _starts: list[int] = field(init=False)
     _untimed: dict[str, int] = field(init=False)
     """The place of the shard that takes the rows of a file that have no event time."""
 
     def __post_init__(self) -> None:
         windows = [one.window for one in self.shards]
+        self._lookback = self.pipeline.time.before(windows[0]) if windows else None
+        assert self._lookback is None or len(windows) == 1, "shards that look back are run one by one"
         uris = sorted({one.file.uri for shard in self.shards for one in shard.slices})
         limit_bytes = max(self.memory_bytes // QUARANTINE_SHARE, QUARANTINE_BYTES_MIN)
-        self.books = Books(Tally(windows), Quarantine(windows, uris, limit_bytes))
+        self.books = Books(Tally(windows, self._lookback), Quarantine(windows, uris, limit_bytes))
         self._starts = [one.start_us for one in windows]
         self._untimed = {one.file.uri: place for place, shard in enumerate(self.shards) for one in shard.slices if one.untimed}
 
@@ -83,16 +88,23 @@ class Attempt:
     def read(self) -> Iterator[Batch]:
         """Read the source, place the rows, and count what comes, rejects too, before anything is done with it."""
         failpoints.hit("task.after_open")
-        windows = self.books.tally.windows
         empty = True
-        for read in placed_batches(self._source_batches(), windows, self.memory_bytes):
+        for read in placed_batches(self._source_batches(), self._windows, self.memory_bytes):
             failpoints.hit("task.mid_read")
+            if self._lookback is not None:  # the shard has the place before it, as everywhere but in time
+                frame = read.batch.frame.with_columns((1 - pl.col(SHARD_INDEX).cast(pl.Int8)).cast(pl.UInt32).alias(SHARD_INDEX))
+                read = replace(read, batch=read.batch.with_frame(frame))
             self._count_read(read)
             if not read.batch.frame.is_empty():  # rejects may come without rows, and then without columns
                 empty = False
                 yield read.batch
         if empty and (schema := self._known_schema()):
             yield empty_batch(schema)  # SQL may have something to say of no rows, and tables want their columns
+
+    @property
+    def _windows(self) -> Sequence[Window]:
+        """What is read, in order of time."""
+        return self.books.tally.windows if self._lookback is None else [self._lookback, *self.books.tally.windows]
 
     def _known_schema(self) -> Mapping[str, pl.DataType]:
         """Return the columns of the source without reading it: the contract's, else those of a sample of its files."""
@@ -111,7 +123,7 @@ class Attempt:
             return iter(())
         contract = self.pipeline.source.columns
         have = contract or self.source.columns(self._listing())
-        return self.source.read(self.books.tally.windows, slices, columns_to_read(self.pipeline, tuple(have)))
+        return self.source.read(self._windows, slices, columns_to_read(self.pipeline, tuple(have)))
 
     def _count_read(self, read: ReadBatch) -> None:
         tally = self.books.tally
@@ -135,7 +147,16 @@ class Attempt:
     def _counted(self, batches: Iterator[Batch]) -> Iterator[pl.DataFrame]:
         for batch in batches:
             self.books.tally.loaded.update(self.books.tally.counts(batch.frame))
-            yield batch.frame
+            yield self.marked(batch.frame)
+
+    def marked(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return rows as the outputs see them: with a lookback all are of the one shard, and a column tells which truly are."""
+        if self.pipeline.time.lookback is None:
+            return frame
+        return frame.with_columns(
+            (pl.col(SHARD_INDEX) < len(self.shards)).alias(IN_SHARD_COLUMN),
+            *([pl.lit(0, dtype=pl.UInt32).alias(SHARD_INDEX)] if self._lookback else []),
+        )
 
     def _balanced(self) -> list[Accounts]:
         """Return the accounts of all shards; one whose rows do not add up has failed."""
@@ -181,4 +202,4 @@ class Attempt:
 
 def _known_rows(shard: Shard) -> int | None:
     """Return the rows that the index counted for a shard, from footers and routed lines; None where it can only estimate."""
-    return sum(one.rows for one in shard.slices) if all(one.exact for one in shard.slices) else None
+    return shard.rows if all(one.exact or one.lookback for one in shard.slices) else None

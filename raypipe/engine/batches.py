@@ -10,14 +10,23 @@ import pyarrow as pa
 
 from raypipe.core.window import Window, iso
 from raypipe.errors import AccountsDontBalance, ConfigurationError
-from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, SHARD_COLUMN, SOURCE_COLUMN, TIME_COLUMN, Reject, SourceBatch
+from raypipe.ports import (
+    IN_SHARD_COLUMN,
+    POSITION_COLUMN,
+    RESERVED_COLUMNS,
+    SHARD_COLUMN,
+    SOURCE_COLUMN,
+    TIME_COLUMN,
+    Reject,
+    SourceBatch,
+)
 
 SHARD_INDEX = "_raypipe_shard"  # uint32, place of the row's shard in the task
 ROW_COLUMN = "_raypipe_row"  # uint32, place of the row in its batch as read
 RAW_COLUMN = "_raypipe_raw"  # the source row as JSON text, only where the batch as read does not outlive a step
 PLACEMENT = (SHARD_INDEX, TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN, ROW_COLUMN)
 HIDDEN = frozenset((*PLACEMENT, RAW_COLUMN))
-RESERVED_NAMES = frozenset((*HIDDEN, SHARD_COLUMN))
+RESERVED_NAMES = frozenset((*HIDDEN, SHARD_COLUMN, IN_SHARD_COLUMN))
 """Names that no column of the user's may have."""
 
 BATCH_ROWS = 65_536  # smaller ones cost Python's overhead per batch, larger ones memory at each step

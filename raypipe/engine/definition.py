@@ -39,10 +39,11 @@ def _definition(parts: Mapping[str, str]) -> Definition:
 def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     time = pipeline.time
     source = replace(pipeline.source, ready=None, paths=tuple(_place(path, pipeline.folder) for path in pipeline.source.paths))
-    quality = replace(pipeline.quality, checks=())  # a check belongs to the output that it checks
+    # A check belongs to the output that it checks; how long texts are kept changes no table.
+    quality = replace(pipeline.quality, checks=(), keep_quarantined_us=None)
     parts = {
         "source": fingerprint(_plain(source)),
-        "time": fingerprint([time.column, time.format, time.zone, time.start_us]),
+        "time": fingerprint([time.column, time.format, time.zone, time.start_us, *([str(time.lookback)] if time.lookback else [])]),
         "quality": fingerprint(_plain(quality)),
         "transform": fingerprint([_plain(_without_folder(step)) for step in pipeline.transform]),
     }

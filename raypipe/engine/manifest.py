@@ -124,6 +124,7 @@ def _slice_to_json(one: Slice) -> dict[str, Any]:
         "size_bytes": one.size_bytes,
         "exact": one.exact,
         "untimed": one.untimed,
+        "lookback": one.lookback,
     }
 
 
@@ -136,6 +137,7 @@ def _slice_from_json(document: Mapping[str, Any]) -> Slice:
         size_bytes=document["size_bytes"],
         exact=document["exact"],
         untimed=document["untimed"],
+        lookback=document.get("lookback", False),
     )
 
 

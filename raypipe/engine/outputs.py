@@ -60,7 +60,8 @@ class Outputs:
         self.names = tuple(one.table for one in pipeline.outputs)
         self._outputs = union_outputs(pipeline.outputs)
         share_bytes = memory_bytes // (ROOMY_SHARE if roomy else LEAN_SHARE)
-        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder)
+        lookback = pipeline.time.lookback is not None
+        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder, lookback=lookback)
         self.merged = MergedOutputs(merged_outputs(pipeline.outputs), memory_bytes=share_bytes, spill_folder=spill_folder)
         self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
         self._held_bytes = memory_bytes // HELD_SHARE

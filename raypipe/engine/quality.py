@@ -85,6 +85,8 @@ def check_quarantined(limit: MaxQuarantined | None, tally: Tally) -> None:
         return
     for shard, rows in tally.quarantined.items():
         read = tally.read[shard]
+        if shard >= len(tally.windows):
+            continue  # of the lookback: judged with their own shards
         if rows > limit.at_least and rows > limit.share * read:
             rules = ", ".join(f"{rule}: {counts[shard]}" for rule, counts in sorted(tally.broken.items()) if counts[shard])
             text = (

@@ -86,6 +86,7 @@ class Quarantine:
                 "truncated": pl.Series([len(one) > RAW_CHARS_MAX for one in raws], dtype=pl.Boolean),
             }
         )
+        frame = frame.filter(pl.col(SHARD_INDEX) < len(self.windows))  # those of a lookback are set aside with their own shards
         self.frames.append(frame)
         self.size_bytes += int(frame.estimated_size())
         if self.size_bytes > self.limit_bytes:

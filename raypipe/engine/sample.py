@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raypipe.core.shard import Shard
 from raypipe.engine.attempt import Attempt
-from raypipe.engine.batches import Batch, user_columns
+from raypipe.engine.batches import ROW_COLUMN, SHARD_INDEX, Batch, user_columns
 from raypipe.engine.outputs import Outputs
 from raypipe.engine.tally import AllShardsFailed
 from raypipe.engine.transform import Resources, Transform
@@ -48,11 +48,12 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
     batch = _first_rows(attempt)
     if batch is not None:
         assert batch.source is not None
-        yield "source", batch.source.head(batch.frame.height)
+        yield "source", batch.source[batch.frame[ROW_COLUMN]]
         for stage in Transform(pipeline).stages:
             batch = next(stage.stream(iter([batch]), resources))
             yield stage.title, batch.frame
-        contributions = outputs.contributions(iter([batch.frame]), attempt.books.tally.windows, attempt.books.quarantine.uris)
+        rows = iter([attempt.marked(batch.frame)])
+        contributions = outputs.contributions(rows, attempt.books.tally.windows, attempt.books.quarantine.uris)
         merged = {one.table: one for one in outputs.merged.outputs}
         for table, found in contributions.of_shards([0]).items():
             shown = outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else found
@@ -68,6 +69,10 @@ def _frame(table: pa.Table) -> pl.DataFrame:
 
 
 def _first_rows(attempt: Attempt) -> Batch | None:
+    """Return the first rows of the shard, with the last ones of the lookback that were read with them."""
     for batch in attempt.read():
-        return batch.with_frame(batch.frame.head(SAMPLED_ROWS))
+        own = pl.col(SHARD_INDEX) < len(attempt.shards)
+        rows = batch.frame.filter((own & (own.cum_sum() <= SAMPLED_ROWS)) | (~own & ((~own).cum_sum(reverse=True) <= SAMPLED_ROWS)))
+        if attempt.pipeline.time.lookback is None or not rows.filter(own).is_empty():
+            return batch.with_frame(rows)
     return None

@@ -22,9 +22,13 @@ class AllShardsFailed(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts per shard (by its place in the task). Changed by one thread; a failed shard's counts mean nothing."""
+    """Counts per shard (by its place in the task). Changed by one thread; a failed shard's counts mean nothing.
+
+    With a lookback there is one shard; what lies before it has the place behind it, and is counted for nobody.
+    """
 
     windows: Sequence[Window]
+    lookback: Window | None = None
     read: PerShard = field(default_factory=Counter)
     expanded: PerShard = field(default_factory=Counter)
     loaded: PerShard = field(default_factory=Counter)
@@ -40,7 +44,7 @@ class Tally:
 
     def counts(self, frame: pl.DataFrame) -> Mapping[int, int]:
         """Return how many rows of a frame each shard has; shards without rows are left out."""
-        if len(self.windows) == 1:
+        if len(self.windows) == 1 and self.lookback is None:
             return {0: frame.height} if frame.height else {}
         counted = frame[SHARD_INDEX].value_counts()
         return dict(zip(counted[SHARD_INDEX].to_list(), counted["count"].to_list(), strict=True))
@@ -57,7 +61,9 @@ class Tally:
             self.last_us[shard] = max(last, self.last_us.get(shard, last))
 
     def fail(self, shard: int, code: str, error: str) -> None:
-        """Give a shard up; the first reason stays."""
+        """Give a shard up; the first reason stays. What is wrong with the rows before it is wrong with what it sees."""
+        if shard >= len(self.windows):
+            shard, error = 0, f"in {self.lookback}, to which it looks back: {error}"
         self.failed.setdefault(shard, (code, error))
 
     def alive(self, frame: pl.DataFrame) -> pl.DataFrame:

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raypipe.launch.accept_verb import accept
-from raypipe.launch.inspect_verbs import check, quarantine_counts, quarantine_rows, schema, status, verify, versions
+from raypipe.launch.inspect_verbs import (
+    check,
+    quarantine_counts,
+    quarantine_export,
+    quarantine_rows,
+    schema,
+    status,
+    verify,
+    versions,
+)
 from raypipe.launch.maintain_verbs import cancel, gc
 from raypipe.launch.plan_verb import plan
 from raypipe.launch.recompute_verb import recompute
+from raypipe.launch.replay_verb import replay_ask
 from raypipe.launch.reports import AcceptReport, Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.launch.run_verb import run
 from raypipe.launch.sample_verb import sample
+from raypipe.launch.widths_verb import verify_widths
 from raypipe.pipeline import Pipeline
 from raypipe.ports import StopFlag
 
@@ -39,12 +50,15 @@ __all__ = [
     "load",
     "plan",
     "quarantine_counts",
+    "quarantine_export",
     "quarantine_rows",
     "recompute",
+    "replay_ask",
     "run",
     "sample",
     "schema",
     "status",
     "verify",
+    "verify_widths",
     "versions",
 ]

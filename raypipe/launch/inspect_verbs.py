@@ -6,6 +6,7 @@ import functools
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from raypipe.core.intervals import gaps
@@ -14,12 +15,14 @@ from raypipe.core.plan import SHRUNK, Plan, Scope, covered
 from raypipe.core.shard import Reason
 from raypipe.core.state import FailedShard, Snapshot
 from raypipe.core.window import Window
-from raypipe.launch.parts import Parts, scratch_index, warnings_of
+from raypipe.errors import UsageError
+from raypipe.launch.parts import Parts, scratch_index, shards_window, warnings_of
 from raypipe.launch.reports import Ask, CheckReport, StatusReport
 from raypipe.pipeline import Deduplicate, Pipeline, SqlOutput
 from raypipe.ports import Check
 from raypipe.runtime.system_clock import SystemClock
 
+EXPORT_SUFFIXES = (".parquet", ".csv")
 ENGINES = ("ray", "polars", "duckdb", "pyarrow")
 
 
@@ -85,8 +88,17 @@ def quarantine_rows(
 ) -> Sequence[Mapping[str, Any]]:
     """Return quarantined rows of a rule and a half-open range of shard indices."""
     parts = Parts(pipeline, SystemClock())
-    window = Window(parts.calendar.boundary(shards[0]), parts.calendar.boundary(shards[1])) if shards else None
-    return parts.destination.quarantine_rows(rule=rule, window=window, limit=limit)
+    return parts.destination.quarantine_rows(rule=rule, window=shards_window(parts, shards), limit=limit)
+
+
+def quarantine_export(pipeline: Pipeline, path: Path, *, rule: str | None, shards: tuple[int, int] | None) -> int:
+    """Write quarantined rows to a .parquet or .csv file; return how many. Raises UsageError for what is no such file."""
+    if path.suffix not in EXPORT_SUFFIXES:
+        raise UsageError(f"-o {path}: expected a name that ends with {' or '.join(EXPORT_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"-o {path}: the folder {path.parent} does not exist")
+    parts = Parts(pipeline, SystemClock())
+    return parts.destination.export_quarantine(path, rule=rule, window=shards_window(parts, shards))
 
 
 def check(pipeline: Pipeline) -> CheckReport:

@@ -15,8 +15,14 @@ def cancel(pipeline: Pipeline, run_id: str | None) -> tuple[str, ...]:
 
 
 def gc(pipeline: Pipeline) -> GcReport:
-    """Remove what closed runs staged and spilled. Runs whose process is dead are closed first."""
+    """Remove what closed runs staged and spilled, and quarantined texts that are kept no longer.
+
+    Runs whose process is dead are closed first.
+    """
     from raypipe.destinations.holder import is_dead
 
     parts = Parts(pipeline, SystemClock())
-    return GcReport(*parts.stages.collect(lambda: open_runs(parts.destination, is_dead)))
+    folders, size_bytes = parts.stages.collect(lambda: open_runs(parts.destination, is_dead))
+    kept_us = pipeline.quality.keep_quarantined_us
+    blanked = 0 if kept_us is None else parts.destination.blank_quarantine(parts.clock.now_us() - kept_us)
+    return GcReport(folders, size_bytes, blanked)

@@ -12,10 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raypipe.core.calendar import Calendar
+from raypipe.core.calendar import Calendar, common_width
+from raypipe.core.given_shards import given_shards
 from raypipe.core.merge import Merge
 from raypipe.core.plan import Horizon, Patience, horizon
-from raypipe.core.state import Definition
+from raypipe.core.state import Definition, Snapshot
+from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Claims, Clock, Listing, Source, StageStore
@@ -38,6 +40,8 @@ class Parts:
     """A folder for the index instead of the state folder, for verbs that write nothing."""
     slices_in_memory: bool = False
     """Slices of small files stay in this process: for runs whose workers are threads of it."""
+    given: tuple[Window, ...] | None = None
+    """Exactly these shards, instead of those that the calendar cuts."""
 
     @property
     def state_folder(self) -> str:
@@ -55,14 +59,28 @@ class Parts:
         return self.scratch or str(Path(self.state_folder) / "index" / self.pipeline.name)
 
     @property
+    def stand_in_folder(self) -> str:
+        """Where files stand that are read in place of others that are gone. No cache: they are input."""
+        return str(Path(self.state_folder).absolute() / "stand-in" / self.pipeline.name)
+
+    @property
     def calendar(self) -> Calendar:
         """Where shards are cut."""
         time = self.pipeline.time
         return Calendar(time.start_us, time.shard, time.zone)
 
     @property
+    def _cells(self) -> Calendar:
+        """How files are cut: so that shards, and what they look back to, consist of whole cells."""
+        time = self.pipeline.time
+        width = common_width(time.shard, time.lookback) if time.lookback else time.shard
+        return Calendar(time.start_us, width, time.zone)
+
+    @property
     def ready(self) -> Horizon:
         """What may be worked on now."""
+        if self.given is not None:
+            return given_shards(self.calendar, self.given)
         time = self.pipeline.time
         return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us())
 
@@ -78,7 +96,9 @@ class Parts:
         from raypipe.sources.files import Files
 
         memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
-        return Files(self.pipeline.source, self.pipeline.time, self.calendar, self.index_folder, memory_bytes)
+        return Files(
+            self.pipeline.source, self.pipeline.time, self._cells, self.index_folder, memory_bytes, self.stand_in_folder
+        )  # fmt: skip
 
     @cached_property
     def destination(self) -> DuckDBFile:
@@ -133,17 +153,36 @@ def scratch_index(pipeline: Pipeline, clock: Clock | None = None) -> Iterator[Pa
     """Yield parts whose index is a copy, gone afterwards: for verbs that write nothing, not even what they learn."""
     clock = clock or SystemClock()
     with tempfile.TemporaryDirectory(prefix="raypipe-index-") as scratch:
-        index = Path(Parts(pipeline, clock).index_folder)
-        for file in sorted(index.glob("*")) if index.is_dir() else ():
-            if file.is_file():  # slices are folders: they are made again where they are needed
-                with contextlib.suppress(FileNotFoundError):  # a journal, gone meanwhile
-                    shutil.copy(file, scratch)
+        copy_index(Parts(pipeline, clock).index_folder, scratch)
         yield Parts(pipeline, clock, scratch=scratch)
+
+
+def copy_index(index_folder: str, target: str) -> None:
+    """Copy what an index knows of files. Slices are folders, and are made again where they are needed."""
+    index = Path(index_folder)
+    for file in sorted(index.glob("*")) if index.is_dir() else ():
+        if file.is_file():
+            with contextlib.suppress(FileNotFoundError):  # a journal, gone meanwhile
+                shutil.copy(file, target)
+
+
+def current_versions(parts: Parts, snapshot: Snapshot) -> Mapping[str, int]:
+    """Return the version of each output's definition of today; 0 where today's was never run."""
+    newest = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
+    return {
+        output: newest[output].version if output in newest and newest[output].fingerprint == one.fingerprint else 0
+        for output, one in parts.definitions.items()
+    }
 
 
 def cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shards_window(parts: Parts, shards: tuple[int, int] | None) -> Window | None:
+    """Return the range of a half-open range of shard indices, None for all of history."""
+    return Window(parts.calendar.boundary(shards[0]), parts.calendar.boundary(shards[1])) if shards else None
 
 
 def asked_window(parts: Parts, ask: Ask) -> tuple[int, int] | None:

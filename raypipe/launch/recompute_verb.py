@@ -19,7 +19,7 @@ from raypipe.core.grouping import TaskLimits, group_shards
 from raypipe.core.shard import Reason, Shard, ShardResult, Task
 from raypipe.core.state import LiveRange, Snapshot
 from raypipe.core.window import Window, iso, to_us
-from raypipe.launch.parts import Parts, scratch_index
+from raypipe.launch.parts import Parts, current_versions, scratch_index
 from raypipe.pipeline import Pipeline
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Check, Listing, Staged
 
@@ -31,6 +31,7 @@ INPUT_SHARE = 8  # of run.memory: the input of one task, as in a run with one sl
 _ALL = 2**62  # rows of the ledger or the quarantine
 _COUNTS = ("read", "expanded", "loaded", "filtered", "duplicate", "quarantined")
 _ASIDE = ("source", "position", "rule", "error", "raw", "truncated")
+_ERROR, _RAW = _ASIDE.index("error"), _ASIDE.index("raw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Recomputation:
             for result in staged.results:
                 ranges, start = live[result.window], iso(result.window.start_us)
                 texts = [*_counts_differ(ledger.get((ranges[0].seq, start), {}), result)]
-                if aside.get(start) != again.get(start):
+                if not _same_aside(aside.get(start), again.get(start)):
                     texts.append("other rows are in quarantine")
                 differing = [one for one in ranges if (one.rows, one.output_fp) != _stat(result, one.output)]
                 texts += [f"{one.output}: committed {one.rows} rows, now it is others" for one in differing]
@@ -89,7 +90,7 @@ def recomputation(pipeline: Pipeline) -> Iterator[Recomputation]:
         snapshot = parts.destination.snapshot()
         listing = parts.source.list()
         parts.source.record([parts.source.scan(file) for file in parts.source.unindexed(listing)])
-        live, current = _by_window(snapshot), _current_versions(parts, snapshot)
+        live, current = _by_window(snapshot), current_versions(parts, snapshot)
         windows = sorted(live)
         shards = [
             Shard(parts.ready.index_of(window), window, Reason.FORCED, frozenset(), slices)
@@ -139,7 +140,7 @@ def _not_ready(parts: Parts, listing: Listing) -> int:
     if ready is None or end_us is not None:
         return 0
     (slices,) = parts.source.slices(listing, [Window(ready.end_us, LAST_US)])
-    return sum(one.rows for one in slices)
+    return sum(one.rows for one in slices if not one.lookback)
 
 
 # ---- computing again --------------------------------------------------------------------------------------
@@ -154,15 +155,6 @@ def _by_window(snapshot: Snapshot) -> Mapping[Window, list[LiveRange]]:
 
 def _is_current(ranges: Sequence[LiveRange], input_fp: str, versions: Mapping[str, int]) -> bool:
     return all(one.input_fp == input_fp for one in ranges) and {one.output: one.definition for one in ranges} == versions
-
-
-def _current_versions(parts: Parts, snapshot: Snapshot) -> Mapping[str, int]:
-    """Return the version of each output's definition of today; 0 where today's was never run."""
-    newest = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
-    return {
-        output: newest[output].version if output in newest and newest[output].fingerprint == one.fingerprint else 0
-        for output, one in parts.definitions.items()
-    }
 
 
 def _run(parts: Parts, shards: Sequence[Shard]) -> Iterator[Staged]:
@@ -201,6 +193,13 @@ def _by_shard(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Counter[tuple[A
     for row in rows:
         found.setdefault(row["shard"], Counter())[tuple(row[name] for name in _ASIDE)] += 1
     return found
+
+
+def _same_aside(have: Counter[tuple[Any, ...]] | None, again: Counter[tuple[Any, ...]] | None) -> bool:
+    """Tell whether the same rows are in quarantine; those whose texts are kept no longer are known by place and rule."""
+    if have is None or again is None or all(row[_RAW] is not None for row in have):
+        return have == again
+    return Counter(row[:_ERROR] for row in have.elements()) == Counter(row[:_ERROR] for row in again.elements())
 
 
 def _quarantined(staged: Staged) -> Mapping[str, Counter[tuple[Any, ...]]]:

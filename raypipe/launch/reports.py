@@ -30,6 +30,8 @@ class Ask:
     end_us: int | None = None
     shards: tuple[int, int] | None = None
     """Half-open range of shard indices, counted from `time.start`, instead of times."""
+    given: tuple[Window, ...] | None = None
+    """Exactly these shards, instead of those that the calendar cuts."""
     publish: Literal["atomic", "shard"] = "shard"
     executor: Literal["auto", "inline", "ray"] | None = None
     address: str | None = None
@@ -123,3 +125,5 @@ class GcReport:
 
     folders: int
     size_bytes: int
+    blanked: int = 0
+    """Quarantined rows whose raw text was older than `quality.keep_quarantined`."""

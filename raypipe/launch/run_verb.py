@@ -34,7 +34,7 @@ ROW_BYTES = 25  # of a source file, to guess rows before anything is read; only 
 def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, clock: Clock | None = None) -> RunReport:
     """Run or backfill a pipeline to its end, or until it is stopped; `clock` is this machine's unless another is given."""
     clock = clock or SystemClock()
-    parts = Parts(pipeline, clock, slices_in_memory=True)
+    parts = Parts(pipeline, clock, slices_in_memory=True, given=ask.given)
     _require_folder(parts)
     listing = parts.source.list()
     choice = _choice(parts, ask, listing)
@@ -45,7 +45,7 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, clo
     if choice.executor == "ray":
         from raypipe.launch.ray_run import run_on_ray
 
-        closed = run_on_ray(Parts(pipeline, clock), ask, choice, run_id, tally, stop)
+        closed = run_on_ray(Parts(pipeline, clock, given=ask.given), ask, choice, run_id, tally, stop)
     else:
         slots = choice.slots  # as many as threads; each holds its share of the memory
         worker = LateWorker(lambda: parts.worker(pipeline.run.memory_bytes // slots))

@@ -22,8 +22,10 @@ from raypipe.pipeline import EventTime, FilesSource
 from raypipe.ports import FileIndex, Listing, SourceBatch
 from raypipe.sources.cut import cut_of
 from raypipe.sources.index import CutName, Index
+from raypipe.sources.looked_back import looked_back
 from raypipe.sources.markers import marked
 from raypipe.sources.overlap import Spans
+from raypipe.sources.stand_in import StandIns
 from raypipe.sources.versions import check_unchanged, list_versions
 
 if TYPE_CHECKING:
@@ -41,13 +43,19 @@ class Files:
     calendar: Calendar
     state_folder: str
     in_memory_bytes: int = 0
+    stand_in_folder: str | None = None
+    """Where files stand that are read in place of others that are gone."""
 
     def list(self) -> Listing:
         """List the files now (Source.list); the few that are written at this moment are also hashed."""
         now_ns = clock.time_ns()
         files = list_versions(self.config.paths, self._index, now_ns)
         ready = self.config.ready
-        return Listing(marked(files, ready.marker, now_ns) if ready and ready.marker else files)
+        listed = marked(files, ready.marker, now_ns) if ready and ready.marker else files
+        if self.stand_in_folder is None or not Path(self.stand_in_folder).is_dir():
+            return Listing(listed)
+        stand_ins = StandIns(self.stand_in_folder, self.config, self.time.column)
+        return Listing(stand_ins.needed((*listed, *list_versions((stand_ins.pattern,), self._index, now_ns))))
 
     def unindexed(self, listing: Listing) -> tuple[InputFile, ...]:
         """Return the files that must be scanned before they can be planned."""
@@ -82,6 +90,20 @@ class Files:
     def slices(self, listing: Listing, windows: Sequence[Window]) -> Sequence[tuple[Slice, ...]]:
         """Return the slices of each window. A file whose index entry was lost meanwhile is scanned again."""
         contents = self._contents(listing)
+        own = self._slices(listing, contents, windows)
+        before = [self.time.before(window) for window in windows]
+        if not any(before):
+            return own
+        cells = sorted({cell for window in before if window for cell in self.calendar.cells(window)})
+        of_cells = dict(zip(cells, self._slices(listing, contents, cells), strict=True))
+        return [
+            (*mine, *looked_back(window, {cell: of_cells[cell] for cell in self.calendar.cells(window)} if window else {}))
+            for mine, window in zip(own, before, strict=True)
+        ]
+
+    def _slices(
+        self, listing: Listing, contents: Mapping[str, Sequence[Mapping[str, Any]]], windows: Sequence[Window]
+    ) -> Sequence[tuple[Slice, ...]]:
         spans = Spans([(window.start_us, window.end_us) for window in windows])
         found: list[list[Slice]] = [[] for _ in windows]
         for file in listing.files:

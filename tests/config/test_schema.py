@@ -14,7 +14,8 @@ from raypipe.config.yaml_text import parse
 DOCUMENT = """
 name: flights
 description: all built keys
-time: {column: t, format: iso, zone: UTC, start: 2013-01-01, end: 2014-01-01, shard: 1d, lateness: unlimited, delay: 0s}
+time:
+  {column: t, format: iso, zone: UTC, start: 2013-01-01, end: 2014-01-01, shard: 1d, lateness: unlimited, delay: 0s, lookback: 6d}
 source:
   kind: files
   path: [a.csv, b.csv.gz]
@@ -25,6 +26,7 @@ source:
   on_drift: fail
   ready: {marker: _SUCCESS, files: 1}
 quality:
+  keep_quarantined: 90d
   max_quarantined: 0.1%
   rules: [{name: r, expect: d > 1, otherwise: drop, nulls: fail}]
   checks: [{table: a, expect: "count(*) > 0", otherwise: warn, on_empty: check}]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypipe.core.calendar import Calendar, Width, parse_width
+from raypipe.core.calendar import Calendar, Width, common_width, instant_before, parse_width
 from raypipe.core.window import Window, from_us, to_us
 
 HOUR_US = 3_600_000_000
@@ -116,3 +116,33 @@ def test_the_last_cell_ends_where_years_end():
     cells = list(calendar.cells(Window(utc_us(9990, 1, 1), utc_us(9998, 12, 31))))
     assert cells[0].end_us == cells[1].start_us
     assert from_us(cells[-1].end_us).year == 9999
+
+
+@pytest.mark.parametrize(
+    ("after", "span", "before"),
+    [
+        ((2026, 3, 30, 12), "1w", (2026, 3, 23, 12)),  # 167 hours
+        ((2026, 10, 26), "7d", (2026, 10, 19)),  # 169 hours
+        ((2026, 3, 30, 2, 30), "1d", (2026, 3, 29, 3)),  # 2:30 does not occur: the clocks show 3:00 next
+        ((2026, 10, 26, 2, 30), "1d", (2026, 10, 25, 2, 30)),  # it occurs twice: the first
+        ((2026, 3, 31), "1mo", (2026, 2, 28)),
+    ],
+)
+def test_a_time_before_is_told_by_the_clocks_of_the_zone(after, span, before):
+    zone = "Europe/Madrid"
+    assert instant_before(local_us(zone, *after), parse_width(span), zone) == local_us(zone, *before)
+
+
+def test_hours_before_are_real_hours():
+    after_us = local_us("Europe/Madrid", 2026, 10, 26)
+    assert instant_before(after_us, parse_width("168h"), "Europe/Madrid") == after_us - 168 * HOUR_US
+
+
+@given(one=widths, other=widths, zone=st.sampled_from(ZONES[:4]), days=st.integers(0, 900))
+def test_a_common_width_has_a_boundary_wherever_either_width_has_one(one, other, zone, days):
+    start_us = local_us(zone, 2025, 1, 1)
+    common = Calendar(start_us, common_width(one, other), zone)
+    for width in (one, other):
+        calendar = Calendar(start_us, width, zone)
+        boundary_us = calendar.boundary(calendar.index_of(start_us + days * 24 * HOUR_US))
+        assert common.boundary(common.index_of(boundary_us)) == boundary_us

@@ -14,6 +14,22 @@ WHERE pipeline = $pipeline AND rule = coalesce($rule, rule)
   AND ($hi::BIGINT IS NULL OR quarantine.shard < make_timestamp($hi))
 ORDER BY quarantine.shard, source, "position", rule LIMIT $limit
 
+-- name: quarantine_all
+-- Rows in quarantine with all that is known of them, in order.
+SELECT shard, source, "position", rule, error, raw, truncated, quarantine.run, shards.committed
+FROM _raypipe.quarantine LEFT JOIN (SELECT DISTINCT pipeline, seq, committed FROM _raypipe.shards) AS shards USING (pipeline, seq)
+WHERE pipeline = $pipeline AND rule = coalesce($rule, rule)
+  AND quarantine.shard >= coalesce(make_timestamp($lo), quarantine.shard)
+  AND ($hi::BIGINT IS NULL OR quarantine.shard < make_timestamp($hi))
+ORDER BY quarantine.shard, source, "position", rule
+
+-- name: quarantine_shards
+-- The shards that have rows in quarantine.
+SELECT DISTINCT epoch_us(shard) FROM _raypipe.quarantine
+WHERE pipeline = $pipeline AND rule = coalesce($rule, rule)
+  AND quarantine.shard >= coalesce(make_timestamp($lo), quarantine.shard)
+  AND ($hi::BIGINT IS NULL OR quarantine.shard < make_timestamp($hi))
+
 -- name: ledger
 -- The newest entries of the ledger.
 SELECT seq, epoch_us(lo) AS "start", epoch_us(hi) AS "end", run, attempt, epoch, commit_id, outcome, input_fp, output_fp,

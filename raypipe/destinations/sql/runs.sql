@@ -112,6 +112,12 @@ SELECT epoch_us(start) FROM _raypipe.pipeline WHERE pipeline = $pipeline
 SELECT output, epoch_us(lo), epoch_us(hi) FROM _raypipe.coverage
 WHERE pipeline = $pipeline AND lo <= make_timestamp($at) AND hi > make_timestamp($at)
 
+-- name: blank_quarantine
+-- The texts of rows that were set aside long ago go; the rows stay, as the accounts say.
+UPDATE _raypipe.quarantine SET raw = NULL, error = NULL
+WHERE pipeline = $pipeline AND (raw IS NOT NULL OR error IS NOT NULL)
+  AND seq IN (SELECT seq FROM _raypipe.shards WHERE pipeline = $pipeline AND committed < make_timestamp($before))
+
 -- name: watermark
 -- The low watermark.
 SELECT epoch_us(watermark) FROM _raypipe.pipeline WHERE pipeline = $pipeline
