@@ -252,10 +252,10 @@ def test_a_group_without_any_value_has_null_measures(totals: Totals, work: Any) 
 
 
 def test_floating_sums_are_added_in_the_order_of_ranges_and_not_of_commits(place: Place, totals: Totals, work: Any) -> None:
-    values = {0: 1e16, 1: 1.0, 2: 1.0, 3: -1e16}  # any other order gives other bits
+    values = {0: 1e16, 1: -1e16, 2: 1.0, 3: 0.001}  # 1.001 in this order, 1.0 in that of commits, 2.0 backwards
     for hour in (3, 1, 0, 2):
         totals.add({work.hours(hour): {"a": [values[hour]]}})
-    due = ((1e16 + 1.0) + 1.0) - 1e16
+    due = 1.0 + 0.001
     assert totals.found()["a"][1] == due
     totals.add({work.hours(0): {"a": [values[0]]}})  # a backfill comes last and is added first
     assert totals.found()["a"][1] == due

@@ -185,6 +185,7 @@ def test_quantiles_of_integers_and_of_numbers_at_the_ends_of_the_range(measured)
     for value in (5e-324, 2.0**-1030, 2.0**-1022, 1.7e308, -1.7e308):
         assert measured([value], q="approx_quantile(x, 0.5)")["q"] == pytest.approx(value, rel=1 / 64, abs=2.0**-1028)
     assert measured([0.0, 0.0, 1.0], q="approx_quantile(x, 0.5)")["q"] == 0.0
+    assert measured([1.0, 2.0, 3.0], q="approx_quantile(x, 0.5)")["q"] == pytest.approx(2, rel=1 / 128)  # the rank is rounded up
 
 
 # ---- check ------------------------------------------------------------------------------------------------
