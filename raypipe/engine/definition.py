@@ -13,9 +13,25 @@ from raypipe.core.state import Definition
 from raypipe.engine.code_fingerprint import code_fingerprint
 from raypipe.engine.sql_text import normalised
 from raypipe.errors import ConfigurationError
-from raypipe.pipeline import Check, Derive, Filter, Lookup, Output, Pipeline, PythonStep, Rule, SqlOutput, Step
+from raypipe.pipeline import (
+    Check,
+    Derive,
+    Filter,
+    GroupByOutput,
+    Lookup,
+    Output,
+    Pipeline,
+    PythonStep,
+    RowsOutput,
+    Rule,
+    SqlOutput,
+    Step,
+)
 
-_SQL = {(SqlOutput, "sql"), (Rule, "expect"), (Check, "expect"), (Filter, "condition"), (Derive, "columns")}
+_SQL = {
+    (SqlOutput, "sql"), (GroupByOutput, "group_by"), (GroupByOutput, "measures"), (RowsOutput, "delete_when"), (Rule, "expect"),
+    (Check, "expect"), (Filter, "condition"), (Derive, "columns"),
+}  # fmt: skip
 """Fields that hold SQL, alone or by name."""
 
 
