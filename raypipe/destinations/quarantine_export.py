@@ -11,6 +11,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from pyarrow import compute
 
+from raypipe.errors import RetryableError
+
 pc: Any = compute  # its stubs lack that arrays and plain texts mix
 
 _RISKY = "^[=+@\\-\t\r]"  # a spreadsheet takes such a text for a formula
@@ -19,12 +21,16 @@ _RISKY = "^[=+@\\-\t\r]"  # a spreadsheet takes such a text for a formula
 def export_rows(reader: pa.RecordBatchReader, path: Path) -> int:
     """Write all rows to a file by its suffix, .parquet or .csv; return how many. The file is replaced when it is complete.
 
+    Raises RetryableError where the disk is full or fails.
+
     In CSV, texts that a spreadsheet would run as a formula get an apostrophe before them.
     """
     part = path.with_name(f".{path.name}.part")
     try:
         rows = _write_csv(reader, part) if path.suffix == ".csv" else _write_parquet(reader, part)
         part.replace(path)
+    except OSError as error:
+        raise RetryableError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
     return rows

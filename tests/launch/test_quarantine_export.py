@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from raypipe import launch
 from raypipe.cli.group import cli
-from raypipe.errors import UsageError
+from raypipe.errors import RetryableError, UsageError
 from raypipe.pipeline import Quality, Rule
 
 
@@ -73,7 +73,7 @@ def test_a_file_appears_whole_or_not_at_all(aside, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(quarantine_export, "_harmless", fails)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RetryableError, match=r"aside\.csv cannot be written: disk full"):
         launch.quarantine_export(aside.pipeline, path, rule=None, shards=None)
     assert path.read_text() == "before"
     assert list(aside.folder.glob(".aside*")) == []
