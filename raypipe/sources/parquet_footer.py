@@ -71,9 +71,29 @@ def index_parquet(file: InputFile, time: EventTime, cutter: Cutter, *, time_requ
             "untimed": sum(group.untimed for group in groups),
             "untimed_us": untimed_us,
             "outside": sum(group.outside for group in groups),
-            "cells": parquet_cells(parquet, file.uri, time, cutter, untimed_us) if is_cut else None,
+            "cells": _cells(parquet, file.uri, time, cutter, untimed_us) if is_cut else None,
         }
         return content, file.size_bytes if is_cut else read_bytes + metadata.serialized_size + _TEXT_FOOTER_BYTES
+
+
+def _cells(parquet: pq.ParquetFile, uri: str, time: EventTime, cutter: Cutter, untimed_us: int) -> dict[str, Any] | None:
+    """Return the cells of a file; None where a page is damaged, or a value may have no text.
+
+    Then the file is identified by its version, and a damaged page fails the shards that read it, and no others. Times inside
+    of nested values have none for Polars where they are far away.
+    """
+    if any(pa.types.is_nested(field.type) and _holds_times(field.type) for field in parquet.schema_arrow):
+        return None
+    try:
+        return parquet_cells(parquet, uri, time, cutter, untimed_us)
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _holds_times(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_holds_times(kind.field(number).type) for number in range(kind.num_fields))
+    return bool(pa.types.is_temporal(kind))
 
 
 def _ends_in_history(groups: Sequence[Group], time: EventTime) -> Iterator[int]:

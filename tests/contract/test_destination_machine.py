@@ -155,6 +155,8 @@ class Model:
     seq: int = 0
     runs: dict[str, RunRecord] = field(default_factory=dict)
     versions: dict[str, tuple[Definition, ...]] = field(default_factory=dict)
+    numbers: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The definitions that each run began with."""
     live: dict[Window, tuple[int, str, Contribution, Mapping[str, int]]] = field(default_factory=dict)
     """By range: sequence, run, contribution, versions."""
     ledger: list[tuple[int, str, int, str, Window, Outcome]] = field(default_factory=list)
@@ -167,13 +169,15 @@ class Model:
             return UsageError
         if found and not (opening.force or found.holder == opening.holder or now - found.heartbeat_us > 120_000_000):
             return RunIsAlive
-        numbers = {}
+        versions = dict(self.versions)
         for output, definition in opening.definitions.items():
-            known = self.versions.get(output, ())
+            known = versions.get(output, ())
             if not known or known[-1].fingerprint != definition.fingerprint:
-                known = (*known, replace(definition, version=len(known) + 1))
-                self.versions[output] = known
-            numbers[output] = known[-1].version
+                versions[output] = (*known, replace(definition, version=len(known) + 1))
+        numbers = {output: versions[output][-1].version for output in opening.definitions}
+        if found and numbers != self.numbers[opening.run_id]:
+            return UsageError  # one run never mixes two definitions
+        self.versions, self.numbers[opening.run_id] = versions, numbers
         if found:
             record = replace(found, epoch=found.epoch + 1, holder=opening.holder, heartbeat_us=now)
         else:

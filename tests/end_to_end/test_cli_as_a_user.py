@@ -99,7 +99,7 @@ def test_a_day_with_raypipe(person):
     assert verify["ok"]
     assert all(one.keys() == {"name", "ok", "detail"} for one in verify["checks"])
     assert person.reads("cancel", "visits.yaml") == {"pipeline": "visits", "cancelled": []}
-    assert person.reads("gc", "visits.yaml").keys() == {"pipeline", "folders", "size_bytes"}
+    assert person.reads("gc", "visits.yaml").keys() == {"pipeline", "folders", "size_bytes", "blanked"}
     assert len(list((person.folder / "visits.duckdb.raypipe" / "logs").glob("*.jsonl"))) == 2
 
 
