@@ -23,6 +23,8 @@ from raypipe.destinations.duckdb import DuckDBFile
 from raypipe.destinations.duckdb_file import transaction
 from raypipe.errors import CommitUnknown, DestinationBusy, RetryableError, StagedDamaged
 
+pytestmark = pytest.mark.slow  # processes that are killed
+
 POINTS = (
     "before_begin", "after_fence", "after_cas", "after_delete", "mid_insert", "after_insert", "after_ledger", "after_wm",
     "before_commit", "after_commit_before_ack",

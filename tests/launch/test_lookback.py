@@ -29,6 +29,8 @@ from raypipe.pipeline import (
     SqlOutput,
 )
 
+pytestmark = pytest.mark.slow  # whole runs on real files
+
 ROLLING = """
 SELECT ts, n, sum(n) OVER w::BIGINT AS total, count(*) OVER w AS events FROM rows
 WINDOW w AS (ORDER BY ts RANGE BETWEEN INTERVAL 2 DAY PRECEDING AND CURRENT ROW) QUALIFY _in_shard

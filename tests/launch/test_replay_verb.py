@@ -16,6 +16,8 @@ from raypipe.errors import UsageError
 from raypipe.launch import Ask
 from raypipe.pipeline import Column, CsvDialect, FilesSource, Quality, Rule
 
+pytestmark = pytest.mark.slow  # whole runs on real files
+
 SMALL, LARGER = (
     Quality(rules=(Rule(name="small", expect=f"n < {bound}"), Rule(name="positive", expect="n > 0"))) for bound in (3, 50)
 )

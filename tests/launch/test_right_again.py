@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from raypipe import accept, launch
 from raypipe.core.calendar import parse_width
 from raypipe.core.events import Planned
@@ -13,6 +15,8 @@ from raypipe.core.shard import Reason
 from raypipe.core.state import RunKind
 from raypipe.launch import Ask
 from raypipe.pipeline import Pipeline, Ready, SqlOutput
+
+pytestmark = pytest.mark.slow  # whole runs on real files
 
 DAY_US = 86_400_000_000
 LOW = SqlOutput(table="low", sql="SELECT min(n) AS least FROM rows")

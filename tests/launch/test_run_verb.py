@@ -24,6 +24,8 @@ from raypipe.launch import Ask, StopFlag
 from raypipe.launch.run_verb import holder, new_run_id
 from raypipe.runtime.system_clock import SystemClock
 
+pytestmark = pytest.mark.slow  # whole runs on real files
+
 ROOT = Path(__file__).parents[2]
 WHOLE = [(1, 3, 6), (2, 3, 6), (3, 3, 6), (4, 3, 6)]
 BACKFILL = Ask(kind=RunKind.BACKFILL, scope=Scope.ALL, publish="atomic")
