@@ -19,6 +19,8 @@ from raypipe.errors import ConfigurationError, StopError, UsageError
 from raypipe.runtime.cluster import checked_address, connect, is_loopback, open_cluster
 from raypipe.runtime.session_folder import FOLDER_LENGTH_MAX, SessionFolder, new_session_folder, remove_leftovers
 
+ENDS_WITHIN_S = 120  # on a busy machine: how long a process may take that was told to end
+
 LAUNCHER = """
 import json, os, sys
 from raypipe.runtime.cluster import LocalCluster
@@ -117,8 +119,8 @@ class TestLocal:
                 assert (found["resources"]["CPU"], found["resources"]["memory"]) == (1, 2**30)
             first.send_signal(signal.SIGINT)
             second.kill()
-            first.wait(20)
-            second.wait(20)
+            first.wait(ENDS_WITHIN_S)
+            second.wait(ENDS_WITHIN_S)
             assert not Path(one["folder"]).exists()
             assert running(one["pids"]) == []
             remove_leftovers()
