@@ -92,7 +92,7 @@ def outcome(executor, run_id):
 
 
 def first(executor):
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         for one in executor.wait(0.2):
             return one.error or one.value
@@ -100,14 +100,14 @@ def first(executor):
 
 
 def appeared(folder):
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while not list(folder.iterdir()) and time.monotonic() < until:
         time.sleep(0.02)
     return int(next(folder.iterdir()).name)
 
 
 def gone(pid):
-    until = time.monotonic() + 10
+    until = time.monotonic() + 120
     while psutil.pid_exists(pid) and time.monotonic() < until:
         time.sleep(0.02)
     return not psutil.pid_exists(pid)
