@@ -28,6 +28,7 @@ from raypipe.core.shard import Observed, Outcome
 from raypipe.core.window import Window
 from raypipe.destinations.arrow_rows import accepted_table, counts_table, coverage_table, ledger_table, live_table, ranges_table
 from raypipe.destinations.contributions import contributions, verify_checksums, wanted_starts
+from raypipe.destinations.duckdb_file import all_threads
 from raypipe.destinations.duckdb_merged import MergedTable
 from raypipe.destinations.duckdb_runs import beat, fenced, set_watermark
 from raypipe.destinations.duckdb_state import changed, query
@@ -275,7 +276,8 @@ class _Commit:
         with _registered(self.connection, loaded_in=ranges_table(ranges)):
             merged.touch(ranges, "loaded_in")
         rows = sum(shard.result.outputs[stored.output].rows for shard in loaded)
-        merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
+        with all_threads(self.connection):
+            merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
 
     def _replace_quarantine(
         self, replaced: Ranges, permit: CommitPermit, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]

@@ -16,11 +16,12 @@ from raypipe.core.calendar import Calendar, common_width
 from raypipe.core.given_shards import given_shards
 from raypipe.core.merge import Merge
 from raypipe.core.plan import Horizon, Patience, horizon
+from raypipe.core.shard import InputFile
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline
-from raypipe.ports import Claims, Clock, Listing, Source, StageStore
+from raypipe.ports import Claims, Clock, FileIndex, Listing, Source, StageStore
 from raypipe.runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
@@ -132,6 +133,13 @@ class Parts:
             stage=StageWhenDear(),
             planned={output: one.fingerprint for output, one in self.definitions.items()},
         )
+
+    def scan(self, file: InputFile) -> FileIndex:
+        """Scan a file for the index, without an engine but Arrow."""
+        from raypipe.engine.arrow_start import start_arrow
+
+        start_arrow(self.pipeline)
+        return self.source.scan(file)
 
     @property
     def claims(self) -> Claims:

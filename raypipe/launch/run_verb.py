@@ -48,7 +48,7 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, clo
         closed = run_on_ray(Parts(pipeline, clock, given=ask.given), ask, choice, run_id, tally, stop)
     else:
         slots = choice.slots  # as many as threads; each holds its share of the memory
-        worker = LateWorker(lambda: parts.worker(pipeline.run.memory_bytes // slots))
+        worker = LateWorker(lambda: parts.worker(pipeline.run.memory_bytes // slots), parts.scan)
         driver = make_driver(parts, ask, choice, run_id, InlineExecutor(worker, slots), tally, stop, prepare=worker.made)
         try:
             closed = driver.run()
