@@ -263,6 +263,14 @@ Output = SqlOutput | RowsOutput | GroupByOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """SQL over the tables of the outputs, kept as a view at the destination: it is computed when it is read."""
+
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DuckDBDestination:
     """A DuckDB file; state, staging and locks stand beside it in `<path>.raypipe/`."""
 
@@ -292,6 +300,8 @@ class Pipeline:
     quality: Quality = field(default_factory=Quality)
     transform: tuple[Step, ...] = ()
     outputs: tuple[Output, ...]
+    views: tuple[View, ...] = ()
+    """Listed among `outputs` in YAML."""
     destination: DuckDBDestination
     run: RunOptions = field(default_factory=RunOptions)
     folder: Path = Path()

@@ -27,7 +27,8 @@ def build_pipeline(model: m.PipelineSection, folder: Path) -> p.Pipeline:
         source=_source(model.source, folder),
         quality=_quality(model.quality),
         transform=_steps(model.transform, folder),
-        outputs=tuple(_output(one) for one in model.outputs),
+        outputs=tuple(_output(one) for one in model.outputs if not isinstance(one, m.ViewSection)),
+        views=tuple(p.View(name=one.table, sql=one.view) for one in model.outputs if isinstance(one, m.ViewSection)),
         destination=p.DuckDBDestination(path=absolute(model.destination.path, folder)),
         run=_run(model.run),
         folder=folder,
@@ -117,7 +118,7 @@ def _step_of_columns(step: s.DeriveStep | s.CastStep | s.RenameStep | s.FillNull
             return p.FillNull(columns=step.fill_null)
 
 
-def _output(output: m.AnyOutput) -> p.Output:
+def _output(output: m.SqlSection | m.RowsSection | m.GroupBySection) -> p.Output:
     if isinstance(output, m.SqlSection):
         return p.SqlOutput(table=output.table, sql=output.sql)
     if isinstance(output, m.GroupBySection):

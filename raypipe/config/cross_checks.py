@@ -29,6 +29,7 @@ def cross_checks(data: Any) -> Iterator[Problem]:
     yield from _contract(data)
     yield from _renamed_twice(data)
     yield from _outputs(data)
+    yield from _nothing_but_views(data)
     yield from _packages(data)
 
 
@@ -65,7 +66,8 @@ def _unnamed_filters(data: Any, named: Found) -> Iterator[Problem]:
 
 
 def _unknown_tables(data: Any) -> Iterator[Problem]:
-    tables = [name for _, name in _texts(data, "outputs", "*", "table")]
+    views = {path for path, _ in _found(data, "outputs", "*", "view")}
+    tables = [name for path, name in _texts(data, "outputs", "*", "table") if (*path[:-1], "view") not in views]
     for path, name in _texts(data, "quality", "checks", "*", "table"):
         if tables and name not in tables:
             yield Problem(
@@ -137,6 +139,12 @@ def _outputs(data: Any) -> Iterator[Problem]:
                     yield Problem((*path, word), "expected the key `key` beside it: without one, all rows stay")
         if isinstance(output, dict):
             yield from _twice([*_names(path, output, "group_by"), *_names(path, output, "measures")], "group or measure")
+
+
+def _nothing_but_views(data: Any) -> Iterator[Problem]:
+    outputs = [output for _, output in _found(data, "outputs", "*") if isinstance(output, dict)]
+    if outputs and all("view" in output for output in outputs):
+        yield Problem(("outputs",), "expected an output beside the views: a view is SQL over the tables of the others")
 
 
 def _names(path: Path, output: dict[str, Any], word: str) -> Found:

@@ -22,7 +22,7 @@ def document_of(pipeline: p.Pipeline) -> dict[str, Any]:
         "source": _source(pipeline.source),
         "quality": _quality(pipeline.quality),
         "transform": [_step(step) for step in pipeline.transform],
-        "outputs": [_output(output) for output in pipeline.outputs],
+        "outputs": [*map(_output, pipeline.outputs), *({"table": one.name, "view": one.sql} for one in pipeline.views)],
         "destination": {"kind": "duckdb", "path": str(pipeline.destination.path)},
         "run": _run(pipeline.run),
     }
@@ -30,15 +30,20 @@ def document_of(pipeline: p.Pipeline) -> dict[str, Any]:
 
 def _time(time: p.EventTime) -> dict[str, Any]:
     end = {} if time.end_us is None else {"end": iso(time.end_us)}
-    return end | {
-        "column": time.column,
-        "format": time.format,
-        "zone": time.zone,
-        "start": iso(time.start_us),
-        "shard": str(time.shard),
-        "lateness": UNLIMITED if time.lateness_us is None else duration_text(time.lateness_us),
-        "delay": duration_text(time.delay_us),
-    }
+    lookback = {} if time.lookback is None else {"lookback": str(time.lookback)}
+    return (
+        end
+        | lookback
+        | {
+            "column": time.column,
+            "format": time.format,
+            "zone": time.zone,
+            "start": iso(time.start_us),
+            "shard": str(time.shard),
+            "lateness": UNLIMITED if time.lateness_us is None else duration_text(time.lateness_us),
+            "delay": duration_text(time.delay_us),
+        }
+    )
 
 
 def _source(source: p.FilesSource) -> dict[str, Any]:
@@ -73,15 +78,20 @@ def _ready(ready: p.Ready | None) -> dict[str, Any]:
 
 def _quality(quality: p.Quality) -> dict[str, Any]:
     limit = quality.max_quarantined
-    return ({} if limit is None else {"max_quarantined": {"share": limit.share, "at_least": limit.at_least}}) | {
-        "rules": [
-            {"name": one.name, "expect": one.expect, "otherwise": one.otherwise, "nulls": one.nulls} for one in quality.rules
-        ],
-        "checks": [
-            {"table": one.table, "expect": one.expect, "otherwise": one.otherwise, "on_empty": one.on_empty}
-            for one in quality.checks
-        ],
-    }
+    kept = {} if quality.keep_quarantined_us is None else {"keep_quarantined": duration_text(quality.keep_quarantined_us)}
+    return (
+        kept
+        | ({} if limit is None else {"max_quarantined": {"share": limit.share, "at_least": limit.at_least}})
+        | {
+            "rules": [
+                {"name": one.name, "expect": one.expect, "otherwise": one.otherwise, "nulls": one.nulls} for one in quality.rules
+            ],
+            "checks": [
+                {"table": one.table, "expect": one.expect, "otherwise": one.otherwise, "on_empty": one.on_empty}
+                for one in quality.checks
+            ],
+        }
+    )
 
 
 def _step(step: p.Step) -> dict[str, Any]:

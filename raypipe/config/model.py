@@ -205,11 +205,21 @@ class GroupBySection(Section):
     )
 
 
-AnyOutput = SqlSection | RowsSection | GroupBySection
-OUTPUT_WORDS = ("sql", "rows", "group_by")
+class ViewSection(Section):
+    """A view: SQL over the tables of the other outputs, computed when it is read."""
+
+    table: Identifier = Field(description="Name of the view at the destination")
+    view: Sql = Field(description="DuckDB SQL over the tables of the other outputs, by their names")
+
+
+AnyOutput = SqlSection | RowsSection | GroupBySection | ViewSection
+OUTPUT_WORDS = ("sql", "rows", "group_by", "view")
 _OUTPUT_TAG, _OUTPUT_CHECK = told_apart_by(OUTPUT_WORDS, "kind of output")
 OutputValue = Annotated[
-    Annotated[SqlSection, Tag("sql")] | Annotated[RowsSection, Tag("rows")] | Annotated[GroupBySection, Tag("group_by")],
+    Annotated[SqlSection, Tag("sql")]
+    | Annotated[RowsSection, Tag("rows")]
+    | Annotated[GroupBySection, Tag("group_by")]
+    | Annotated[ViewSection, Tag("view")],
     _OUTPUT_TAG,
     _OUTPUT_CHECK,
 ]
@@ -265,6 +275,6 @@ class PipelineSection(Section):
     source: Annotated[FilesSection, known_kind("files")] = Field(description="Where events come from")
     quality: QualitySection = Field(default_factory=QualitySection, description="Rules on rows and checks on contributions")
     transform: list[StepValue] = Field(default=[], description="Steps, in order")
-    outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out")
+    outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out, and views of them")
     destination: Annotated[DuckDBSection, known_kind("duckdb")] = Field(description="Where tables go")
     run: RunSection = Field(default_factory=RunSection, description="How the work is done")

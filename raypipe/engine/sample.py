@@ -15,6 +15,7 @@ from raypipe.engine.batches import ROW_COLUMN, SHARD_INDEX, Batch, user_columns
 from raypipe.engine.outputs import Outputs
 from raypipe.engine.tally import AllShardsFailed
 from raypipe.engine.transform import Resources, Transform
+from raypipe.engine.views import view_rows, view_selects
 from raypipe.errors import ShardError
 from raypipe.pipeline import Pipeline
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Source
@@ -55,9 +56,12 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
         rows = iter([attempt.marked(batch.frame)])
         contributions = outputs.contributions(rows, attempt.books.tally.windows, attempt.books.quarantine.uris)
         merged = {one.table: one for one in outputs.merged.outputs}
-        for table, found in contributions.of_shards([0]).items():
-            shown = outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else found
-            yield f"output {table}", _frame(shown)
+        tables = {
+            table: outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else found
+            for table, found in contributions.of_shards([0]).items()
+        }
+        yield from ((f"output {table}", _frame(shown)) for table, shown in tables.items())
+        yield from ((f"view {name}", _frame(shown)) for name, shown in view_rows(view_selects(pipeline), tables, attempt.spill))
     quarantined = attempt.books.quarantine.table([0])
     yield QUARANTINE_TABLE, _frame(quarantined)
 

@@ -59,6 +59,7 @@ TIMES = built(
     shard=st.sampled_from([Width(15, "m"), Width(1, "d"), Width(1, "mo")]),
     lateness_us=st.one_of(st.none(), st.integers(0, 10**12)),
     delay_us=st.integers(0, 10**12),
+    lookback=st.sampled_from([None, Width(6, "d")]),
 )
 SOURCES = built(
     p.FilesSource,
@@ -75,6 +76,7 @@ SOURCES = built(
 QUALITIES = built(
     p.Quality,
     max_quarantined=st.one_of(st.none(), built(p.MaxQuarantined, share=st.floats(0, 1), at_least=st.integers(0, 9))),
+    keep_quarantined_us=st.sampled_from([None, 86_400_000_000]),
     rules=st.just((p.Rule(name="rule_of_test", expect="a > 1", otherwise="warn", nulls="fail"),)),
     checks=st.just((p.Check(table="t0", expect="count(*) > 1", otherwise="warn", on_empty="check"),)),
 )
@@ -99,6 +101,7 @@ PIPELINES = built(
     quality=QUALITIES,
     transform=st.lists(STEPS, max_size=4, unique_by=lambda step: getattr(step, "name", id(step))).map(tuple),
     outputs=OUTPUTS,
+    views=st.one_of(st.just(()), SQL.map(lambda sql: (p.View(name="seen", sql=sql),))),
     destination=st.just(p.DuckDBDestination(path="/data/x.duckdb")),
     run=RUNS,
     folder=st.just(Path("/data")),

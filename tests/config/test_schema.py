@@ -45,6 +45,7 @@ outputs:
   - {table: a, sql: SELECT 1}
   - {table: b, rows: all, key: [a], latest_by: [d], delete_when: d > 1}
   - {table: c, group_by: [a], measures: {n: count(*)}}
+  - {table: d, view: SELECT 1}
 destination: {kind: duckdb, path: x.duckdb}
 run:
   {executor: ray, address: null, memory: 2GiB, cpus_per_shard: 0.5, retries: {attempts: 3, delay: 1s, factor: 4},

@@ -31,6 +31,7 @@ EXPECTED = {
     "rolling_average": ({"rolling_amount": 57}, {"type_amount": 1}),
     "several_outputs": ({"orders": 57, "orders_by_day": 7, "best_customers": 14}, {"type_amount": 1}),
     "steps": ({"tidy_orders": 42}, {"cast_amount": 1}),
+    "view": ({"countries": 6}, {"type_amount": 1}),
     "time_zone": ({"hourly_kwh": 71}, {"no_such_time": 1}),
 }
 
