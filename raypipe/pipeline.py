@@ -212,11 +212,25 @@ Step = Filter | Deduplicate | Derive | Cast | Rename | FillNull | Lookup | Pytho
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputColumn:
+    """What an output promises of one of its columns, judged on each shard's contribution before it is visible.
+
+    `unique` holds among the rows of each shard; in a keyed or combined table, whose key it then is, over all of it.
+    """
+
+    type: DataType
+    required: bool = False
+    unique: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SqlOutput:
     """A table of the rows that DuckDB SQL over `rows` yields for each shard."""
 
     table: str
     sql: str
+    columns: Mapping[str, OutputColumn] = field(default_factory=dict)
+    """The output's own contract; it may have other columns too."""
 
     @property
     def merge(self) -> None:
@@ -236,6 +250,7 @@ class RowsOutput:
     key: tuple[str, ...] = ()
     latest_by: tuple[str, ...] = ()
     delete_when: str | None = None
+    columns: Mapping[str, OutputColumn] = field(default_factory=dict)
 
     @property
     def merge(self) -> Keyed | None:
@@ -252,6 +267,7 @@ class GroupByOutput:
     """Column of the table -> row expression."""
     measures: Mapping[str, str]
     """Column of the table -> measure, such as `avg(dep_delay)`."""
+    columns: Mapping[str, OutputColumn] = field(default_factory=dict)
 
     @property
     def merge(self) -> Combined:

@@ -119,15 +119,19 @@ def _step_of_columns(step: s.DeriveStep | s.CastStep | s.RenameStep | s.FillNull
 
 
 def _output(output: m.SqlSection | m.RowsSection | m.GroupBySection) -> p.Output:
+    columns = {
+        name: p.OutputColumn(type=one.type, required=one.required, unique=one.unique) for name, one in output.columns.items()
+    }
     if isinstance(output, m.SqlSection):
-        return p.SqlOutput(table=output.table, sql=output.sql)
+        return p.SqlOutput(table=output.table, sql=output.sql, columns=columns)
     if isinstance(output, m.GroupBySection):
-        return p.GroupByOutput(table=output.table, group_by=output.group_by, measures=output.measures)
+        return p.GroupByOutput(table=output.table, group_by=output.group_by, measures=output.measures, columns=columns)
     return p.RowsOutput(
         table=output.table,
         key=tuple(output.key or ()),
         latest_by=tuple(output.latest_by or ()),
         delete_when=output.delete_when,
+        columns=columns,
     )
 
 

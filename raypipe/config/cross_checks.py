@@ -139,6 +139,22 @@ def _outputs(data: Any) -> Iterator[Problem]:
                     yield Problem((*path, word), "expected the key `key` beside it: without one, all rows stay")
         if isinstance(output, dict):
             yield from _twice([*_names(path, output, "group_by"), *_names(path, output, "measures")], "group or measure")
+            yield from _unique(path, output)
+
+
+def _unique(path: Path, output: dict[str, Any]) -> Iterator[Problem]:
+    """A table that is merged over all of history holds each key once; nothing is known of other columns before all is."""
+    word = next((word for word in ("key", "group_by") if output.get(word) is not None), None)
+    columns = output.get("columns")
+    if word is None or not isinstance(columns, dict):
+        return
+    alone = output[word] if isinstance(output[word], str) else [name for _, name in _names(path, output, word)]
+    for name, column in columns.items():
+        if isinstance(column, dict) and column.get("unique") is True and alone not in (name, [name.lower()]):
+            expected = (
+                f"expected false, or `{word}: {name}` alone: over all of history a table of this kind is unique by its {word}"
+            )
+            yield Problem((*path, "columns", name, "unique"), expected, show_got=True)
 
 
 def _nothing_but_views(data: Any) -> Iterator[Problem]:

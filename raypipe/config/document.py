@@ -125,12 +125,16 @@ def _step_of_columns(step: p.Derive | p.Cast | p.Rename | p.FillNull) -> dict[st
 
 
 def _output(output: p.Output) -> dict[str, Any]:
+    columns = {
+        name: {"type": str(one.type), "required": one.required, "unique": one.unique} for name, one in output.columns.items()
+    }
+    named = {"table": output.table} | ({"columns": columns} if columns else {})
     if isinstance(output, p.SqlOutput):
-        return {"table": output.table, "sql": output.sql}
+        return named | {"sql": output.sql}
     if isinstance(output, p.GroupByOutput):
-        return {"table": output.table, "group_by": dict(output.group_by), "measures": dict(output.measures)}
+        return named | {"group_by": dict(output.group_by), "measures": dict(output.measures)}
     keyed = {"key": list(output.key), "latest_by": list(output.latest_by), "delete_when": output.delete_when}
-    return {"table": output.table, "rows": "all"} | {name: value for name, value in keyed.items() if value}
+    return named | {"rows": "all"} | {name: value for name, value in keyed.items() if value}
 
 
 def _run(run: p.RunOptions) -> dict[str, Any]:

@@ -114,6 +114,7 @@ def _misfits(outputs: Outputs, frame: pl.DataFrame, columns: dict[str, pa.Schema
         columns |= found
         for table, schema_of_table in found.items():
             yield from outputs.checks.problems(table, schema_of_table)
+            yield from outputs.contracts.problems(table, schema_of_table)
 
 
 def _order_warnings(pipeline: Pipeline) -> Iterator[str]:

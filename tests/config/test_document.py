@@ -90,7 +90,10 @@ RUNS = built(
     shard_timeout_s=st.sampled_from([0.001, 1800.0]),
 )
 OUTPUTS = st.lists(SQL, max_size=2).map(
-    lambda queries: (p.RowsOutput(table="t0"), *(p.SqlOutput(table=f"t{n}", sql=sql) for n, sql in enumerate(queries, 1)))
+    lambda queries: (
+        p.RowsOutput(table="t0", columns={"n": p.OutputColumn(type=parse_datatype("int64"), required=True, unique=True)}),
+        *(p.SqlOutput(table=f"t{n}", sql=sql) for n, sql in enumerate(queries, 1)),
+    )
 )
 PIPELINES = built(
     p.Pipeline,
