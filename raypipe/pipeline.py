@@ -192,6 +192,29 @@ class PythonStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Explode:
+    """Make a row of each element of a list column, in the order of the list; the other columns are repeated.
+
+    A row whose list is empty or null stays, with null for an element, or is dropped and counted under `explode_<column>`.
+    """
+
+    column: str
+    empty: Literal["keep", "drop"] = "keep"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column, as other steps have several."""
+        return (self.column,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flatten:
+    """Put the fields of struct columns in the place of these, under their own names; a null struct has null fields."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
     """Remove columns."""
 
@@ -205,7 +228,7 @@ class Select:
     columns: tuple[str, ...]
 
 
-Step = Filter | Deduplicate | Derive | Cast | Rename | FillNull | Lookup | PythonStep | Drop | Select
+Step = Filter | Deduplicate | Derive | Cast | Rename | FillNull | Lookup | PythonStep | Explode | Flatten | Drop | Select
 
 
 # ---- outputs, destination, run ----------------------------------------------------------------------------

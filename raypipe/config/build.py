@@ -98,12 +98,22 @@ def _step(step: s.StepButFilter, folder: Path) -> p.Step:
             return p.Lookup(path=absolute(one.path, folder), on=one.on, columns=one.columns, missing=one.missing)
         case s.PythonStep():
             return p.PythonStep(function=step.python, rows=step.rows)
+        case s.ExplodeStep():
+            return p.Explode(column=step.explode, empty=step.empty)
+        case s.FlattenStep() | s.DropStep() | s.SelectStep():
+            return _step_of_names(step)
+        case _:
+            return _step_of_columns(step)
+
+
+def _step_of_names(step: s.FlattenStep | s.DropStep | s.SelectStep) -> p.Step:
+    match step:
+        case s.FlattenStep():
+            return p.Flatten(columns=tuple(step.flatten))
         case s.DropStep():
             return p.Drop(columns=tuple(step.drop))
         case s.SelectStep():
             return p.Select(columns=tuple(step.select))
-        case _:
-            return _step_of_columns(step)
 
 
 def _step_of_columns(step: s.DeriveStep | s.CastStep | s.RenameStep | s.FillNullStep) -> p.Step:

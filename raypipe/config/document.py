@@ -103,12 +103,20 @@ def _step(step: p.Step) -> dict[str, Any]:
             return {"deduplicate": {"key": list(step.key)} | latest}
         case p.Lookup():
             return {"lookup": {"path": str(step.path), "on": dict(step.on), "columns": dict(step.columns), "missing": step.missing}}
-        case p.PythonStep():
-            return {"python": step.function, "rows": step.rows}
-        case p.Drop() | p.Select():
-            return {"drop" if isinstance(step, p.Drop) else "select": list(step.columns)}
+        case p.PythonStep() | p.Explode() | p.Flatten() | p.Drop() | p.Select():
+            return _short_step(step)
         case _:
             return _step_of_columns(step)
+
+
+def _short_step(step: p.PythonStep | p.Explode | p.Flatten | p.Drop | p.Select) -> dict[str, Any]:
+    match step:
+        case p.PythonStep():
+            return {"python": step.function, "rows": step.rows}
+        case p.Explode():
+            return {"explode": step.column, "empty": step.empty}
+        case _:
+            return {type(step).__name__.lower(): list(step.columns)}
 
 
 def _step_of_columns(step: p.Derive | p.Cast | p.Rename | p.FillNull) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
         assert batch.source is not None
         yield "source", batch.source[batch.frame[ROW_COLUMN]]
         for stage in Transform(pipeline).stages:
-            batch = next(stage.stream(iter([batch]), resources))
+            pieces = list(stage.stream(iter([batch]), resources))
+            batch = pieces[0].with_frame(pl.concat([piece.frame for piece in pieces]))
             yield stage.title, batch.frame
         rows = iter([attempt.marked(batch.frame)])
         contributions = outputs.contributions(rows, attempt.books.tally.windows, attempt.books.quarantine.uris)

@@ -46,6 +46,8 @@ STEPS = st.one_of(
         missing=st.sampled_from(["keep", "quarantine", "fail"]),
     ),
     built(p.PythonStep, function=st.just("flights:enrich"), rows=st.sampled_from(["same", "fewer", "more"])),
+    built(p.Explode, column=COLUMNS, empty=st.sampled_from(["keep", "drop"])),
+    built(p.Flatten, columns=NAME_LISTS),
     built(p.Drop, columns=NAME_LISTS),
     built(p.Select, columns=NAME_LISTS),
 )

@@ -35,7 +35,7 @@ def added(text: str) -> str:
     return GOOD + text
 
 
-STEPS = "filter, deduplicate, derive, cast, rename, fill_null, lookup, python, drop, select"
+STEPS = "filter, deduplicate, derive, cast, rename, fill_null, lookup, python, explode, flatten, drop, select"
 NAME = "a name of a-z, 0-9 and _ that starts with a letter and has at most 63 characters"
 DATE = "a date such as 2013-01-01 or a time such as 2013-01-01T06:00 or 2013-01-01T06:00:00Z"
 

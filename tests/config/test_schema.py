@@ -39,6 +39,8 @@ transform:
   - fill_null: {y: 0, d: text, t: 1.5, z: false}
   - lookup: {path: a.csv, on: {d: e}, columns: [f], missing: fail}
   - {python: "m:f", rows: fewer}
+  - {explode: a, empty: drop}
+  - flatten: [b]
   - drop: a
   - select: [a, b]
 outputs:

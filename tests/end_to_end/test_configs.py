@@ -24,6 +24,7 @@ EXPECTED = {
     "late_rows": ({"daily_readings": 9}, {}),
     "lookup": ({"orders_by_country": 26}, {"lookup_country": 2, "type_amount": 1}),
     "measures": ({"countries": 6, "months": 2}, {"type_amount": 1}),
+    "nested": ({"sold_items": 24, "cities": 4}, {}),
     "nested_time": ({"page_views": 12}, {"malformed_line": 1, "no_event_time": 1}),
     "open_ended": ({"monthly_orders": 1}, {"type_amount": 1}),
     "python_step": ({"sized_orders": 42}, {"type_amount": 1}),
