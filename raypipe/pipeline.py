@@ -192,6 +192,29 @@ class PythonStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Explode:
+    """Make a row of each element of a list column, in the order of the list; the other columns are repeated.
+
+    A row whose list is empty or null stays, with null for an element, or is dropped and counted under `explode_<column>`.
+    """
+
+    column: str
+    empty: Literal["keep", "drop"] = "keep"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column, as other steps have several."""
+        return (self.column,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flatten:
+    """Put the fields of struct columns in the place of these, under their own names; a null struct has null fields."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
     """Remove columns."""
 
@@ -205,10 +228,22 @@ class Select:
     columns: tuple[str, ...]
 
 
-Step = Filter | Deduplicate | Derive | Cast | Rename | FillNull | Lookup | PythonStep | Drop | Select
+Step = Filter | Deduplicate | Derive | Cast | Rename | FillNull | Lookup | PythonStep | Explode | Flatten | Drop | Select
 
 
 # ---- outputs, destination, run ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputColumn:
+    """What an output promises of one of its columns, judged on each shard's contribution before it is visible.
+
+    `unique` holds among the rows of each shard; in a keyed or combined table, whose key it then is, over all of it.
+    """
+
+    type: DataType
+    required: bool = False
+    unique: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +252,8 @@ class SqlOutput:
 
     table: str
     sql: str
+    columns: Mapping[str, OutputColumn] = field(default_factory=dict)
+    """The output's own contract; it may have other columns too."""
 
     @property
     def merge(self) -> None:
@@ -236,6 +273,7 @@ class RowsOutput:
     key: tuple[str, ...] = ()
     latest_by: tuple[str, ...] = ()
     delete_when: str | None = None
+    columns: Mapping[str, OutputColumn] = field(default_factory=dict)
 
     @property
     def merge(self) -> Keyed | None:
@@ -252,6 +290,7 @@ class GroupByOutput:
     """Column of the table -> row expression."""
     measures: Mapping[str, str]
     """Column of the table -> measure, such as `avg(dep_delay)`."""
+    columns: Mapping[str, OutputColumn] = field(default_factory=dict)
 
     @property
     def merge(self) -> Combined:
@@ -260,6 +299,14 @@ class GroupByOutput:
 
 
 Output = SqlOutput | RowsOutput | GroupByOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """SQL over the tables of the outputs, kept as a view at the destination: it is computed when it is read."""
+
+    name: str
+    sql: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +339,8 @@ class Pipeline:
     quality: Quality = field(default_factory=Quality)
     transform: tuple[Step, ...] = ()
     outputs: tuple[Output, ...]
+    views: tuple[View, ...] = ()
+    """Listed among `outputs` in YAML."""
     destination: DuckDBDestination
     run: RunOptions = field(default_factory=RunOptions)
     folder: Path = Path()

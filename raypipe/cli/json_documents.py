@@ -40,6 +40,7 @@ def plan_document(report: PlanReport) -> Document:
         "stale": _with_reasons(plan.stale),
         "held": _with_reasons(plan.held),
         "waiting": _windows(plan.waiting),
+        "views": list(report.views),
         "executor": report.executor,
         "estimated_seconds": report.estimated_seconds,
         "memory_bytes": report.memory_bytes,

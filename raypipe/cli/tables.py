@@ -48,6 +48,7 @@ def plan_table(report: PlanReport) -> RenderableType:
     parts += _listed(STALE, [f"{window}: {why}" for window, why in report.plan.stale])
     parts += _listed(HELD, [f"{window}: {why}" for window, why in report.plan.held])
     parts += _listed(WAITING, [str(one) for one in report.plan.waiting])
+    parts += _listed("views to be made, replaced or dropped", report.views)
     return Group(*parts)
 
 

@@ -27,7 +27,8 @@ def build_pipeline(model: m.PipelineSection, folder: Path) -> p.Pipeline:
         source=_source(model.source, folder),
         quality=_quality(model.quality),
         transform=_steps(model.transform, folder),
-        outputs=tuple(_output(one) for one in model.outputs),
+        outputs=tuple(_output(one) for one in model.outputs if not isinstance(one, m.ViewSection)),
+        views=tuple(p.View(name=one.table, sql=one.view) for one in model.outputs if isinstance(one, m.ViewSection)),
         destination=p.DuckDBDestination(path=absolute(model.destination.path, folder)),
         run=_run(model.run),
         folder=folder,
@@ -97,12 +98,22 @@ def _step(step: s.StepButFilter, folder: Path) -> p.Step:
             return p.Lookup(path=absolute(one.path, folder), on=one.on, columns=one.columns, missing=one.missing)
         case s.PythonStep():
             return p.PythonStep(function=step.python, rows=step.rows)
+        case s.ExplodeStep():
+            return p.Explode(column=step.explode, empty=step.empty)
+        case s.FlattenStep() | s.DropStep() | s.SelectStep():
+            return _step_of_names(step)
+        case _:
+            return _step_of_columns(step)
+
+
+def _step_of_names(step: s.FlattenStep | s.DropStep | s.SelectStep) -> p.Step:
+    match step:
+        case s.FlattenStep():
+            return p.Flatten(columns=tuple(step.flatten))
         case s.DropStep():
             return p.Drop(columns=tuple(step.drop))
         case s.SelectStep():
             return p.Select(columns=tuple(step.select))
-        case _:
-            return _step_of_columns(step)
 
 
 def _step_of_columns(step: s.DeriveStep | s.CastStep | s.RenameStep | s.FillNullStep) -> p.Step:
@@ -117,16 +128,20 @@ def _step_of_columns(step: s.DeriveStep | s.CastStep | s.RenameStep | s.FillNull
             return p.FillNull(columns=step.fill_null)
 
 
-def _output(output: m.AnyOutput) -> p.Output:
+def _output(output: m.SqlSection | m.RowsSection | m.GroupBySection) -> p.Output:
+    columns = {
+        name: p.OutputColumn(type=one.type, required=one.required, unique=one.unique) for name, one in output.columns.items()
+    }
     if isinstance(output, m.SqlSection):
-        return p.SqlOutput(table=output.table, sql=output.sql)
+        return p.SqlOutput(table=output.table, sql=output.sql, columns=columns)
     if isinstance(output, m.GroupBySection):
-        return p.GroupByOutput(table=output.table, group_by=output.group_by, measures=output.measures)
+        return p.GroupByOutput(table=output.table, group_by=output.group_by, measures=output.measures, columns=columns)
     return p.RowsOutput(
         table=output.table,
         key=tuple(output.key or ()),
         latest_by=tuple(output.latest_by or ()),
         delete_when=output.delete_when,
+        columns=columns,
     )
 
 

@@ -29,6 +29,7 @@ def cross_checks(data: Any) -> Iterator[Problem]:
     yield from _contract(data)
     yield from _renamed_twice(data)
     yield from _outputs(data)
+    yield from _nothing_but_views(data)
     yield from _packages(data)
 
 
@@ -65,7 +66,8 @@ def _unnamed_filters(data: Any, named: Found) -> Iterator[Problem]:
 
 
 def _unknown_tables(data: Any) -> Iterator[Problem]:
-    tables = [name for _, name in _texts(data, "outputs", "*", "table")]
+    views = {path for path, _ in _found(data, "outputs", "*", "view")}
+    tables = [name for path, name in _texts(data, "outputs", "*", "table") if (*path[:-1], "view") not in views]
     for path, name in _texts(data, "quality", "checks", "*", "table"):
         if tables and name not in tables:
             yield Problem(
@@ -137,6 +139,28 @@ def _outputs(data: Any) -> Iterator[Problem]:
                     yield Problem((*path, word), "expected the key `key` beside it: without one, all rows stay")
         if isinstance(output, dict):
             yield from _twice([*_names(path, output, "group_by"), *_names(path, output, "measures")], "group or measure")
+            yield from _unique(path, output)
+
+
+def _unique(path: Path, output: dict[str, Any]) -> Iterator[Problem]:
+    """A table that is merged over all of history holds each key once; nothing is known of other columns before all is."""
+    word = next((word for word in ("key", "group_by") if output.get(word) is not None), None)
+    columns = output.get("columns")
+    if word is None or not isinstance(columns, dict):
+        return
+    alone = output[word] if isinstance(output[word], str) else [name for _, name in _names(path, output, word)]
+    for name, column in columns.items():
+        if isinstance(column, dict) and column.get("unique") is True and alone not in (name, [name.lower()]):
+            expected = (
+                f"expected false, or `{word}: {name}` alone: over all of history a table of this kind is unique by its {word}"
+            )
+            yield Problem((*path, "columns", name, "unique"), expected, show_got=True)
+
+
+def _nothing_but_views(data: Any) -> Iterator[Problem]:
+    outputs = [output for _, output in _found(data, "outputs", "*") if isinstance(output, dict)]
+    if outputs and all("view" in output for output in outputs):
+        yield Problem(("outputs",), "expected an output beside the views: a view is SQL over the tables of the others")
 
 
 def _names(path: Path, output: dict[str, Any], word: str) -> Found:

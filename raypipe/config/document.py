@@ -22,7 +22,7 @@ def document_of(pipeline: p.Pipeline) -> dict[str, Any]:
         "source": _source(pipeline.source),
         "quality": _quality(pipeline.quality),
         "transform": [_step(step) for step in pipeline.transform],
-        "outputs": [_output(output) for output in pipeline.outputs],
+        "outputs": [*map(_output, pipeline.outputs), *({"table": one.name, "view": one.sql} for one in pipeline.views)],
         "destination": {"kind": "duckdb", "path": str(pipeline.destination.path)},
         "run": _run(pipeline.run),
     }
@@ -30,15 +30,20 @@ def document_of(pipeline: p.Pipeline) -> dict[str, Any]:
 
 def _time(time: p.EventTime) -> dict[str, Any]:
     end = {} if time.end_us is None else {"end": iso(time.end_us)}
-    return end | {
-        "column": time.column,
-        "format": time.format,
-        "zone": time.zone,
-        "start": iso(time.start_us),
-        "shard": str(time.shard),
-        "lateness": UNLIMITED if time.lateness_us is None else duration_text(time.lateness_us),
-        "delay": duration_text(time.delay_us),
-    }
+    lookback = {} if time.lookback is None else {"lookback": str(time.lookback)}
+    return (
+        end
+        | lookback
+        | {
+            "column": time.column,
+            "format": time.format,
+            "zone": time.zone,
+            "start": iso(time.start_us),
+            "shard": str(time.shard),
+            "lateness": UNLIMITED if time.lateness_us is None else duration_text(time.lateness_us),
+            "delay": duration_text(time.delay_us),
+        }
+    )
 
 
 def _source(source: p.FilesSource) -> dict[str, Any]:
@@ -73,15 +78,20 @@ def _ready(ready: p.Ready | None) -> dict[str, Any]:
 
 def _quality(quality: p.Quality) -> dict[str, Any]:
     limit = quality.max_quarantined
-    return ({} if limit is None else {"max_quarantined": {"share": limit.share, "at_least": limit.at_least}}) | {
-        "rules": [
-            {"name": one.name, "expect": one.expect, "otherwise": one.otherwise, "nulls": one.nulls} for one in quality.rules
-        ],
-        "checks": [
-            {"table": one.table, "expect": one.expect, "otherwise": one.otherwise, "on_empty": one.on_empty}
-            for one in quality.checks
-        ],
-    }
+    kept = {} if quality.keep_quarantined_us is None else {"keep_quarantined": duration_text(quality.keep_quarantined_us)}
+    return (
+        kept
+        | ({} if limit is None else {"max_quarantined": {"share": limit.share, "at_least": limit.at_least}})
+        | {
+            "rules": [
+                {"name": one.name, "expect": one.expect, "otherwise": one.otherwise, "nulls": one.nulls} for one in quality.rules
+            ],
+            "checks": [
+                {"table": one.table, "expect": one.expect, "otherwise": one.otherwise, "on_empty": one.on_empty}
+                for one in quality.checks
+            ],
+        }
+    )
 
 
 def _step(step: p.Step) -> dict[str, Any]:
@@ -93,12 +103,20 @@ def _step(step: p.Step) -> dict[str, Any]:
             return {"deduplicate": {"key": list(step.key)} | latest}
         case p.Lookup():
             return {"lookup": {"path": str(step.path), "on": dict(step.on), "columns": dict(step.columns), "missing": step.missing}}
-        case p.PythonStep():
-            return {"python": step.function, "rows": step.rows}
-        case p.Drop() | p.Select():
-            return {"drop" if isinstance(step, p.Drop) else "select": list(step.columns)}
+        case p.PythonStep() | p.Explode() | p.Flatten() | p.Drop() | p.Select():
+            return _short_step(step)
         case _:
             return _step_of_columns(step)
+
+
+def _short_step(step: p.PythonStep | p.Explode | p.Flatten | p.Drop | p.Select) -> dict[str, Any]:
+    match step:
+        case p.PythonStep():
+            return {"python": step.function, "rows": step.rows}
+        case p.Explode():
+            return {"explode": step.column, "empty": step.empty}
+        case _:
+            return {type(step).__name__.lower(): list(step.columns)}
 
 
 def _step_of_columns(step: p.Derive | p.Cast | p.Rename | p.FillNull) -> dict[str, Any]:
@@ -115,12 +133,16 @@ def _step_of_columns(step: p.Derive | p.Cast | p.Rename | p.FillNull) -> dict[st
 
 
 def _output(output: p.Output) -> dict[str, Any]:
+    columns = {
+        name: {"type": str(one.type), "required": one.required, "unique": one.unique} for name, one in output.columns.items()
+    }
+    named = {"table": output.table} | ({"columns": columns} if columns else {})
     if isinstance(output, p.SqlOutput):
-        return {"table": output.table, "sql": output.sql}
+        return named | {"sql": output.sql}
     if isinstance(output, p.GroupByOutput):
-        return {"table": output.table, "group_by": dict(output.group_by), "measures": dict(output.measures)}
+        return named | {"group_by": dict(output.group_by), "measures": dict(output.measures)}
     keyed = {"key": list(output.key), "latest_by": list(output.latest_by), "delete_when": output.delete_when}
-    return {"table": output.table, "rows": "all"} | {name: value for name, value in keyed.items() if value}
+    return named | {"rows": "all"} | {name: value for name, value in keyed.items() if value}
 
 
 def _run(run: p.RunOptions) -> dict[str, Any]:

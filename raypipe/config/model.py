@@ -173,7 +173,25 @@ class QualitySection(Section):
     checks: list[CheckSection] = Field(default=[], description="Conditions on each shard's contribution, before it is visible")
 
 
-# ---- outputs: `sql`, `rows` or `group_by` names the kind --------------------------------------------------------
+# ---- outputs: `sql`, `rows`, `group_by` or `view` names the kind -------------------------------------------------
+
+
+class OutputColumnSection(ColumnSection):
+    """What an output promises of one of its columns."""
+
+    unique: Flag = Field(
+        default=False,
+        description="Whether no value stands twice: among the rows of each shard, or, for the key of a keyed table, over all of it",
+    )
+
+
+OutputColumns = Annotated[
+    dict[
+        ColumnName,
+        Annotated[OutputColumnSection, BeforeValidator(_long_column, json_schema_input_type=TypeWord | OutputColumnSection)],
+    ],
+    Field(description="The output's own contract, judged before a shard is visible: name -> type, or {type, required, unique}"),
+]
 
 
 class SqlSection(Section):
@@ -181,6 +199,7 @@ class SqlSection(Section):
 
     table: Identifier = Field(description="Name of the table at the destination")
     sql: Sql = Field(description="DuckDB SQL over `rows`, this shard's transformed rows")
+    columns: OutputColumns = Field(default={})
 
 
 class RowsSection(Section):
@@ -193,6 +212,7 @@ class RowsSection(Section):
         default=None, description="With a key: the row with the greatest values stands; then by event time, source, position"
     )
     delete_when: Sql | None = Field(default=None, description="With a key: a key whose newest row meets this is not in the table")
+    columns: OutputColumns = Field(default={})
 
 
 class GroupBySection(Section):
@@ -203,13 +223,24 @@ class GroupBySection(Section):
     measures: dict[NewColumnName, MeasureText] = Field(
         min_length=1, description="Column of the table -> a measure of any row expression, such as avg(dep_delay)"
     )
+    columns: OutputColumns = Field(default={})
 
 
-AnyOutput = SqlSection | RowsSection | GroupBySection
-OUTPUT_WORDS = ("sql", "rows", "group_by")
+class ViewSection(Section):
+    """A view: SQL over the tables of the other outputs, computed when it is read."""
+
+    table: Identifier = Field(description="Name of the view at the destination")
+    view: Sql = Field(description="DuckDB SQL over the tables of the other outputs, by their names")
+
+
+AnyOutput = SqlSection | RowsSection | GroupBySection | ViewSection
+OUTPUT_WORDS = ("sql", "rows", "group_by", "view")
 _OUTPUT_TAG, _OUTPUT_CHECK = told_apart_by(OUTPUT_WORDS, "kind of output")
 OutputValue = Annotated[
-    Annotated[SqlSection, Tag("sql")] | Annotated[RowsSection, Tag("rows")] | Annotated[GroupBySection, Tag("group_by")],
+    Annotated[SqlSection, Tag("sql")]
+    | Annotated[RowsSection, Tag("rows")]
+    | Annotated[GroupBySection, Tag("group_by")]
+    | Annotated[ViewSection, Tag("view")],
     _OUTPUT_TAG,
     _OUTPUT_CHECK,
 ]
@@ -265,6 +296,6 @@ class PipelineSection(Section):
     source: Annotated[FilesSection, known_kind("files")] = Field(description="Where events come from")
     quality: QualitySection = Field(default_factory=QualitySection, description="Rules on rows and checks on contributions")
     transform: list[StepValue] = Field(default=[], description="Steps, in order")
-    outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out")
+    outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out, and views of them")
     destination: Annotated[DuckDBSection, known_kind("duckdb")] = Field(description="Where tables go")
     run: RunSection = Field(default_factory=RunSection, description="How the work is done")

@@ -31,8 +31,9 @@ from raypipe.destinations.contributions import contributions, verify_checksums, 
 from raypipe.destinations.duckdb_file import all_threads
 from raypipe.destinations.duckdb_merged import MergedTable
 from raypipe.destinations.duckdb_runs import beat, fenced, set_watermark
-from raypipe.destinations.duckdb_state import changed, query
+from raypipe.destinations.duckdb_state import changed, has_views, query
 from raypipe.destinations.duckdb_tables import Typed, delete_ranges, fit_table, insert_rows, schema_number, typed
+from raypipe.destinations.duckdb_views import make_views
 from raypipe.destinations.sql_statements import statements
 from raypipe.destinations.stored import Stored
 from raypipe.errors import AccountsDontBalance, ShardError
@@ -221,6 +222,8 @@ class _Commit:
         for output, parts in pieces.items():
             if parts:
                 stored[output] = self._fit(stored[output], parts)
+        if any(stored[output].created and not created for output, created, _ in found) and has_views(self.connection):
+            make_views(self.connection, self.pipeline)
         return stored
 
     def _fit(self, stored: Stored, parts: Sequence[Typed]) -> Stored:

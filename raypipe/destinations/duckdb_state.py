@@ -60,6 +60,12 @@ def create_state(connection: duckdb.DuckDBPyConnection) -> None:
         query(connection, sql, {"version": FORMAT_VERSION})
 
 
+def has_views(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether the file knows of views; one of an earlier version without any does not."""
+    with contextlib.closing(connection.cursor()) as probe:
+        return _is_there(probe, "_raypipe.views")
+
+
 def existing_tables(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> set[str]:
     """Return those of the names that are tables or views of the user's schema.
 
@@ -67,14 +73,16 @@ def existing_tables(connection: duckdb.DuckDBPyConnection, names: Iterable[str])
     takes 40 ms in a fresh connection.
     """
     with contextlib.closing(connection.cursor()) as probe:
-        return {name for name in names if _is_there(probe, name)}
+        return {name for name in names if _is_there(probe, f"main.{quote(name)}")}
 
 
-def _is_there(probe: duckdb.DuckDBPyConnection, name: str) -> bool:
+def _is_there(probe: duckdb.DuckDBPyConnection, relation: str) -> bool:
     try:
-        query(probe, f"DESCRIBE main.{quote(name)}")
+        query(probe, f"DESCRIBE {relation}")
     except duckdb.CatalogException:
         return False
+    except duckdb.BinderException:  # a view of something that has changed
+        return True
     return True
 
 

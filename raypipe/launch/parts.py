@@ -120,6 +120,15 @@ class Parts:
         """How contributions become the table, of outputs whose table is not their union."""
         return {output.table: output.merge for output in self.pipeline.outputs if output.merge is not None}
 
+    @cached_property
+    def views(self) -> Mapping[str, str]:
+        """The views and their SQL. Raises ConfigurationError for SQL that is not over the pipeline's own tables."""
+        if not self.pipeline.views:  # the common case, for which no engine is loaded
+            return {}
+        from raypipe.engine.views import view_selects
+
+        return view_selects(self.pipeline)
+
     def worker(self, memory_bytes: int) -> ShardRunner:
         """Return what does tasks, each within this share of the memory; what was dear to compute is staged in files."""
         from raypipe.engine.shard_run import ShardRunner

@@ -33,7 +33,12 @@ def plan(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> PlanReport
         executor=work_phrase(size.shards, size.size_bytes, choice),
         estimated_seconds=inline_s if choice.executor == "inline" else ray_s,
         memory_bytes=pipeline.run.memory_bytes,
+        views=_changed(planned.snapshot.views, parts.views),
     )
+
+
+def _changed(standing: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(sorted({name for name, _ in standing.items() ^ wanted.items()}))
 
 
 def look_ahead(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> tuple[Parts, Planned]:

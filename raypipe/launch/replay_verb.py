@@ -46,10 +46,10 @@ def _stand_in(parts: Parts, window: Window) -> None:
 
     pipeline = parts.pipeline
     files = {file.uri for file in parts.source.list().files}
-    gone: dict[str, list[str]] = {}
+    gone: dict[str, dict[int, str]] = {}  # by position: a row that had become several is set aside for each of them
     for row in parts.destination.quarantine_rows(rule=None, window=window, limit=ROWS_MAX):
         if row["source"] not in files and can_stand_in(row["raw"], truncated=row["truncated"]):
-            gone.setdefault(row["source"], []).append(row["raw"])
+            gone.setdefault(row["source"], {})[row["position"]] = row["raw"]
     stand_ins = StandIns(parts.stand_in_folder, pipeline.source, pipeline.time.column)
     for uri, raws in sorted(gone.items()):
-        stand_ins.write(uri, iso(window.start_us), raws, sorted(files))
+        stand_ins.write(uri, iso(window.start_us), list(raws.values()), sorted(files))

@@ -50,6 +50,8 @@ class PlanReport:
     """One phrase: `365 shards, 31 MB: inline, 2 threads`."""
     estimated_seconds: float | None = None
     memory_bytes: int = 0
+    views: tuple[str, ...] = ()
+    """Views that are to be made, replaced or dropped."""
 
 
 @dataclass(frozen=True, slots=True)

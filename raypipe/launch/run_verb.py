@@ -104,6 +104,7 @@ def opening_of(parts: Parts, ask: Ask, run_id: str) -> RunOpening:
         definitions=parts.definitions,
         versions=versions(),
         merges=parts.merges,
+        views=parts.views,
     )
 
 

@@ -39,12 +39,15 @@ transform:
   - fill_null: {y: 0, d: text, t: 1.5, z: false}
   - lookup: {path: a.csv, on: {d: e}, columns: [f], missing: fail}
   - {python: "m:f", rows: fewer}
+  - {explode: a, empty: drop}
+  - flatten: [b]
   - drop: a
   - select: [a, b]
 outputs:
-  - {table: a, sql: SELECT 1}
+  - {table: a, sql: SELECT 1, columns: {n: {type: int64, required: true, unique: true}, m: string}}
   - {table: b, rows: all, key: [a], latest_by: [d], delete_when: d > 1}
   - {table: c, group_by: [a], measures: {n: count(*)}}
+  - {table: d, view: SELECT 1}
 destination: {kind: duckdb, path: x.duckdb}
 run:
   {executor: ray, address: null, memory: 2GiB, cpus_per_shard: 0.5, retries: {attempts: 3, delay: 1s, factor: 4},
@@ -90,6 +93,7 @@ def test_the_document_of_this_test_names_every_key_of_the_schema(schema, documen
         (["destination", "kind"], "postgres"),
         (["outputs", 0, "table"], "Big Table"),
         (["outputs", 1, "unique"], ["a"]),
+        (["outputs", 0, "columns", "n", "unique"], "yes"),
         (["outputs", 2, "measures"], []),
         (["transform", 0], {"filtre": "a"}),
         (["run", "memory"], 512),

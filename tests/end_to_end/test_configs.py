@@ -24,6 +24,7 @@ EXPECTED = {
     "late_rows": ({"daily_readings": 9}, {}),
     "lookup": ({"orders_by_country": 26}, {"lookup_country": 2, "type_amount": 1}),
     "measures": ({"countries": 6, "months": 2}, {"type_amount": 1}),
+    "nested": ({"sold_items": 24, "cities": 4}, {}),
     "nested_time": ({"page_views": 12}, {"malformed_line": 1, "no_event_time": 1}),
     "open_ended": ({"monthly_orders": 1}, {"type_amount": 1}),
     "python_step": ({"sized_orders": 42}, {"type_amount": 1}),
@@ -31,6 +32,7 @@ EXPECTED = {
     "rolling_average": ({"rolling_amount": 57}, {"type_amount": 1}),
     "several_outputs": ({"orders": 57, "orders_by_day": 7, "best_customers": 14}, {"type_amount": 1}),
     "steps": ({"tidy_orders": 42}, {"cast_amount": 1}),
+    "view": ({"countries": 6}, {"type_amount": 1}),
     "time_zone": ({"hourly_kwh": 71}, {"no_such_time": 1}),
 }
 
