@@ -12,7 +12,7 @@ from raypipe.core.window import Window
 from raypipe.errors import InputChanged, ShardError, SourceUnreadable, UsageError
 from raypipe.launch.parts import Parts, asked_window, cores, scratch_index
 from raypipe.launch.reports import Ask, PlanReport, work_phrase
-from raypipe.pipeline import Pipeline, PythonStep
+from raypipe.pipeline import Pipeline, PythonStep, TableSource
 from raypipe.ports import Clock, FileIndex
 from raypipe.runtime.planner import Planned, Planner, UnreadableFile, unreadable_text
 
@@ -49,8 +49,10 @@ def planner(parts: Parts, ask: Ask) -> Planner:
         bounds = "--shards A:B needs A < B" if ask.shards else "--end must be later than --start"
         raise UsageError(f"the window is empty or inverted: {bounds} (windows are half open)")
     window = Window(*asked) if asked else None
+    # What a live range of another pipeline contributes no more was not lost: that pipeline's ledger says so.
+    accept_shrunk = ask.accept_shrunk or isinstance(parts.pipeline.source, TableSource)
     return Planner(
-        parts.source, parts.destination, parts.ready, ask.scope, window, parts.definitions, parts.clock, ask.accept_shrunk,
+        parts.source, parts.destination, parts.ready, ask.scope, window, parts.definitions, parts.clock, accept_shrunk,
         parts.patience,
     )  # fmt: skip
 
