@@ -167,6 +167,10 @@ class Upstream(Protocol):
         """
         ...
 
+    def others(self) -> Sequence[str]:
+        """Return the other tables that pipelines write there: one of them may have been meant."""
+        ...
+
     def schema(self) -> pa.Schema | None:
         """Return the columns of the table, without those that raypipe adds; None while nothing is committed to it."""
         ...

@@ -43,6 +43,12 @@ class DuckDBTable:
         with self._snapshot() as connection:
             return _table(connection, self.path, self.name) if connection else None
 
+    def others(self) -> Sequence[str]:
+        """Return the other tables that pipelines write there."""
+        with self._snapshot() as connection:
+            outputs = query(connection, _SQL["outputs"]) if connection else []
+            return [output for (output,) in outputs if output != self.name]
+
     def schema(self) -> pa.Schema | None:
         """Return the columns of the table, without those that raypipe adds; None while nothing is committed to it."""
         with self._snapshot() as connection:

@@ -22,7 +22,7 @@ from raypipe.core.upstream import UpstreamTable
 from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline, TableSource
-from raypipe.ports import Claims, Clock, Listing, Source, StageStore, Upstream
+from raypipe.ports import Claims, Clock, Source, StageStore, Upstream
 from raypipe.runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
@@ -217,20 +217,3 @@ def asked_window(parts: Parts, ask: Ask) -> tuple[int, int] | None:
         return None
     end_us = ask.end_us if ask.end_us is not None else (ready.window.end_us if ready.window else time.start_us)
     return (ask.start_us if ask.start_us is not None else time.start_us), end_us
-
-
-def warnings_of(pipeline: Pipeline, listing: Listing) -> tuple[str, ...]:
-    """Return what a person should know of a listing: a source without files is an empty one, or more often a mistyped path."""
-    if listing.files:
-        return ()
-    source = pipeline.source
-    if isinstance(source, TableSource):
-        return (
-            f"source.table: there is no row of a table {source.table} in {source.path} yet: has the pipeline run that writes it?",
-        )
-    marked = f" beside a marker {source.ready.marker}" if source.ready and source.ready.marker else ""
-    text = (
-        f"source.path matches no file{marked}: {', '.join(source.paths)}; new shards are committed as empty. "
-        "Is the path right? Once there are files, the next run does the shards again that have rows"
-    )
-    return (text,)

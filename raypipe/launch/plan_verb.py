@@ -12,6 +12,7 @@ from raypipe.core.window import Window
 from raypipe.errors import InputChanged, ShardError, SourceUnreadable, UsageError
 from raypipe.launch.parts import Parts, asked_window, cores, scratch_index
 from raypipe.launch.reports import Ask, PlanReport, work_phrase
+from raypipe.launch.upstream import upstream_report
 from raypipe.pipeline import Pipeline, PythonStep, TableSource
 from raypipe.ports import Clock, FileIndex
 from raypipe.runtime.planner import Planned, Planner, UnreadableFile, unreadable_text
@@ -33,6 +34,7 @@ def plan(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> PlanReport
         executor=work_phrase(size.shards, size.size_bytes, choice),
         estimated_seconds=inline_s if choice.executor == "inline" else ray_s,
         memory_bytes=pipeline.run.memory_bytes,
+        upstream=upstream_report(parts),
     )
 
 
