@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from raypipe.core.calendar import Width, instant_before
 from raypipe.core.datatype import DataType
+from raypipe.core.intervals import Ranges, intersect, normalise
 from raypipe.core.merge import Combined, Keyed, parse_measure
 from raypipe.core.retry import Retries
 from raypipe.core.window import Window
@@ -38,6 +39,11 @@ class EventTime:
             return None
         start_us = max(self.start_us, instant_before(window.start_us, self.lookback, self.zone))
         return Window(start_us, window.start_us) if start_us < window.start_us else None
+
+    def within(self, windows: Sequence[Window]) -> Ranges:
+        """Return what of windows lies in the history: its last cell may stick out."""
+        end_us = self.end_us if self.end_us is not None else max((window.end_us for window in windows), default=0)
+        return intersect(normalise(windows), (Window(self.start_us, end_us),)) if end_us > self.start_us else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +88,36 @@ class FilesSource:
     on_drift: Literal["fail", "evolve", "quarantine"] = "fail"
     ready: Ready | None = None
     """None: a shard waits for nothing but its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSource:
+    """A table that another pipeline writes. Its columns have types of their own, as those of Parquet files."""
+
+    path: str
+    """The DuckDB file, absolute."""
+    table: str
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    extra_columns: Literal["ignore", "keep", "fail"] = "ignore"
+    on_drift: Literal["fail", "evolve", "quarantine"] = "fail"
+
+    @property
+    def format(self) -> Literal["parquet"]:
+        """What the copies are that it is read from."""
+        return "parquet"
+
+    @property
+    def csv(self) -> CsvDialect:
+        """How reference files are written, where no source says otherwise."""
+        return CsvDialect()
+
+    @property
+    def ready(self) -> None:
+        """A shard waits for the table's watermark and for nothing else."""
+        return
+
+
+Source = FilesSource | TableSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,7 +371,7 @@ class Pipeline:
     name: str
     description: str = ""
     time: EventTime
-    source: FilesSource
+    source: Source
     quality: Quality = field(default_factory=Quality)
     transform: tuple[Step, ...] = ()
     outputs: tuple[Output, ...]

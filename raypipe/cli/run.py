@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -10,7 +11,6 @@ import click
 
 from raypipe.cli.exits import exit_code_of
 from raypipe.cli.options import (
-    CONFIG_HELP,
     ExecutorName,
     Shared,
     config_argument,
@@ -21,17 +21,17 @@ from raypipe.cli.options import (
     window_options,
 )
 from raypipe.cli.run_one import run_one
+from raypipe.cli.several import PipelineSet, configs_argument, load_set
 from raypipe.errors import UsageError
 
 if TYPE_CHECKING:
     from raypipe.launch import Ask
-    from raypipe.pipeline import Pipeline
 
 ONE_RANGE = "say which range in exactly one way: --start and --end, --shards A:B, --stale, --held, --failed, or --gaps"
 
 
 @verb("run", example="raypipe run pipeline.yaml")
-@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", help=CONFIG_HELP)
+@configs_argument
 @window_options
 @executor_options
 def run(
@@ -39,30 +39,38 @@ def run(
 ) -> int:
     """Do all that is new, late or failed.
 
-    What an earlier run left is resumed. Several pipelines are run one after the other; the exit code is the worst.
+    What an earlier run left is resumed. Several pipelines are run one after the other, each after those whose tables it
+    reads, and not at all when one of these did not end well; the exit code is the worst.
 
     Ctrl-C once: no new shards, what is finished is committed, and the next run resumes. Twice: at once.
     """
     from raypipe import launch
 
-    work = []
-    for config in configs:  # all are read before the first is run: a mistake in one means that nothing was run
-        pipeline = shared.load(config)
+    found, asks = load_set(shared, configs), []
+    for _, pipeline in found.members:
         start_us, end_us = instants(pipeline, start, end)
-        work.append((config, pipeline, launch.Ask(start_us=start_us, end_us=end_us, executor=executor, address=address)))
-    if len(work) == 1:
-        return run_one(shared, *work[0], launch.StopFlag())
-    return _run_all(shared, work)
+        asks.append(launch.Ask(start_us=start_us, end_us=end_us, executor=executor, address=address))
+    if found.is_one:
+        return run_one(shared, *found.members[0], asks[0], launch.StopFlag())
+    return _run_all(shared, found, asks)
 
 
-def _run_all(shared: Shared, work: list[tuple[str, Pipeline, Ask]]) -> int:
+def _run_all(shared: Shared, found: PipelineSet, asks: Sequence[Ask]) -> int:
     from raypipe.ports import StopFlag
 
     stop, worst, gathered = StopFlag(), 0, shared.out.gathering()
     each = replace(shared, out=gathered)
-    for config, pipeline, ask in work:
-        if stop.signal is None:
-            worst = max(worst, exit_code_of(partial(run_one, each, config, pipeline, ask, stop), gathered))
+    not_done: set[int] = set()
+    for place, config, pipeline in found.in_order():
+        if stop.signal is not None:
+            break
+        if waits_for := found.names(found.order.held_back(place, not_done)):
+            gathered.note(f"{pipeline.name}: not run, because it reads a table of {', '.join(waits_for)}, which did not end well")
+            gathered.document({"pipeline": pipeline.name, "status": "waiting", "waits_for": waits_for})
+            not_done.add(place)
+        elif code := exit_code_of(partial(run_one, each, config, pipeline, asks[place], stop), gathered):
+            worst = max(worst, code)
+            not_done.add(place)
     shared.out.document({"runs": gathered.gathered})
     return worst
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -24,7 +24,7 @@ def build_pipeline(model: m.PipelineSection, folder: Path) -> p.Pipeline:
         name=model.name,
         description=model.description,
         time=_event_time(model.time),
-        source=_source(model.source, folder),
+        source=_source(model, folder),
         quality=_quality(model.quality),
         transform=_steps(model.transform, folder),
         outputs=tuple(_output(one) for one in model.outputs if not isinstance(one, m.ViewSection)),
@@ -49,7 +49,25 @@ def _event_time(time: m.TimeSection) -> p.EventTime:
     )
 
 
-def _source(source: m.FilesSection, folder: Path) -> p.FilesSource:
+def _source(model: m.PipelineSection, folder: Path) -> p.Source:
+    match model.source:
+        case m.FilesSection() as files:
+            return _files(files, folder)
+        case m.TableSection() as table:
+            return p.TableSource(
+                path=absolute(table.path or model.destination.path, folder),
+                table=table.table,
+                columns=_contract(table.columns),
+                extra_columns=table.extra_columns,
+                on_drift=table.on_drift,
+            )
+
+
+def _contract(columns: Mapping[str, m.ColumnSection]) -> dict[str, p.Column]:
+    return {name: p.Column(type=column.type, required=column.required) for name, column in columns.items()}
+
+
+def _files(source: m.FilesSection, folder: Path) -> p.FilesSource:
     csv = source.csv or m.CsvSection()
     return p.FilesSource(
         paths=tuple(absolute_glob(path, folder) for path in source.path),
@@ -62,7 +80,7 @@ def _source(source: m.FilesSection, folder: Path) -> p.FilesSource:
             encoding=csv.encoding,
             multiline=csv.multiline,
         ),
-        columns={name: p.Column(type=column.type, required=column.required) for name, column in source.columns.items()},
+        columns=_contract(source.columns),
         extra_columns=source.extra_columns,
         on_drift=source.on_drift,
         ready=None if source.ready is None else p.Ready(marker=source.ready.marker, files=source.ready.files),

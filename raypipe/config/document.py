@@ -46,7 +46,18 @@ def _time(time: p.EventTime) -> dict[str, Any]:
     )
 
 
-def _source(source: p.FilesSource) -> dict[str, Any]:
+def _source(source: p.Source) -> dict[str, Any]:
+    contract = {
+        "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
+        "extra_columns": source.extra_columns,
+        "on_drift": source.on_drift,
+    }
+    if isinstance(source, p.TableSource):
+        return {"kind": "table", "path": str(source.path), "table": source.table} | contract
+    return _files(source) | contract
+
+
+def _files(source: p.FilesSource) -> dict[str, Any]:
     csv = source.csv
     dialect = {
         "nulls": list(csv.nulls),
@@ -63,9 +74,6 @@ def _source(source: p.FilesSource) -> dict[str, Any]:
             "kind": "files",
             "path": [str(path) for path in source.paths],
             "format": source.format,
-            "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
-            "extra_columns": source.extra_columns,
-            "on_drift": source.on_drift,
         }
     )
 

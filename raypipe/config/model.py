@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Tag
 
-from raypipe.config.section import Section, known_kind, told_apart_by
+from raypipe.config.section import Section, kind_of, known_kind, told_apart_by
 from raypipe.config.step_sections import StepValue
 from raypipe.config.values import (
     ColumnName,
@@ -122,6 +122,33 @@ class FilesSection(Section):
     ready: ReadySection | None = Field(
         default=None, description="What a shard that was never done waits for: a marker beside its files, a number of files"
     )
+
+
+class TableSection(Section):
+    """A table that another pipeline writes: a shard is ready as far as that table's watermark."""
+
+    kind: Literal["table"] = Field(description="Where events come from")
+    table: Identifier = Field(description="An output of another pipeline that has a column of event time")
+    path: LocalPath | None = Field(
+        default=None, description="The DuckDB file that holds it, relative to this file's folder; without, that of `destination`"
+    )
+    columns: dict[NewColumnName, ColumnValue] = Field(
+        default={}, description="The contract: name -> type, or {type, required}; without, all columns are read as they are"
+    )
+    extra_columns: Literal["ignore", "keep", "fail"] = Field(
+        default="ignore", description="Columns of the table that the contract does not name"
+    )
+    on_drift: Literal["fail", "evolve", "quarantine"] = Field(
+        default="fail", description="When a named column is missing or has another type"
+    )
+
+
+SOURCE_KINDS = ("files", "table")
+SourceValue = Annotated[
+    Annotated[FilesSection, Tag("files")] | Annotated[TableSection, Tag("table")],
+    kind_of(SOURCE_KINDS),
+    known_kind(*SOURCE_KINDS),
+]
 
 
 class MaxQuarantinedSection(Section):
@@ -293,7 +320,7 @@ class PipelineSection(Section):
     name: Identifier = Field(description="The pipeline's identity in the ledger")
     description: str = Field(default="", description="What the pipeline is for")
     time: TimeSection = Field(description="Event time and shards")
-    source: Annotated[FilesSection, known_kind("files")] = Field(description="Where events come from")
+    source: SourceValue = Field(description="Where events come from")
     quality: QualitySection = Field(default_factory=QualitySection, description="Rules on rows and checks on contributions")
     transform: list[StepValue] = Field(default=[], description="Steps, in order")
     outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out, and views of them")

@@ -174,7 +174,8 @@ def make_plan(
     todo = tuple(one for one in shards if one.window not in waiting)
     kept, failures = (todo, ()) if accept_shrunk else _without_shrunk(todo, known, slices)
     return Plan(
-        kept, failures=failures, stale=stale, waiting=tuple(sorted(waiting)), shrunk=_shrunk(late, known, slices, ready),
+        kept, failures=failures, stale=stale, waiting=tuple(sorted(waiting)),
+        shrunk=() if accept_shrunk else _shrunk(late, known, slices, ready),
         held=tuple(one for one in held if scope is Scope.DUE and not meeting(merged, one[0])),
     )  # fmt: skip
 

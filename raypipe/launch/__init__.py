@@ -22,6 +22,7 @@ from raypipe.launch.replay_verb import replay_ask
 from raypipe.launch.reports import AcceptReport, Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.launch.run_verb import run
 from raypipe.launch.sample_verb import sample
+from raypipe.launch.upstream import order_of
 from raypipe.launch.widths_verb import verify_widths
 from raypipe.pipeline import Pipeline
 from raypipe.ports import StopFlag
@@ -48,6 +49,7 @@ __all__ = [
     "check",
     "gc",
     "load",
+    "order_of",
     "plan",
     "quarantine_counts",
     "quarantine_export",

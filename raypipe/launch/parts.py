@@ -16,12 +16,14 @@ from raypipe.core.calendar import Calendar, common_width
 from raypipe.core.given_shards import given_shards
 from raypipe.core.merge import Merge
 from raypipe.core.plan import Horizon, Patience, horizon
+from raypipe.core.readiness import as_far_as
 from raypipe.core.shard import InputFile
 from raypipe.core.state import Definition, Snapshot
+from raypipe.core.upstream import UpstreamTable
 from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
-from raypipe.pipeline import Pipeline
-from raypipe.ports import Claims, Clock, FileIndex, Listing, Source, StageStore
+from raypipe.pipeline import Pipeline, TableSource
+from raypipe.ports import Claims, Clock, FileIndex, Source, StageStore, Upstream
 from raypipe.runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
@@ -82,8 +84,26 @@ class Parts:
         """What may be worked on now."""
         if self.given is not None:
             return given_shards(self.calendar, self.given)
+        if not isinstance(self.pipeline.source, TableSource):
+            return self.by_time
+        return as_far_as(self.by_time, self.upstream_seen.watermark_us if self.upstream_seen else None)
+
+    @property
+    def by_time(self) -> Horizon:
+        """What may be worked on now as far as it depends on the time."""
         time = self.pipeline.time
         return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us())
+
+    @cached_property
+    def upstream_seen(self) -> UpstreamTable | None:
+        """The table that the pipeline reads, as it was before the source was listed: so long, nothing more becomes ready."""
+        return self.upstream(self.pipeline.source).table() if isinstance(self.pipeline.source, TableSource) else None
+
+    def upstream(self, source: TableSource) -> Upstream:
+        """Return where the table stands that a pipeline reads."""
+        from raypipe.destinations.duckdb_upstream import DuckDBTable
+
+        return DuckDBTable(source.path, source.table, self.clock)
 
     @property
     def patience(self) -> Patience:
@@ -94,12 +114,15 @@ class Parts:
     @cached_property
     def source(self) -> Source:
         """The source; its index is in the state folder, or in the scratch folder."""
+        source = self.pipeline.source
+        if isinstance(source, TableSource):
+            from raypipe.sources.table import Table
+
+            return Table(source, self.pipeline.time, self._cells, self.index_folder, self.upstream(source))
         from raypipe.sources.files import Files
 
         memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
-        return Files(
-            self.pipeline.source, self.pipeline.time, self._cells, self.index_folder, memory_bytes, self.stand_in_folder
-        )  # fmt: skip
+        return Files(source, self.pipeline.time, self._cells, self.index_folder, memory_bytes, self.stand_in_folder)
 
     @cached_property
     def destination(self) -> DuckDBFile:
@@ -211,16 +234,3 @@ def asked_window(parts: Parts, ask: Ask) -> tuple[int, int] | None:
         return None
     end_us = ask.end_us if ask.end_us is not None else (ready.window.end_us if ready.window else time.start_us)
     return (ask.start_us if ask.start_us is not None else time.start_us), end_us
-
-
-def warnings_of(pipeline: Pipeline, listing: Listing) -> tuple[str, ...]:
-    """Return what a person should know of a listing: a source without files is an empty one, or more often a mistyped path."""
-    if listing.files:
-        return ()
-    ready = pipeline.source.ready
-    marked = f" beside a marker {ready.marker}" if ready and ready.marker else ""
-    text = (
-        f"source.path matches no file{marked}: {', '.join(pipeline.source.paths)}; new shards are committed as empty. "
-        "Is the path right? Once there are files, the next run does the shards again that have rows"
-    )
-    return (text,)

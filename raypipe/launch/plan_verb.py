@@ -12,7 +12,8 @@ from raypipe.core.window import Window
 from raypipe.errors import InputChanged, ShardError, SourceUnreadable, UsageError
 from raypipe.launch.parts import Parts, asked_window, cores, scratch_index
 from raypipe.launch.reports import Ask, PlanReport, work_phrase
-from raypipe.pipeline import Pipeline, PythonStep
+from raypipe.launch.upstream import upstream_report
+from raypipe.pipeline import Pipeline, PythonStep, TableSource
 from raypipe.ports import Clock, FileIndex
 from raypipe.runtime.planner import Planned, Planner, UnreadableFile, unreadable_text
 
@@ -34,6 +35,7 @@ def plan(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> PlanReport
         estimated_seconds=inline_s if choice.executor == "inline" else ray_s,
         memory_bytes=pipeline.run.memory_bytes,
         views=_changed(planned.snapshot.views, parts.views),
+        upstream=upstream_report(parts),
     )
 
 
@@ -54,8 +56,10 @@ def planner(parts: Parts, ask: Ask) -> Planner:
         bounds = "--shards A:B needs A < B" if ask.shards else "--end must be later than --start"
         raise UsageError(f"the window is empty or inverted: {bounds} (windows are half open)")
     window = Window(*asked) if asked else None
+    # What a live range of another pipeline contributes no more was not lost: that pipeline's ledger says so.
+    accept_shrunk = ask.accept_shrunk or isinstance(parts.pipeline.source, TableSource)
     return Planner(
-        parts.source, parts.destination, parts.ready, ask.scope, window, parts.definitions, parts.clock, ask.accept_shrunk,
+        parts.source, parts.destination, parts.ready, ask.scope, window, parts.definitions, parts.clock, accept_shrunk,
         parts.patience,
     )  # fmt: skip
 

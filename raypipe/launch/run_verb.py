@@ -19,7 +19,8 @@ from raypipe.core.window import from_us
 from raypipe.errors import UsageError
 from raypipe.launch.inspect_verbs import versions
 from raypipe.launch.late_worker import LateWorker
-from raypipe.launch.parts import Parts, cores, warnings_of
+from raypipe.launch.listing_warnings import warnings_of
+from raypipe.launch.parts import Parts, cores
 from raypipe.launch.plan_verb import planner
 from raypipe.launch.reports import Ask, RunReport, work_phrase
 from raypipe.pipeline import Pipeline, PythonStep
@@ -39,7 +40,7 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, clo
     listing = parts.source.list()
     choice = _choice(parts, ask, listing)
     tally = _Tally(observer)
-    for warning in warnings_of(pipeline, listing):
+    for warning in warnings_of(parts, listing):
         tally.warn(warning)
     run_id = new_run_id(clock)
     if choice.executor == "ray":

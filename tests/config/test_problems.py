@@ -70,8 +70,8 @@ CASES = [
     (added("run: {retries: {attempt: 3}}\n"), '16: run.retries.attempt: unknown key; did you mean "attempts"? Known keys: attempts, delay, factor'),
     (added("transform: [{lookup: {path: a.csv, on: a, column: [b]}}]\n"), '16: transform.0.lookup.column: unknown key; did you mean "columns"? Known keys: path, on, columns, missing'),
     # kinds
-    (changed("kind: files", "kind: kafka"), '7: source.kind: got "kafka", expected a known kind: files'),
-    (changed("kind: files", "kind: file"), '7: source.kind: got "file", expected a known kind: files; did you mean "files"?'),
+    (changed("kind: files", "kind: kafka"), '7: source.kind: got "kafka", expected a known kind: files, table'),
+    (changed("kind: files", "kind: file"), '7: source.kind: got "file", expected a known kind: files, table; did you mean "files"?'),
     (changed("  kind: files\n", ""), "6: source.kind: missing, expected: Where events come from"),
     (changed("kind: duckdb", "kind: postgres"), '14: destination.kind: got "postgres", expected a known kind: duckdb'),
     (changed("kind: duckdb", "kind: 7"), "14: destination.kind: got 7, expected a known kind: duckdb"),
