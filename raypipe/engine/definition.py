@@ -54,7 +54,8 @@ def _definition(parts: Mapping[str, str]) -> Definition:
 
 def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     time = pipeline.time
-    source = replace(pipeline.source, ready=None, paths=tuple(_place(path, pipeline.folder) for path in pipeline.source.paths))
+    home = pipeline.data_folder or pipeline.folder
+    source = replace(pipeline.source, ready=None, paths=tuple(_place(path, home) for path in pipeline.source.paths))
     # A check belongs to the output that it checks; how long texts are kept changes no table.
     quality = replace(pipeline.quality, checks=(), keep_quarantined_us=None)
     parts = {
