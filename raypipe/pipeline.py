@@ -381,3 +381,5 @@ class Pipeline:
     run: RunOptions = field(default_factory=RunOptions)
     folder: Path = Path()
     """Where relative paths and Python steps are found."""
+    data_folder: Path | None = None
+    """Where relative paths of source and destination start, where that is not `folder`: in a copy that travels without data."""

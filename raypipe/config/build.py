@@ -12,26 +12,32 @@ from raypipe.config import model as m
 from raypipe.config import step_sections as s
 from raypipe.config.cross_checks import filter_name
 from raypipe.config.instants import parse_instant
-from raypipe.config.paths import absolute, absolute_glob, format_of
+from raypipe.config.paths import absolute, absolute_glob, format_of, stays_inside
 from raypipe.core.retry import Retries
 
 _US_PER_S = 1_000_000
 
 
-def build_pipeline(model: m.PipelineSection, folder: Path) -> p.Pipeline:
-    """Return the pipeline that a valid model describes; relative paths start at the folder."""
+def build_pipeline(model: m.PipelineSection, folder: Path, data_folder: Path | None = None) -> p.Pipeline:
+    """Return the pipeline that a valid model describes.
+
+    Relative paths of source and destination start at the data folder; those of code and reference files at the folder,
+    as far as they stay inside it. Without a data folder both are one.
+    """
+    beside = data_folder or folder
     return p.Pipeline(
         name=model.name,
         description=model.description,
         time=_event_time(model.time),
-        source=_source(model, folder),
+        source=_source(model, beside),
         quality=_quality(model.quality),
-        transform=_steps(model.transform, folder),
+        transform=_steps(model.transform, folder, beside),
         outputs=tuple(_output(one) for one in model.outputs if not isinstance(one, m.ViewSection)),
         views=tuple(p.View(name=one.table, sql=one.view) for one in model.outputs if isinstance(one, m.ViewSection)),
-        destination=p.DuckDBDestination(path=absolute(model.destination.path, folder)),
+        destination=p.DuckDBDestination(path=absolute(model.destination.path, beside)),
         run=_run(model.run),
         folder=folder,
+        data_folder=None if beside == folder else beside,
     )
 
 
@@ -99,21 +105,24 @@ def _quality(quality: m.QualitySection) -> p.Quality:
     )
 
 
-def _steps(steps: Sequence[s.AnyStep], folder: Path) -> tuple[p.Step, ...]:
+def _steps(steps: Sequence[s.AnyStep], folder: Path, data_folder: Path) -> tuple[p.Step, ...]:
     names = (filter_name(position) for position in itertools.count(1))
-    return tuple(_filter(step, next(names)) if isinstance(step, s.FilterStep) else _step(step, folder) for step in steps)
+    return tuple(
+        _filter(step, next(names)) if isinstance(step, s.FilterStep) else _step(step, folder, data_folder) for step in steps
+    )
 
 
 def _filter(step: s.FilterStep, its_name: str) -> p.Filter:
     return p.Filter(condition=step.filter, name=step.name or its_name)
 
 
-def _step(step: s.StepButFilter, folder: Path) -> p.Step:
+def _step(step: s.StepButFilter, folder: Path, data_folder: Path) -> p.Step:
     match step:
         case s.DeduplicateStep(deduplicate=one):
             return p.Deduplicate(key=tuple(one.key), latest_by=tuple(one.latest_by or ()))
         case s.LookupStep(lookup=one):
-            return p.Lookup(path=absolute(one.path, folder), on=one.on, columns=one.columns, missing=one.missing)
+            base = folder if stays_inside(one.path) else data_folder
+            return p.Lookup(path=absolute(one.path, base), on=one.on, columns=one.columns, missing=one.missing)
         case s.PythonStep():
             return p.PythonStep(function=step.python, rows=step.rows)
         case s.ExplodeStep():

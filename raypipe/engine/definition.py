@@ -59,7 +59,7 @@ def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     # A check belongs to the output that it checks; how long texts are kept changes no table.
     quality = replace(pipeline.quality, checks=(), keep_quarantined_us=None)
     parts = {
-        "source": fingerprint(_plain(_placed(pipeline.source, pipeline.folder))),
+        "source": fingerprint(_plain(_placed(pipeline.source, pipeline.data_folder or pipeline.folder))),
         "time": fingerprint([time.column, time.format, time.zone, time.start_us, *([str(time.lookback)] if time.lookback else [])]),
         "quality": fingerprint(_plain(quality)),
         "transform": fingerprint([_plain(_without_folder(step)) for step in pipeline.transform]),

@@ -42,6 +42,11 @@ def token_is_required() -> bool:
     return os.environ.get(AUTH_MODE, "").lower() == "token"
 
 
+def token_mode() -> dict[str, str | None]:
+    """Return what to set so that a token that is known is used: for an explicit address Ray does not do so, and is refused."""
+    return {AUTH_MODE: "token"} if AUTH_MODE not in os.environ and token_is_known() else {}
+
+
 class Environment:
     """Environment variables that are set for a while and put back."""
 
