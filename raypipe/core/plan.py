@@ -316,7 +316,7 @@ def _late(within: Sequence[Window], known: LiveRanges, slices: _Slices) -> list[
 def _widen(windows: Iterable[Window], known: LiveRanges) -> list[Window]:
     """Widen windows to the live ranges they meet in part, and make one of those that meet afterwards."""
     result: list[Window] = []
-    for window in sorted(set(windows)):
+    for window in sorted(windows):
         for met in known.meeting(window):
             window = window.hull(met)
         while result and result[-1].meets(window):
