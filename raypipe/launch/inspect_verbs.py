@@ -16,7 +16,7 @@ from raypipe.core.shard import Reason
 from raypipe.core.state import FailedShard, Snapshot
 from raypipe.core.window import Window
 from raypipe.errors import UsageError
-from raypipe.launch.listing_warnings import warnings_of
+from raypipe.launch.listing_warnings import time_column_problems, warnings_of
 from raypipe.launch.parts import Parts, scratch_index, shards_window
 from raypipe.launch.reports import Ask, CheckReport, StatusReport
 from raypipe.launch.upstream import upstream_report
@@ -110,7 +110,9 @@ def check(pipeline: Pipeline) -> CheckReport:
 
     with scratch_index(pipeline) as parts:
         listing = parts.source.list()
-        problems, warnings = check_pipeline(pipeline, parts.source.columns(listing))
+        columns = parts.source.columns(listing)
+        problems, warnings = check_pipeline(pipeline, columns)
+        problems = [*time_column_problems(pipeline, columns), *problems]
     return CheckReport(tuple(problems), (*warnings_of(parts, listing), *warnings))
 
 

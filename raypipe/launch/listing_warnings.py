@@ -1,10 +1,12 @@
-"""What a person should know of a source that is empty: most often it is not where they think."""
+"""What a person should know of a source before it is read: it is empty, or has no column of event time."""
 
 from __future__ import annotations
 
-from raypipe.config.problems import did_you_mean, nearest_of
+from collections.abc import Mapping
+
+from raypipe.config.problems import did_you_mean, either, nearest_of
 from raypipe.launch.parts import Parts
-from raypipe.pipeline import FilesSource, TableSource
+from raypipe.pipeline import FilesSource, Pipeline, TableSource
 from raypipe.ports import Listing
 
 
@@ -14,6 +16,15 @@ def warnings_of(parts: Parts, listing: Listing) -> tuple[str, ...]:
         return ()
     source = parts.pipeline.source
     return (_no_rows(parts, source) if isinstance(source, TableSource) else _no_file(source),)
+
+
+def time_column_problems(pipeline: Pipeline, columns: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with `time.column` where the columns of a table are known."""
+    path, source = pipeline.time.column, pipeline.source
+    if not isinstance(source, TableSource) or not columns or path in columns or path.partition(".")[0] in columns:
+        return []
+    near = did_you_mean(nearest_of(path, columns))
+    return [f'time.column: got "{path}", expected a column of the table {source.table}: {either(columns)}{near}']
 
 
 def _no_file(source: FilesSource) -> str:
