@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raypipe.launch.accept_verb import accept
+from raypipe.launch.compact_verb import compact
 from raypipe.launch.inspect_verbs import (
     check,
     quarantine_counts,
@@ -19,7 +20,7 @@ from raypipe.launch.maintain_verbs import cancel, gc
 from raypipe.launch.plan_verb import plan
 from raypipe.launch.recompute_verb import recompute
 from raypipe.launch.replay_verb import replay_ask
-from raypipe.launch.reports import AcceptReport, Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
+from raypipe.launch.reports import AcceptReport, Ask, CheckReport, CompactReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.launch.run_verb import run
 from raypipe.launch.sample_verb import sample
 from raypipe.launch.widths_verb import verify_widths
@@ -38,6 +39,7 @@ __all__ = [
     "AcceptReport",
     "Ask",
     "CheckReport",
+    "CompactReport",
     "GcReport",
     "PlanReport",
     "RunReport",
@@ -46,6 +48,7 @@ __all__ = [
     "accept",
     "cancel",
     "check",
+    "compact",
     "gc",
     "load",
     "plan",
