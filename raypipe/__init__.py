@@ -45,7 +45,7 @@ from raypipe.pipeline import (
 
 if TYPE_CHECKING:
     from raypipe.launch import load, status, verify
-    from raypipe.launch.python_verbs import accept, backfill, plan, run
+    from raypipe.launch.python_verbs import accept, backfill, compact, plan, run
 
 __version__ = "0.1.0"
 
@@ -83,6 +83,7 @@ __all__ = [
     "Window",
     "accept",
     "backfill",
+    "compact",
     "from_us",
     "load",
     "parse_datatype",
@@ -97,6 +98,7 @@ __all__ = [
 _VERBS = {
     "accept": "raypipe.launch.python_verbs",
     "backfill": "raypipe.launch.python_verbs",
+    "compact": "raypipe.launch.python_verbs",
     "load": "raypipe.launch",
     "plan": "raypipe.launch.python_verbs",
     "run": "raypipe.launch.python_verbs",

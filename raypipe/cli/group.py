@@ -7,7 +7,7 @@ import click
 from raypipe import __version__
 from raypipe.cli.info import schema, version
 from raypipe.cli.init import init
-from raypipe.cli.maintain import accept, cancel, gc, verify
+from raypipe.cli.maintain import accept, cancel, compact, gc, verify
 from raypipe.cli.plan import check, plan, sample
 from raypipe.cli.quarantine import quarantine
 from raypipe.cli.run import backfill, run
@@ -39,5 +39,7 @@ def cli() -> None:
     """
 
 
-for verb in (init, check, sample, plan, run, backfill, submit, status, quarantine, verify, accept, cancel, gc, schema, version):
+for verb in (
+    init, check, sample, plan, run, backfill, submit, status, quarantine, verify, accept, compact, cancel, gc, schema, version,
+):  # fmt: skip
     cli.add_command(verb)

@@ -12,7 +12,7 @@ from raypipe.core.window import iso, to_us
 if TYPE_CHECKING:
     from raypipe.core.state import RunRecord
     from raypipe.core.window import Window
-    from raypipe.launch import AcceptReport, CheckReport, GcReport, PlanReport, RunReport, StatusReport
+    from raypipe.launch import AcceptReport, CheckReport, CompactReport, GcReport, PlanReport, RunReport, StatusReport
     from raypipe.launch.reports import UpstreamReport
     from raypipe.ports import Check
 
@@ -120,6 +120,22 @@ def accept_document(report: AcceptReport) -> Document:
         "what": report.what,
         "accepted": _windows(report.accepted),
         "conflicts": _windows(report.conflicts),
+    }
+
+
+def compact_document(report: CompactReport) -> Document:
+    """Return what live ranges became one, or would."""
+    found = report.found
+    return {
+        "pipeline": report.pipeline.name,
+        "run_id": found.run_id,
+        "planned": [{**one.window.as_json(), "ranges": len(one.merged)} for one in found.plan.compactions],
+        "compacted": _windows(found.done),
+        "conflicts": _windows(found.conflicts),
+        "left": _with_reasons(found.plan.left),
+        "contributions": [
+            {"table": table, "before": before, "after": after} for table, (before, after) in report.contributions.items()
+        ],
     }
 
 

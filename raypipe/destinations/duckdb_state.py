@@ -15,7 +15,7 @@ from raypipe.destinations.sql_statements import statements
 from raypipe.errors import ShardError, StateFormat
 from raypipe.ports import SHARD_COLUMN
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _PARAMETER = re.compile(r"\$(\w+)")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raypipe.launch.accept_verb import accept
+from raypipe.launch.compact_verb import compact
 from raypipe.launch.inspect_verbs import (
     check,
     quarantine_counts,
@@ -20,7 +21,7 @@ from raypipe.launch.maintain_verbs import cancel, gc
 from raypipe.launch.plan_verb import plan
 from raypipe.launch.recompute_verb import recompute
 from raypipe.launch.replay_verb import replay_ask
-from raypipe.launch.reports import AcceptReport, Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
+from raypipe.launch.reports import AcceptReport, Ask, CheckReport, CompactReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.launch.run_verb import run
 from raypipe.launch.sample_verb import sample
 from raypipe.launch.submit_verb import (
@@ -61,6 +62,7 @@ __all__ = [
     "AcceptReport",
     "Ask",
     "CheckReport",
+    "CompactReport",
     "Errand",
     "GcReport",
     "PlanReport",
@@ -73,6 +75,7 @@ __all__ = [
     "cancel_job",
     "check",
     "chosen_job",
+    "compact",
     "follow_job",
     "gc",
     "job_logs",

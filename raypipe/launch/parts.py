@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from raypipe.core.calendar import Calendar, common_width
 from raypipe.core.given_shards import given_shards
+from raypipe.core.live_ranges import versions_of
 from raypipe.core.merge import Merge
 from raypipe.core.plan import Horizon, Patience, horizon
 from raypipe.core.readiness import as_far_as
@@ -208,11 +209,7 @@ def copy_index(index_folder: str, target: str) -> None:
 
 def current_versions(parts: Parts, snapshot: Snapshot) -> Mapping[str, int]:
     """Return the version of each output's definition of today; 0 where today's was never run."""
-    newest = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
-    return {
-        output: newest[output].version if output in newest and newest[output].fingerprint == one.fingerprint else 0
-        for output, one in parts.definitions.items()
-    }
+    return versions_of(snapshot, parts.definitions)
 
 
 def cores() -> int:

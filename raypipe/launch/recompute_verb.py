@@ -56,7 +56,7 @@ class Recomputation:
     shards: tuple[Shard, ...]
     """Live shards whose input and definitions are those of now."""
     left_out: int
-    """Live shards of which one is another now."""
+    """Live shards of which one is another now, or which were compacted."""
 
     def computed(self) -> Iterator[ComputedAgain]:
         """Compute the shards again, task by task; a task's rows are let go of with its last shard."""
@@ -112,7 +112,11 @@ def recompute(pipeline: Pipeline) -> Sequence[Check]:
 def _check_shards(found: Recomputation, computed: Iterable[ComputedAgain]) -> Check:
     wrong = [f"{one.window}: {', '.join(one.differences)}" for one in computed if one.differences]
     more = f" (and {len(wrong) - SHOWN_MAX} more)" if len(wrong) > SHOWN_MAX else ""
-    late = f"; {found.left_out} were left out, whose input or definition is another one now" if found.left_out else ""
+    late = (
+        f"; {found.left_out} were left out, which were compacted, or whose input or definition is another one now"
+        if found.left_out
+        else ""
+    )
     good = f"{len(found.shards)} live shards say the same when they are computed again{late}"
     return Check("recomputed", not wrong, "; ".join(wrong[:SHOWN_MAX]) + more if wrong else good)
 
@@ -163,7 +167,11 @@ def _by_window(snapshot: Snapshot) -> Mapping[Window, list[LiveRange]]:
 
 
 def _is_current(ranges: Sequence[LiveRange], input_fp: str, versions: Mapping[str, int]) -> bool:
-    return all(one.input_fp == input_fp for one in ranges) and {one.output: one.definition for one in ranges} == versions
+    """Tell whether a shard can be computed again: a compacted range was not read as one, and floats would have other last bits."""
+    return (
+        all(one.input_fp == input_fp and not one.parts for one in ranges)
+        and {one.output: one.definition for one in ranges} == versions
+    )
 
 
 def _run(parts: Parts, shards: Sequence[Shard]) -> Iterator[Staged]:

@@ -31,7 +31,7 @@ def replay_ask(pipeline: Pipeline, *, rule: str | None, shards: tuple[int, int] 
     current = current_versions(parts, snapshot)
     made: dict[Window, set[bool]] = {}
     for live in snapshot.live:
-        if live.window.start_us in starts and live.output in current:
+        if not starts.isdisjoint(part.window.start_us for part in live.inputs) and live.output in current:
             made.setdefault(live.window, set()).add(live.definition == current[live.output])
     windows = tuple(sorted(window for window, same in made.items() if same != {True}))
     if accept_shrunk and isinstance(pipeline.source, FilesSource):

@@ -13,6 +13,7 @@ from raypipe.core.state import FailedShard, RunKind, Snapshot
 from raypipe.core.window import Window
 from raypipe.observe.printable import count, size
 from raypipe.pipeline import Pipeline
+from raypipe.runtime.compactor import Compacted
 
 
 def work_phrase(shards: int, size_bytes: int, choice: Choice) -> str:
@@ -134,6 +135,16 @@ class AcceptReport:
     accepted: tuple[Window, ...]
     conflicts: tuple[Window, ...] = ()
     """Ranges that another run committed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """What `compact` made one of."""
+
+    pipeline: Pipeline
+    found: Compacted
+    contributions: Mapping[str, tuple[int, int]]
+    """Rows of contributions to each keyed or combined table in the compacted ranges, before and after."""
 
 
 @dataclass(frozen=True, slots=True)
