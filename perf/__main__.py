@@ -14,6 +14,7 @@ from perf.canonical import WrongAnswer
 from perf.command import Asked, parse_arguments
 from perf.machine import machine, versions
 from perf.measure import CommandFailed
+from perf.plots import NoMatplotlib, plot
 from perf.report import console, model_lines, page, verdicts
 from perf.results import Results, models, read, write
 from perf.scenarios import SCENARIOS
@@ -38,7 +39,11 @@ def main(words: Sequence[str] | None = None) -> int:
         except (WrongAnswer, CommandFailed) as error:
             failed = True
             print(f"{name} failed: {error}", file=sys.stderr)
-    _end(asked, results)
+    try:
+        _end(asked, results)
+    except NoMatplotlib as error:
+        failed = True
+        print(error, file=sys.stderr)
     return FAILED if failed else 0
 
 
@@ -62,8 +67,6 @@ def _end(asked: Asked, results: Results) -> None:
     if asked.report:
         asked.report.write_text(page(results, compared))
     if asked.plot:
-        from perf.plots import plot
-
         plot(results, asked.plot)
 
 
