@@ -30,8 +30,12 @@ def make_ticks(parent: Path, files: int, *, hours_a_file: int = HOURS_A_FILE) ->
 def pipeline_text(folder: Path, destination: Path, *, hours: int, new: bool = False) -> str:
     """Return the pipeline over so many hours; with `new`, also over the file beside."""
     paths = [f"{folder}/ticks-*.parquet", *([f"{folder}/new/ticks.parquet"] if new else [])]
-    end = START + timedelta(hours=hours)
-    return _PIPELINE.format(paths=paths, destination=destination, end=f"{end:%Y-%m-%dT%H:%M:%SZ}")
+    return _PIPELINE.format(paths=paths, destination=destination, end=hour_text(hours))
+
+
+def hour_text(hours: int) -> str:
+    """Return the instant so many hours after the start, as a command line takes it."""
+    return f"{START + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _write(path: Path, first_hour: int, hours: int) -> None:
