@@ -28,7 +28,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run what was asked; return the exit code."""
     asked = parse_arguments(sys.argv[1:] if words is None else words, DATA)
     bench = Bench(asked.data, asked.runs, asked.quick, asked.rows, asked.against, _say)
-    results = Results(machine(), versions(), ())
+    results = Results(machine(), versions(), (), asked.note)
     failed = False
     for name in asked.scenarios:
         try:
@@ -60,6 +60,7 @@ def _kept(asked: Asked, results: Results, found: Found) -> Results:
 def _end(asked: Asked, results: Results) -> None:
     if asked.json and asked.json.exists():
         results = read(asked.json)
+    results = results.ordered(list(SCENARIOS))
     compared = compare(read_budgets(), results.figures)
     for text in (model_lines(models(results.found)), verdicts(compared)):
         if text:

@@ -16,6 +16,7 @@ def page(results: Results, compared: Sequence[Compared]) -> str:
     lines = ["# Results", "", "Written by `python -m perf --report`; how each figure is taken stands in `README.md`.", ""]
     lines += [f"Machine: {', '.join(f'{name} {value}' for name, value in results.machine.items())}.", ""]
     lines += [f"Versions: {', '.join(f'{name} {value}' for name, value in results.versions.items())}.", ""]
+    lines += [results.note, ""] if results.note else []
     lines += ["## Budgets", "", *_table(("figure", "measured", "range", "budget", ""), _budget_rows(compared)), ""]
     for one in results.found:
         lines += _scenario(one)
