@@ -14,6 +14,7 @@ from perf.canonical import WrongAnswer
 from perf.command import Asked, parse_arguments
 from perf.machine import machine, versions
 from perf.measure import CommandFailed
+from perf.plots import NoMatplotlib, plot
 from perf.report import console, model_lines, page, verdicts
 from perf.results import Results, models, read, write
 from perf.scenarios import SCENARIOS
@@ -27,7 +28,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run what was asked; return the exit code."""
     asked = parse_arguments(sys.argv[1:] if words is None else words, DATA)
     bench = Bench(asked.data, asked.runs, asked.quick, asked.rows, asked.against, _say)
-    results = Results(machine(), versions(), ())
+    results = Results(machine(), versions(), (), asked.note)
     failed = False
     for name in asked.scenarios:
         try:
@@ -38,7 +39,11 @@ def main(words: Sequence[str] | None = None) -> int:
         except (WrongAnswer, CommandFailed) as error:
             failed = True
             print(f"{name} failed: {error}", file=sys.stderr)
-    _end(asked, results)
+    try:
+        _end(asked, results)
+    except NoMatplotlib as error:
+        failed = True
+        print(error, file=sys.stderr)
     return FAILED if failed else 0
 
 
@@ -55,6 +60,7 @@ def _kept(asked: Asked, results: Results, found: Found) -> Results:
 def _end(asked: Asked, results: Results) -> None:
     if asked.json and asked.json.exists():
         results = read(asked.json)
+    results = results.ordered(list(SCENARIOS))
     compared = compare(read_budgets(), results.figures)
     for text in (model_lines(models(results.found)), verdicts(compared)):
         if text:
@@ -62,8 +68,6 @@ def _end(asked: Asked, results: Results) -> None:
     if asked.report:
         asked.report.write_text(page(results, compared))
     if asked.plot:
-        from perf.plots import plot
-
         plot(results, asked.plot)
 
 

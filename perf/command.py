@@ -29,6 +29,7 @@ class Asked:
     plot: Path | None
     report: Path | None
     data: Path
+    note: str
 
 
 def parse_arguments(words: Sequence[str], data: Path) -> Asked:
@@ -43,6 +44,7 @@ def parse_arguments(words: Sequence[str], data: Path) -> Asked:
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="one PNG and SVG a scenario")
     parser.add_argument("--report", type=Path, metavar="FILE", help="a page of all results in --json, or of this run")
     parser.add_argument("--data", type=Path, default=data, metavar="FOLDER", help="where made-up data is kept")
+    parser.add_argument("--note", default="", metavar="TEXT", help="what a reader should know of the machine at that time")
     asked = parser.parse_args(words)
     return Asked(
         quick=asked.quick,
@@ -54,6 +56,7 @@ def parse_arguments(words: Sequence[str], data: Path) -> Asked:
         plot=asked.plot,
         report=asked.report,
         data=asked.data,
+        note=asked.note,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from perf.budgets import Compared
 from perf.results import Fitted, Results, models
-from perf.values import MIB, Figure, Found, Series, spread
+from perf.values import MIB, Figure, Found, Series, middle_spread, spread
 
 SIGNS = {"ok": "ok", "over": "OVER", "not measured": "not measured"}
 
@@ -16,6 +16,7 @@ def page(results: Results, compared: Sequence[Compared]) -> str:
     lines = ["# Results", "", "Written by `python -m perf --report`; how each figure is taken stands in `README.md`.", ""]
     lines += [f"Machine: {', '.join(f'{name} {value}' for name, value in results.machine.items())}.", ""]
     lines += [f"Versions: {', '.join(f'{name} {value}' for name, value in results.versions.items())}.", ""]
+    lines += [results.note, ""] if results.note else []
     lines += ["## Budgets", "", *_table(("figure", "measured", "range", "budget", ""), _budget_rows(compared)), ""]
     for one in results.found:
         lines += _scenario(one)
@@ -93,7 +94,8 @@ def _fitted_rows(fitted: Iterable[Fitted]) -> Iterator[tuple[str, ...]]:
 def _noise(found: Found) -> str:
     if not found.noise:
         return "No yardstick."
-    return f"Noise: the yardstick spread by {spread(found.noise):.0%} over {len(found.noise)} runs."
+    middle, extremes = middle_spread(found.noise), spread(found.noise)
+    return f"Noise: over {len(found.noise)} runs the yardstick's quartiles were {middle:.0%} apart, its extremes {extremes:.0%}."
 
 
 def _value(figure: Figure | None) -> str:

@@ -20,6 +20,8 @@ class Results:
     machine: Mapping[str, str]
     versions: Mapping[str, str]
     found: tuple[Found, ...]
+    note: str = ""
+    """What a reader should know of how it was measured."""
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -31,7 +33,13 @@ class Results:
         """Return these results with newer ones in place of those of the same title."""
         titles = {one.title for one in newer.found}
         kept = tuple(one for one in self.found if one.title not in titles)
-        return replace(newer, found=kept + newer.found)
+        return replace(newer, found=kept + newer.found, note=newer.note or self.note)
+
+    def ordered(self, scenarios: Sequence[str]) -> Results:
+        """Return these results in the order of the scenarios; within one, from small to large."""
+        places = {name: place for place, name in enumerate(scenarios)}
+        found = sorted(self.found, key=lambda one: (places.get(one.scenario, len(places)), _size(one), one.title))
+        return replace(self, found=tuple(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,10 @@ class Fitted:
         if self.exponent is None:
             return ()
         return (Figure(f"{self.scenario}.exponent.{self.contender}", self.exponent, "exponent"),)
+
+
+def _size(found: Found) -> tuple[int, int]:
+    return max(((one.work.rows, one.work.shards) for one in found.series), default=(0, 0))
 
 
 def models(found: Iterable[Found]) -> list[Fitted]:
@@ -80,6 +92,7 @@ def write(results: Results, path: Path) -> None:
     document = {
         "machine": dict(results.machine),
         "versions": dict(results.versions),
+        "note": results.note,
         "found": [_as_json(one) for one in results.found],
     }
     temporary = path.with_suffix(".new")
@@ -90,7 +103,8 @@ def write(results: Results, path: Path) -> None:
 def read(path: Path) -> Results:
     """Read such a document."""
     document = json.loads(path.read_text())
-    return Results(document["machine"], document["versions"], tuple(_from_json(one) for one in document["found"]))
+    found = tuple(_from_json(one) for one in document["found"])
+    return Results(document["machine"], document["versions"], found, document.get("note", ""))
 
 
 def _as_json(one: Found) -> dict[str, Any]:

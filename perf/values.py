@@ -108,6 +108,14 @@ def spread(seconds: Sequence[float]) -> float:
     return (max(seconds) - min(seconds)) / statistics.median(seconds) if len(seconds) > 1 else 0.0
 
 
+def middle_spread(seconds: Sequence[float]) -> float:
+    """Return how far apart the quartiles are, as a share of the median; 0 for fewer than two."""
+    if len(seconds) < 2:
+        return 0.0
+    lower, median, upper = statistics.quantiles(seconds, n=4)
+    return (upper - lower) / median
+
+
 def fastest(series: Sequence[Series]) -> Series:
     """Return the one with the least median wall."""
     return min(series, key=lambda one: one.median("wall_s"))

@@ -31,6 +31,11 @@ class Peer:
         """Tell whether what it imports is there."""
         return all(find_spec(one) is not None for one in self.modules)
 
+    @property
+    def is_engine(self) -> bool:
+        """Tell whether it is a script in one process that any amount of rows may be given to."""
+        return self.rows_max == ALL_ROWS
+
     def command(self, folder: Path, destination: Path) -> list[str]:
         """Return the command that does the job over a folder of events."""
         return [sys.executable, str(FOLDER / f"{self.name}.py"), str(folder), str(destination)]
@@ -58,12 +63,14 @@ PEERS = (
     Peer("prefect_pandas", "prefect", ("prefect", "pandas"), 10_000_000, environment=PREFECT),
 )
 FAMILIES = tuple(dict.fromkeys(peer.family for peer in PEERS))
-SAME_ENGINES = "polars_duckdb"  # always run: what a careful engineer would write with raypipe's own engines
+SAME_ENGINES = "polars_duckdb"  # what a careful engineer would write with raypipe's own engines: beside all other engines
 
 
 def chosen(families: Iterable[str] | None) -> tuple[Sequence[Peer], Sequence[Missing]]:
     """Return the peers of these families (None: all) that are installed, and the others."""
-    wanted = set(FAMILIES if families is None else families) | {SAME_ENGINES}
+    wanted = set(FAMILIES if families is None else families)
+    if any(peer.is_engine for peer in PEERS if peer.family in wanted):
+        wanted.add(SAME_ENGINES)
     peers = [peer for peer in PEERS if peer.family in wanted]
     missing = [Missing(peer.name, peer.install) for peer in peers if not peer.is_installed]
     return [peer for peer in peers if peer.is_installed], missing

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import duckdb
-from duckdb_per_day import HOURLY
+from duckdb_per_day import hourly_sql
 
 
 def main(folder: Path, destination: Path) -> None:
     with duckdb.connect(str(destination)) as connection:
         connection.execute(f"CREATE TEMP TABLE countries AS FROM read_csv('{folder}/countries.csv')")
-        connection.execute("CREATE TABLE hourly AS" + HOURLY.format(files=folder / "events-*.parquet"))
+        connection.execute("CREATE TABLE hourly AS" + hourly_sql(folder / "events-*.parquet"))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,12 @@ def test_a_peer_that_is_not_installed_is_named_with_the_command_that_installs_it
     assert [(one.name, one.command) for one in missing] == [("absent", "pip install -c perf/constraints.txt -e '.[perf]'")]
 
 
-def test_the_script_with_the_same_engines_always_runs():
+def test_the_scripts_with_the_same_engines_run_beside_other_engines():
     assert {one.family for one in chosen(["duckdb"])[0]} == {"duckdb", "polars_duckdb"}
+    assert "polars_duckdb" not in {one.family for one in chosen(["raydata"])[0]}
+
+
+def test_all_peers_of_the_command_line_are_there():
     assert {"duckdb", "polars", "dask", "spark", "raydata", "daft", "prefect"} < set(FAMILIES)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from perf.budgets import Budget, compare
@@ -34,6 +36,18 @@ def test_newer_results_of_a_title_replace_the_older_and_others_stay(found):
     assert [(one.title, one.series[0].runs[0].wall_s) for one in merged.found] == [("10M", 5.0), ("1M", 2.0)]
 
 
+def test_what_a_reader_should_know_stays_until_it_is_said_anew(found):
+    known = replace(results(found("1M", [1.0])), note="shared")
+    assert known.merged(results(found("10M", [1.0]))).note == "shared"
+    assert "shared" in page(known, ())
+
+
+def test_results_are_shown_in_the_order_of_the_scenarios_and_sizes(found):
+    other = replace(found("x", [1.0]), scenario="start")
+    known = results(other, found("100M", [1.0], 10**8), found("1M", [1.0], 10**6))
+    assert [one.title for one in known.ordered(["throughput", "start"]).found] == ["1M", "100M", "x"]
+
+
 def test_a_model_is_fitted_over_the_sizes_of_a_scenario(found):
     (fitted,) = models([found("1M", [1.5], 10**6), found("10M", [6.0], 10**7), found("100M", [51.0], 10**8)])
     assert (fitted.model.fixed_s, fitted.model.per_row_s) == pytest.approx((1.0, 5e-7))
@@ -46,7 +60,7 @@ def test_the_page_shows_every_budget_with_its_verdict(found):
     text = page(known, compare(budgets, known.figures))
     assert "| kept (`throughput.1M.wall`) | 1.30 times | 1.30 to 1.30 | <= 2 | ok |" in text
     assert "| not run (`throughput.other`) |  |  | <= 1 | not measured |" in text
-    assert "spread by 18% over 2 runs" in text
+    assert "its extremes 18%" in text
     assert "duckdb 2.0.0" in text
     assert "a note" in text
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from perf.values import fastest, median_figure, ratio_figure, short_count, spread
+from perf.values import fastest, median_figure, middle_spread, ratio_figure, short_count, spread
 
 
 def test_a_median_is_not_moved_by_one_slow_run(series):
@@ -40,6 +40,11 @@ def test_the_fastest_form_has_the_least_median(series):
 def test_noise_is_the_spread_of_the_extremes():
     assert spread([1.0, 1.5, 1.0]) == 0.5
     assert spread([1.0]) == 0.0
+
+
+def test_one_outlier_does_not_move_the_spread_of_the_quartiles():
+    assert middle_spread([1.0, 1.0, 1.0, 1.0, 1.0, 9.0, 1.0]) == 0.0
+    assert middle_spread([1.0]) == 0.0
 
 
 @pytest.mark.parametrize(("number", "text"), [(999, "999"), (300_000, "300k"), (1_000_000, "1M"), (2_500_000, "2.5M")])
