@@ -208,7 +208,10 @@ class FillNull:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """Join columns of a reference file whose key is unique. `on` and `columns` map ours to the file's names."""
+    """Join columns of a reference file whose key is unique. `on` and `columns` map ours to the file's names.
+
+    With `as_of` the key has a row for each time since which it is valid, and the event time of a row decides which is taken.
+    """
 
     path: str
     on: Mapping[str, str]
@@ -216,6 +219,8 @@ class Lookup:
     columns: Mapping[str, str]
     """New column -> column of the file."""
     missing: Literal["keep", "quarantine", "fail"] = "keep"
+    as_of: str | None = None
+    """Column of the file: its row is valid from this time (null: ever) until the next one of the same key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,8 +121,8 @@ def _step(step: s.StepButFilter, folder: Path, data_folder: Path) -> p.Step:
         case s.DeduplicateStep(deduplicate=one):
             return p.Deduplicate(key=tuple(one.key), latest_by=tuple(one.latest_by or ()))
         case s.LookupStep(lookup=one):
-            base = folder if stays_inside(one.path) else data_folder
-            return p.Lookup(path=absolute(one.path, base), on=one.on, columns=one.columns, missing=one.missing)
+            path = absolute(one.path, folder if stays_inside(one.path) else data_folder)
+            return p.Lookup(path=path, on=one.on, columns=one.columns, missing=one.missing, as_of=one.as_of)
         case s.PythonStep():
             return p.PythonStep(function=step.python, rows=step.rows)
         case s.ExplodeStep():

@@ -110,7 +110,9 @@ def _step(step: p.Step) -> dict[str, Any]:
             latest = {"latest_by": list(step.latest_by)} if step.latest_by else {}
             return {"deduplicate": {"key": list(step.key)} | latest}
         case p.Lookup():
-            return {"lookup": {"path": str(step.path), "on": dict(step.on), "columns": dict(step.columns), "missing": step.missing}}
+            as_of = {} if step.as_of is None else {"as_of": step.as_of}
+            names = {"on": dict(step.on), "columns": dict(step.columns)}
+            return {"lookup": {"path": str(step.path)} | names | {"missing": step.missing} | as_of}
         case p.PythonStep() | p.Explode() | p.Flatten() | p.Drop() | p.Select():
             return _short_step(step)
         case _:

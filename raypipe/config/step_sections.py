@@ -81,6 +81,10 @@ class LookupSection(Section):
     missing: Literal["keep", "quarantine", "fail"] = Field(
         default="keep", description="What becomes of a row whose key the file lacks"
     )
+    as_of: ColumnName | None = Field(
+        default=None,
+        description="A column of the file: a row of it is valid from this time until the next of the same key, by our event time",
+    )
 
 
 class LookupStep(Section):

@@ -90,7 +90,7 @@ class Transform:
 
     pipeline: Pipeline
     stages: tuple[Stage, ...] = ()
-    _references: dict[str, Reference] = field(default_factory=dict)
+    _references: dict[str, pl.DataFrame] = field(default_factory=dict)
     _functions: dict[str, UserFunction] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -126,8 +126,8 @@ class Transform:
     def _reference(self, lookup: Lookup) -> Reference:
         with self._lock:
             if lookup.path not in self._references:
-                self._references[lookup.path] = Reference(lookup, read_reference(lookup.path, self.pipeline.source.csv))
-            return Reference(lookup, self._references[lookup.path].rows)
+                self._references[lookup.path] = read_reference(lookup.path, self.pipeline.source.csv)
+            return Reference(lookup, self._references[lookup.path], self.pipeline.time.zone)
 
     def _function(self, function: str) -> UserFunction:
         with self._lock:

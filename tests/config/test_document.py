@@ -44,6 +44,7 @@ STEPS = st.one_of(
         on=st.dictionaries(COLUMNS, COLUMNS, min_size=1, max_size=2),
         columns=st.dictionaries(COLUMNS, COLUMNS, min_size=1, max_size=2),
         missing=st.sampled_from(["keep", "quarantine", "fail"]),
+        as_of=st.one_of(st.none(), COLUMNS),
     ),
     built(p.PythonStep, function=st.just("flights:enrich"), rows=st.sampled_from(["same", "fewer", "more"])),
     built(p.Explode, column=COLUMNS, empty=st.sampled_from(["keep", "drop"])),

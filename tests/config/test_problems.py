@@ -68,7 +68,7 @@ CASES = [
     (changed("  rows: all", "  sql: SELECT 1\n  column: {}"), '13: outputs.0.column: unknown key; did you mean "columns"? Known keys: table, sql, columns'),
     (changed("columns: {at: timestamp,", "columns: {at: {type: timestamp, requird: true},"), '9: source.columns.at.requird: unknown key; did you mean "required"? Known keys: type, required'),
     (added("run: {retries: {attempt: 3}}\n"), '16: run.retries.attempt: unknown key; did you mean "attempts"? Known keys: attempts, delay, factor'),
-    (added("transform: [{lookup: {path: a.csv, on: a, column: [b]}}]\n"), '16: transform.0.lookup.column: unknown key; did you mean "columns"? Known keys: path, on, columns, missing'),
+    (added("transform: [{lookup: {path: a.csv, on: a, column: [b]}}]\n"), '16: transform.0.lookup.column: unknown key; did you mean "columns"? Known keys: path, on, columns, missing, as_of'),
     # kinds
     (changed("kind: files", "kind: kafka"), '7: source.kind: got "kafka", expected a known kind: files, table'),
     (changed("kind: files", "kind: file"), '7: source.kind: got "file", expected a known kind: files, table; did you mean "files"?'),

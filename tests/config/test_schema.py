@@ -37,7 +37,7 @@ transform:
   - cast: {x: "decimal(10,2)"}
   - rename: {x: y}
   - fill_null: {y: 0, d: text, t: 1.5, z: false}
-  - lookup: {path: a.csv, on: {d: e}, columns: [f], missing: fail}
+  - lookup: {path: a.csv, on: {d: e}, columns: [f], missing: fail, as_of: since}
   - {python: "m:f", rows: fewer}
   - {explode: a, empty: drop}
   - flatten: [b]

@@ -24,6 +24,7 @@ EXPECTED = {
     "keyed": ({"orders_now": 18}, {}),
     "late_rows": ({"daily_readings": 9}, {}),
     "lookup": ({"orders_by_country": 26}, {"lookup_country": 2, "type_amount": 1}),
+    "lookup_as_of": ({"tax": 6}, {"lookup_country": 3, "type_amount": 1}),
     "measures": ({"countries": 6, "months": 2}, {"type_amount": 1}),
     "nested": ({"sold_items": 24, "cities": 4}, {}),
     "nested_time": ({"page_views": 12}, {"malformed_line": 1, "no_event_time": 1}),
