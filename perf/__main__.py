@@ -8,17 +8,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perf.bench import Bench
+from perf.bench import WARM_ROWS, Bench
 from perf.budgets import compare, read_budgets
 from perf.canonical import WrongAnswer
 from perf.command import Asked, parse_arguments
+from perf.contenders import canonical
 from perf.machine import machine, versions
 from perf.measure import CommandFailed
 from perf.plots import NoMatplotlib, plot
 from perf.report import console, model_lines, page, verdicts
 from perf.results import Results, models, read, write
 from perf.scenarios import SCENARIOS
-from perf.values import Found
+from perf.values import Found, Work
 
 DATA = Path(__file__).parent / "data"
 FAILED = 1  # a contender failed or answered wrongly; a missed budget is a result, and ends with 0
@@ -30,6 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
     bench = Bench(asked.data, asked.runs, asked.quick, asked.rows, asked.against, _say)
     results = Results(machine(), versions(), (), asked.note)
     failed = False
+    warm_up(bench)
     for name in asked.scenarios:
         try:
             for found in SCENARIOS[name](bench):
@@ -45,6 +47,12 @@ def main(words: Sequence[str] | None = None) -> int:
         failed = True
         print(error, file=sys.stderr)
     return FAILED if failed else 0
+
+
+def warm_up(bench: Bench) -> None:
+    """Run raypipe once over little data, so that no scenario pays for compiling its modules or for cold libraries."""
+    bench.in_turn([canonical("warm-up", bench.events(WARM_ROWS))], Work(WARM_ROWS), runs=1)
+    bench.taken_yardsticks()
 
 
 def _kept(asked: Asked, results: Results, found: Found) -> Results:

@@ -76,9 +76,13 @@ class Bench:
 
     def _one(self, contender: Contender, folder: Path) -> Measured:
         folder.mkdir()
+        self.run_yardstick()
         contender.prepare(folder)
-        self.yardsticks.append(yardstick_s())
         return measure(contender.command(folder), contender.environment, expected=contender.expected)
+
+    def run_yardstick(self) -> None:
+        """Run the fixed task once; `in_turn` does so before every run."""
+        self.yardsticks.append(yardstick_s())
 
     def taken_yardsticks(self) -> tuple[float, ...]:
         """Return the yardsticks since the last call."""

@@ -65,7 +65,15 @@ def _series_rows(series: Sequence[Series]) -> Iterator[tuple[str, ...]]:
         peak = f"{one.median('peak_bytes') / MIB:.0f}"
         speed = f"{one.rows_per_s:,.0f}" if one.work.rows else ""
         rate = f"{one.bytes_per_s / 1e6:.1f}" if one.work.size_bytes else ""
-        yield one.contender, f"{one.median('wall_s'):.2f}", f"{one.median('cpu_s'):.2f}", peak, speed, rate
+        yield _label(one, series), f"{one.median('wall_s'):.2f}", f"{one.median('cpu_s'):.2f}", peak, speed, rate
+
+
+def _label(one: Series, series: Sequence[Series]) -> str:
+    """Return the contender, and the work where the same contender stands there with several."""
+    several = {other.work for other in series if other.contender == one.contender}
+    if len(several) == 1:
+        return one.contender
+    return f"{one.contender}, {one.work.label} rows, {one.work.shards:,} shards"
 
 
 def _budget_rows(compared: Iterable[Compared]) -> Iterator[tuple[str, ...]]:

@@ -112,7 +112,7 @@ def middle_spread(seconds: Sequence[float]) -> float:
     """Return how far apart the quartiles are, as a share of the median; 0 for fewer than two."""
     if len(seconds) < 2:
         return 0.0
-    lower, median, upper = statistics.quantiles(seconds, n=4)
+    lower, median, upper = statistics.quantiles(seconds, n=4, method="inclusive")
     return (upper - lower) / median
 
 

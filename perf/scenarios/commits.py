@@ -24,10 +24,13 @@ def run(bench: Bench) -> Iterator[Found]:
     """Measure in this process: each commit opens the file, acts and closes it."""
     shards = bench.size(100_000, quick=10_000)
     with tempfile.TemporaryDirectory(prefix="raypipe-perf-") as folder:
+        bench.run_yardstick()
         commits = open_commits(Path(folder) / "alone.duckdb")
         alone = [_commit(commits, range(hour, hour + 1)) for hour in range(ALONE)]
+        bench.run_yardstick()
         commits = open_commits(Path(folder) / "grouped.duckdb")
         grouped = [_commit(commits, range(first, first + GROUP)) for first in range(0, shards, GROUP)]
+    bench.run_yardstick()
     edge = min(EDGE, len(grouped) // 2)
     figures = (
         Figure("commits.alone", 1 / statistics.median(alone), "commits/s", 1 / max(alone), 1 / min(alone)),
@@ -41,7 +44,7 @@ def run(bench: Bench) -> Iterator[Found]:
         ),
         "There is no way to hold the file over several commits, so that budget of the design is not measured.",
     )
-    yield Found("commits", f"commits, {shards:,} shards", QUESTION, figures=figures, notes=notes)
+    yield Found("commits", f"commits, {shards:,} shards", QUESTION, figures=figures, notes=notes, noise=bench.taken_yardsticks())
 
 
 def _commit(commits: Commits, hours: range) -> float:

@@ -24,7 +24,7 @@ def run(bench: Bench) -> Iterator[Found]:
     peers, missing = chosen(bench.against)
     notes = tuple(f"{one.name} is not installed: {one.command}" for one in missing)
     warm = bench.events(WARM_ROWS)
-    bench.in_turn([*_raypipes(warm), *(_peer(one, warm) for one in peers)], Work(WARM_ROWS), runs=1)
+    bench.in_turn([_peer(one, warm) for one in peers], Work(WARM_ROWS), runs=1)
     bench.taken_yardsticks()
     for rows in bench.sizes(1_000_000, 10_000_000, 100_000_000, quick=1_000_000):
         events = bench.events(rows)

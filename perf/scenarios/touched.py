@@ -31,6 +31,7 @@ def run(bench: Bench) -> Iterator[Found]:
     for kind, merge in MERGES.items():
         medians = {}
         for keys in sizes:
+            bench.run_yardstick()
             with tempfile.TemporaryDirectory(prefix="raypipe-perf-") as folder:
                 seconds = _commits(Path(folder) / "out.duckdb", merge, keys)
             medians[keys] = statistics.median(seconds)
@@ -38,7 +39,8 @@ def run(bench: Bench) -> Iterator[Found]:
             figures.append(Figure(name, medians[keys] * 1000, "ms", min(seconds) * 1000, max(seconds) * 1000))
         figures.append(Figure(f"touched.{kind}.large/small", medians[sizes[-1]] / medians[sizes[0]], "times"))
     title = f"touched keys, tables of {' and '.join(short_count(one) for one in sizes)}"
-    yield Found("touched", title, QUESTION, figures=tuple(figures), notes=(f"Medians of {COMMITS} commits in one process.",))
+    notes = (f"Medians of {COMMITS} commits in one process.",)
+    yield Found("touched", title, QUESTION, figures=tuple(figures), notes=notes, noise=bench.taken_yardsticks())
 
 
 def _commits(path: Path, merge: Merge, keys: int) -> list[float]:

@@ -27,8 +27,11 @@ def test_the_same_rows_in_another_order_are_the_same_answer(answer):
 
 @pytest.mark.parametrize("rows", [[("view", 1.0)], [("view", 1.0), ("view", 1.0), ("buy", 2.0)], [("view", 1.5), ("buy", 2.0)]])
 def test_a_lost_doubled_or_changed_row_is_a_wrong_answer(answer, rows):
+    answers = {"a": answer("a", [("view", 1.0), ("buy", 2.0)]), "b": answer("b", rows)}
     with pytest.raises(WrongAnswer, match="b answers otherwise than a"):
-        require_equal({"a": answer("a", [("view", 1.0), ("buy", 2.0)]), "b": answer("b", rows)})
+        require_equal(answers)
+    with pytest.raises(WrongAnswer, match="a answers otherwise than b"):
+        require_equal(dict(reversed(answers.items())))
 
 
 def test_either_kind_of_output_gives_the_answer_of_plain_sql(tmp_path):

@@ -70,6 +70,13 @@ def test_a_figure_over_its_budget_is_shown_as_over(found):
     assert "OVER" in verdicts(compare([Budget("throughput.1M.wall", "", at_most=1)], known.figures))
 
 
+def test_a_contender_that_was_given_several_sizes_is_shown_with_them(series):
+    sized = (series("raypipe", [1.0], shards=30), series("raypipe", [2.0], shards=720))
+    text = console(Found("shards", "shards", "?", sized))
+    assert "raypipe, 1k rows, 30 shards" in text
+    assert "raypipe, 1k rows, 720 shards" in text
+
+
 def test_the_console_shows_medians_and_figures(found):
     text = console(found("1M", [1.0, 3.0, 2.0]))
     assert "raypipe" in text
