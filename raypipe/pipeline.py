@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from raypipe.core.calendar import Width, instant_before
+from raypipe.core.calendar import Width, instant_after, instant_before
 from raypipe.core.datatype import DataType
 from raypipe.core.merge import Combined, Keyed, parse_measure
 from raypipe.core.retry import Retries
@@ -31,6 +31,13 @@ class EventTime:
     delay_us: int = 0
     lookback: Width | None = None
     """How much of the time before a shard the SQL of outputs sees beside it; days and longer follow the zone's calendar."""
+    lookahead: Width | None = None
+    """How much of the time after a shard the SQL of outputs sees beside it: the shard is ready once that has passed too."""
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether SQL sees rows that are not of the shard."""
+        return self.lookback is not None or self.lookahead is not None
 
     def before(self, window: Window) -> Window | None:
         """Return the time before a shard that its SQL sees too: None without lookback, and where history begins."""
@@ -38,6 +45,16 @@ class EventTime:
             return None
         start_us = max(self.start_us, instant_before(window.start_us, self.lookback, self.zone))
         return Window(start_us, window.start_us) if start_us < window.start_us else None
+
+    def after(self, window: Window) -> Window | None:
+        """Return the time after a shard that its SQL sees too: None without lookahead, and where history ends."""
+        end_us = self.seen_until(window.end_us)
+        end_us = end_us if self.end_us is None else min(end_us, self.end_us)
+        return Window(window.end_us, end_us) if end_us > window.end_us else None
+
+    def seen_until(self, end_us: int) -> int:
+        """Return until when input is seen by a shard that ends at an instant."""
+        return end_us if self.lookahead is None else instant_after(end_us, self.lookahead, self.zone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

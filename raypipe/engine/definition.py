@@ -16,6 +16,7 @@ from raypipe.errors import ConfigurationError
 from raypipe.pipeline import (
     Check,
     Derive,
+    EventTime,
     Filter,
     GroupByOutput,
     Lookup,
@@ -59,7 +60,7 @@ def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     quality = replace(pipeline.quality, checks=(), keep_quarantined_us=None)
     parts = {
         "source": fingerprint(_plain(source)),
-        "time": fingerprint([time.column, time.format, time.zone, time.start_us, *([str(time.lookback)] if time.lookback else [])]),
+        "time": fingerprint([time.column, time.format, time.zone, time.start_us, *_seen(time)]),
         "quality": fingerprint(_plain(quality)),
         "transform": fingerprint([_plain(_without_folder(step)) for step in pipeline.transform]),
     }
@@ -69,6 +70,11 @@ def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
         elif isinstance(step, Lookup):
             parts[f"lookup:{_place(step.path, pipeline.folder)}"] = _file_sha256(step.path)
     return parts
+
+
+def _seen(time: EventTime) -> list[str]:
+    back = [str(time.lookback)] if time.lookback else []
+    return [*back, f"ahead {time.lookahead}"] if time.lookahead else back
 
 
 def _place(path: str, folder: Path) -> str:

@@ -140,7 +140,7 @@ def _not_ready(parts: Parts, listing: Listing) -> int:
     if ready is None or end_us is not None:
         return 0
     (slices,) = parts.source.slices(listing, [Window(ready.end_us, LAST_US)])
-    return sum(one.rows for one in slices if not one.lookback)
+    return sum(one.rows for one in slices if one.own)
 
 
 # ---- computing again --------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from raypipe.pipeline import EventTime, FilesSource
 from raypipe.ports import FileIndex, Listing, SourceBatch
 from raypipe.sources.cut import cut_of
 from raypipe.sources.index import CutName, Index
-from raypipe.sources.looked_back import looked_back
+from raypipe.sources.looked_around import looked_around
 from raypipe.sources.markers import marked
 from raypipe.sources.overlap import Spans
 from raypipe.sources.stand_in import StandIns
@@ -91,14 +91,18 @@ class Files:
         """Return the slices of each window. A file whose index entry was lost meanwhile is scanned again."""
         contents = self._contents(listing)
         own = self._slices(listing, contents, windows)
-        before = [self.time.before(window) for window in windows]
-        if not any(before):
+        if not self.time.looks_around:
             return own
-        cells = sorted({cell for window in before if window for cell in self.calendar.cells(window)})
+        seen = [(self.time.before(window), self.time.after(window)) for window in windows]
+        cells = sorted({cell for pair in seen for window in pair if window for cell in self.calendar.cells(window)})
         of_cells = dict(zip(cells, self._slices(listing, contents, cells), strict=True))
         return [
-            (*mine, *looked_back(window, {cell: of_cells[cell] for cell in self.calendar.cells(window)} if window else {}))
-            for mine, window in zip(own, before, strict=True)
+            (
+                *mine,
+                *looked_around(before, self.calendar, of_cells, ahead=False),
+                *looked_around(after, self.calendar, of_cells, ahead=True),
+            )
+            for mine, (before, after) in zip(own, seen, strict=True)
         ]
 
     def _slices(
