@@ -56,7 +56,7 @@ class StopFlag:
 TIME_COLUMN = "_time"  # int64, event time in microseconds since 1970 UTC; never null in `rows`
 SOURCE_COLUMN = "_source"  # uint32, index of the file in the sorted, distinct URIs of the task's slices
 POSITION_COLUMN = "_position"  # int64, place of the row in its file, from 0 (rows) or 1 (text lines); ascending per file
-IN_SHARD_COLUMN = "_in_shard"  # bool, with time.lookback: whether a row that SQL sees is of the shard itself
+IN_SHARD_COLUMN = "_in_shard"  # bool, with a lookback or lookahead: whether a row that SQL sees is of the shard itself
 RESERVED_COLUMNS = (TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN)
 
 
@@ -136,7 +136,7 @@ class Source(Protocol):
     def slices(self, listing: Listing, windows: Sequence[Window]) -> Sequence[tuple[Slice, ...]]:
         """Return for each window, in order, its slices of the listing's files, sorted by URI. All files are indexed.
 
-        Where the pipeline looks back, the slices of the time before the window follow, marked `lookback`.
+        Where the pipeline looks back or ahead, the slices of the time around the window follow, marked so.
         """
         ...
 

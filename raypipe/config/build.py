@@ -52,6 +52,7 @@ def _event_time(time: m.TimeSection) -> p.EventTime:
         lateness_us=time.lateness,
         delay_us=time.delay,
         lookback=time.lookback,
+        lookahead=time.lookahead,
     )
 
 

@@ -30,10 +30,10 @@ def document_of(pipeline: p.Pipeline) -> dict[str, Any]:
 
 def _time(time: p.EventTime) -> dict[str, Any]:
     end = {} if time.end_us is None else {"end": iso(time.end_us)}
-    lookback = {} if time.lookback is None else {"lookback": str(time.lookback)}
+    seen = {"lookback": time.lookback, "lookahead": time.lookahead}
     return (
         end
-        | lookback
+        | {name: str(width) for name, width in seen.items() if width is not None}
         | {
             "column": time.column,
             "format": time.format,

@@ -64,6 +64,11 @@ class TimeSection(Section):
         json_schema_extra={"default": "0s"},
         description="Time before a shard whose rows the SQL of outputs sees too, where the column _in_shard is false",
     )
+    lookahead: Lookback = Field(
+        default=None,
+        json_schema_extra={"default": "0s"},
+        description="Time after a shard whose rows the SQL of outputs sees too; the shard is ready once that has passed as well",
+    )
 
 
 class CsvSection(Section):

@@ -71,11 +71,24 @@ class Horizon:
         return self.calendar.index_of(window.start_us)
 
 
-def horizon(calendar: Calendar, start_us: int, end_us: int | None, delay_us: int, now_us: int) -> Horizon:
-    """Return what is ready: all of a closed data set, else the cells whose end and `delay` have passed."""
+def horizon(
+    calendar: Calendar,
+    start_us: int,
+    end_us: int | None,
+    delay_us: int,
+    now_us: int,
+    seen_until: Callable[[int], int] = lambda end_us: end_us,
+) -> Horizon:
+    """Return what is ready: all of a closed data set, else the cells of which all that they see and `delay` have passed.
+
+    `seen_until` says until when a cell that ends at an instant sees input.
+    """
     if end_us is not None:
         return Horizon(calendar, Window(start_us, end_us))
-    ready_us = calendar.boundary(calendar.index_of(now_us - delay_us)) if now_us - delay_us >= start_us else start_us
+    index = calendar.index_of(now_us - delay_us) if now_us - delay_us >= start_us else 0
+    while index > 0 and seen_until(calendar.boundary(index)) > now_us - delay_us:
+        index -= 1
+    ready_us = calendar.boundary(index) if index > 0 else start_us
     return Horizon(calendar, Window(start_us, ready_us) if ready_us > start_us else None)
 
 

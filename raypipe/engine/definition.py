@@ -16,6 +16,7 @@ from raypipe.errors import ConfigurationError
 from raypipe.pipeline import (
     Check,
     Derive,
+    EventTime,
     Filter,
     GroupByOutput,
     Lookup,
@@ -60,7 +61,7 @@ def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     quality = replace(pipeline.quality, checks=(), keep_quarantined_us=None)
     parts = {
         "source": fingerprint(_plain(_placed(pipeline.source, pipeline.data_folder or pipeline.folder))),
-        "time": fingerprint([time.column, time.format, time.zone, time.start_us, *([str(time.lookback)] if time.lookback else [])]),
+        "time": fingerprint([time.column, time.format, time.zone, time.start_us, *_seen(time)]),
         "quality": fingerprint(_plain(quality)),
         "transform": fingerprint([_plain(_without_folder(step)) for step in pipeline.transform]),
     }
@@ -77,6 +78,11 @@ def _placed(source: Source, folder: Path) -> Source:
     if isinstance(source, TableSource):
         return replace(source, path=_place(source.path, folder))
     return replace(source, ready=None, paths=tuple(_place(path, folder) for path in source.paths))
+
+
+def _seen(time: EventTime) -> list[str]:
+    back = [str(time.lookback)] if time.lookback else []
+    return [*back, f"ahead {time.lookahead}"] if time.lookahead else back
 
 
 def _place(path: str, folder: Path) -> str:

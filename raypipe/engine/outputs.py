@@ -61,8 +61,8 @@ class Outputs:
         self.names = tuple(one.table for one in pipeline.outputs)
         self._outputs = union_outputs(pipeline.outputs)
         share_bytes = memory_bytes // (ROOMY_SHARE if roomy else LEAN_SHARE)
-        lookback = pipeline.time.lookback is not None
-        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder, lookback=lookback)
+        around = pipeline.time.looks_around
+        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder, looks_around=around)
         self.merged = MergedOutputs(merged_outputs(pipeline.outputs), memory_bytes=share_bytes, spill_folder=spill_folder)
         self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
         self.contracts = OutputContracts(pipeline.outputs, memory_bytes=share_bytes, spill_folder=spill_folder)

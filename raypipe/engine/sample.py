@@ -76,8 +76,8 @@ def _frame(table: pa.Table) -> pl.DataFrame:
 def _first_rows(attempt: Attempt) -> Batch | None:
     """Return the first rows of the shard, with the last ones of the lookback that were read with them."""
     for batch in attempt.read():
-        own = pl.col(SHARD_INDEX) < len(attempt.shards)
+        own = pl.col(SHARD_INDEX) == 0
         rows = batch.frame.filter((own & (own.cum_sum() <= SAMPLED_ROWS)) | (~own & ((~own).cum_sum(reverse=True) <= SAMPLED_ROWS)))
-        if attempt.pipeline.time.lookback is None or not rows.filter(own).is_empty():
+        if not attempt.pipeline.time.looks_around or not rows.filter(own).is_empty():
             return batch.with_frame(rows)
     return None

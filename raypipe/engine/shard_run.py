@@ -130,9 +130,9 @@ class ShardRunner:
     def _run_shards(self, shards: Sequence[Shard], spill: Path, *, whole_task: bool = False) -> Done:
         """Run shards together; when that fails and it is not known for which of them, run each half by itself.
 
-        With a lookback each is run by itself: it sees rows of its neighbours.
+        Where SQL looks around its shard each is run by itself: it sees rows of its neighbours.
         """
-        if self.pipeline.time.lookback is not None and len(shards) > 1:
+        if self.pipeline.time.looks_around and len(shards) > 1:
             middle = len(shards) // 2
             return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
         try:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,9 +75,9 @@ class Parts:
 
     @property
     def _cells(self) -> Calendar:
-        """How files are cut: so that shards, and what they look back to, consist of whole cells."""
+        """How files are cut: so that shards, and what they look back and ahead to, consist of whole cells."""
         time = self.pipeline.time
-        width = common_width(time.shard, time.lookback) if time.lookback else time.shard
+        width = reduce(common_width, filter(None, (time.lookback, time.lookahead)), time.shard)
         return Calendar(time.start_us, width, time.zone)
 
     @property
@@ -87,13 +87,14 @@ class Parts:
             return given_shards(self.calendar, self.given)
         if not isinstance(self.pipeline.source, TableSource):
             return self.by_time
-        return as_far_as(self.by_time, self.upstream_seen.watermark_us if self.upstream_seen else None)
+        seen = self.upstream_seen
+        return as_far_as(self.by_time, seen.watermark_us if seen else None, self.pipeline.time.seen_until)
 
     @property
     def by_time(self) -> Horizon:
         """What may be worked on now as far as it depends on the time."""
         time = self.pipeline.time
-        return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us())
+        return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us(), time.seen_until)
 
     @cached_property
     def upstream_seen(self) -> UpstreamTable | None:

@@ -153,7 +153,7 @@ def _not_ready(parts: Parts, listing: Listing) -> int:
     if ready is None or ready.end_us >= end_us:
         return 0
     (slices,) = parts.source.slices(listing, [Window(ready.end_us, end_us)])
-    return sum(one.rows for one in slices if not one.lookback)
+    return sum(one.rows for one in slices if one.own)
 
 
 # ---- computing again --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from raypipe.pipeline import EventTime
 from raypipe.ports import FileIndex, Listing
 from raypipe.sources.cut import cut_of
 from raypipe.sources.index import CutName, Index
-from raypipe.sources.looked_back import looked_back
+from raypipe.sources.looked_around import looked_around
 from raypipe.sources.overlap import Spans
 
 _Contents = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -55,17 +55,21 @@ class FileCuts:
         return [(entry, old) for entry, old in known if old != entry.file.version]
 
     def slices(self, listing: Listing, windows: Sequence[Window]) -> Sequence[tuple[Slice, ...]]:
-        """Return the slices of each window, and those that it looks back to (Source.slices)."""
+        """Return the slices of each window, and those that it looks back and ahead to (Source.slices)."""
         contents = self._contents(listing)
         own = self._slices(listing, contents, windows)
-        before = [self.time.before(window) for window in windows]
-        if not any(before):
+        if not self.time.looks_around:
             return own
-        cells = sorted({cell for window in before if window for cell in self.calendar.cells(window)})
+        seen = [(self.time.before(window), self.time.after(window)) for window in windows]
+        cells = sorted({cell for pair in seen for window in pair if window for cell in self.calendar.cells(window)})
         of_cells = dict(zip(cells, self._slices(listing, contents, cells), strict=True))
         return [
-            (*mine, *looked_back(window, {cell: of_cells[cell] for cell in self.calendar.cells(window)} if window else {}))
-            for mine, window in zip(own, before, strict=True)
+            (
+                *mine,
+                *looked_around(before, self.calendar, of_cells, ahead=False),
+                *looked_around(after, self.calendar, of_cells, ahead=True),
+            )
+            for mine, (before, after) in zip(own, seen, strict=True)
         ]
 
     def outside(self, listing: Listing) -> int:

@@ -63,6 +63,7 @@ TIMES = built(
     lateness_us=st.one_of(st.none(), st.integers(0, 10**12)),
     delay_us=st.integers(0, 10**12),
     lookback=st.sampled_from([None, Width(6, "d")]),
+    lookahead=st.sampled_from([None, Width(30, "m")]),
 )
 SOURCES = built(
     p.FilesSource,

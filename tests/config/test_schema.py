@@ -15,7 +15,8 @@ DOCUMENT = """
 name: flights
 description: all built keys
 time:
-  {column: t, format: iso, zone: UTC, start: 2013-01-01, end: 2014-01-01, shard: 1d, lateness: unlimited, delay: 0s, lookback: 6d}
+  {column: t, format: iso, zone: UTC, start: 2013-01-01, end: 2014-01-01, shard: 1d, lateness: unlimited, delay: 0s, lookback: 6d,
+   lookahead: 1h}
 source:
   kind: files
   path: [a.csv, b.csv.gz]

@@ -34,6 +34,18 @@ def test_the_last_shard_of_a_closed_history_is_ready_when_the_watermark_reaches_
     assert as_far_as(by_time, round(2.4 * HOUR_US)).window == hours(0, 2)
 
 
+@pytest.mark.parametrize(
+    ("watermark", "ready"), [(1, None), (2.4, None), (2.5, (0, 1)), (4, (0, 2)), (8.7, (0, 7)), (8.75, (0, 8.75)), (50, (0, 8.75))]
+)
+def test_a_shard_that_looks_ahead_waits_until_all_that_it_sees_is_complete(watermark, ready):
+    """Each sees an hour and a half beyond its end, but not beyond the history, which ends within the ninth hour."""
+    by_time = horizon(CALENDAR, 0, round(8.75 * HOUR_US), 0, now_us=0)
+
+    found = as_far_as(by_time, round(watermark * HOUR_US), lambda end_us: min(end_us + round(1.5 * HOUR_US), round(8.75 * HOUR_US)))
+
+    assert found.window == (None if ready is None else hours(*ready))
+
+
 def test_nothing_more_becomes_ready_than_the_time_allows():
     assert as_far_as(Horizon(CALENDAR, None), 5 * HOUR_US).window is None
 

@@ -32,6 +32,7 @@ EXPECTED = {
     "python_step": ({"sized_orders": 42}, {"type_amount": 1}),
     "quality": ({"revenue": 27}, {"amount_is_positive": 1, "type_amount": 1}),
     "rolling_average": ({"rolling_amount": 57}, {"type_amount": 1}),
+    "sessions": ({"sessions": 9}, {}),
     "several_outputs": ({"orders": 57, "orders_by_day": 7, "best_customers": 14}, {"type_amount": 1}),
     "steps": ({"tidy_orders": 42}, {"cast_amount": 1}),
     "view": ({"countries": 6}, {"type_amount": 1}),
