@@ -100,10 +100,13 @@ class Copies:
                 start = end
 
     def _ordered(self) -> Iterator[pa.RecordBatch]:
-        order = ", ".join(_order(pq.read_schema(self._fetched).names, self.first))
+        schema = pq.read_schema(self._fetched)
+        order = ", ".join(_order(schema.names, self.first))
         with contextlib.closing(duckdb.connect(":memory:", config=_OPTIONS)) as connection:
             connection.execute(f"SET temp_directory = {_text(self._folder)}")
             connection.execute(f"SET memory_limit = '{SORT_BYTES} bytes'")
+            if "tz=" in str(schema):
+                connection.execute("SET TimeZone = 'UTC'")  # else the type of a column would depend on the machine
             found = connection.sql(f"SELECT * FROM read_parquet({_text(self._fetched)}) ORDER BY {order}")
             yield from found.to_arrow_reader(ROW_GROUP_ROWS)
 

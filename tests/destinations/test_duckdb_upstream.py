@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raypipe.core.merge import Keyed
+from raypipe.core.merge import DELETED_COLUMN, Keyed
 from raypipe.core.upstream import TablePart, UpstreamTable
 from raypipe.destinations.duckdb import DuckDBFile
 from raypipe.destinations.duckdb_upstream import DuckDBTable
@@ -92,7 +92,7 @@ def test_the_watermark_is_that_of_the_table_and_stops_at_a_gap(file: DuckDBFile,
 def test_a_table_that_is_merged_is_one_part_and_any_commit_makes_another_version(
     file: DuckDBFile, table: DuckDBTable, work: Any
 ) -> None:
-    ties = {"_time": 0, "_source": "a", "_position": 0, "_deleted": False}
+    ties = {"_time": 0, "_source": "a", "_position": 0, DELETED_COLUMN: False}
     opened = file.open_run(work.opening(merges={"hourly": Keyed(("k",), ())}, fingerprints={"hourly": "f1"}))
     file.commit(*work.group(opened, {work.hours(0): {"hourly": [{"k": 1, **ties}]}, work.hours(1): {"hourly": [{"k": 1, **ties}]}}))
     (before,) = seen(table).parts

@@ -201,8 +201,8 @@ def test_a_contract_names_what_is_read_and_refuses_what_is_not_there(place, down
 def test_a_table_without_the_column_of_event_time_is_found_by_check(place, downstream):
     place.run()
 
-    assert launch.check(downstream.over("clean", column="tz")).problems == (
-        'time.column: got "tz", expected a column of the table clean: one of ts, n; did you mean "ts"?',
+    assert launch.check(downstream.over("clean", column="tss")).problems == (
+        'time.column: got "tss", expected a column of the table clean: one of ts, n; did you mean "ts"?',
     )
 
 
