@@ -28,7 +28,7 @@ FAILED = 1  # a contender failed or answered wrongly; a missed budget is a resul
 def main(words: Sequence[str] | None = None) -> int:
     """Run what was asked; return the exit code."""
     asked = parse_arguments(sys.argv[1:] if words is None else words, DATA)
-    bench = Bench(asked.data, asked.runs, asked.quick, asked.rows, asked.against, _say)
+    bench = Bench(asked.data, asked.runs, asked.quick, asked.rows, asked.against, _say, asked.without)
     results = Results(machine(), versions(), (), asked.note)
     failed = False
     warm_up(bench)

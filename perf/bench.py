@@ -45,6 +45,8 @@ class Bench:
     rows: Sequence[int] | None
     against: Sequence[str] | None
     say: Callable[[str], None]
+    without: Sequence[str] = ()
+    """Contenders that are left out, where a scenario can do without them."""
     yardsticks: list[float] = field(default_factory=list)
 
     def sizes(self, *full: int, quick: int) -> Sequence[int]:

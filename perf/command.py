@@ -30,6 +30,7 @@ class Asked:
     report: Path | None
     data: Path
     note: str
+    without: tuple[str, ...]
 
 
 def parse_arguments(words: Sequence[str], data: Path) -> Asked:
@@ -44,6 +45,7 @@ def parse_arguments(words: Sequence[str], data: Path) -> Asked:
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="one PNG and SVG a scenario")
     parser.add_argument("--report", type=Path, metavar="FILE", help="a page of all results in --json, or of this run")
     parser.add_argument("--data", type=Path, default=data, metavar="FOLDER", help="where made-up data is kept")
+    parser.add_argument("--without", default="", metavar="NAME,...", help="contenders of `throughput` to leave out")
     parser.add_argument("--note", default="", metavar="TEXT", help="what a reader should know of the machine at that time")
     asked = parser.parse_args(words)
     return Asked(
@@ -57,6 +59,7 @@ def parse_arguments(words: Sequence[str], data: Path) -> Asked:
         report=asked.report,
         data=asked.data,
         note=asked.note,
+        without=tuple(asked.without.split(",")) if asked.without else (),
     )
 
 

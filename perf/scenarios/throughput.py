@@ -29,8 +29,9 @@ def run(bench: Bench) -> Iterator[Found]:
     for rows in bench.sizes(1_000_000, 10_000_000, 100_000_000, quick=1_000_000):
         events = bench.events(rows)
         read_once(events.files)
-        fit = [peer for peer in peers if rows <= peer.rows_max]
-        left_out = tuple(f"{one.name} is not given {short_count(rows)} rows." for one in peers if one not in fit)
+        fit = [peer for peer in peers if rows <= peer.rows_max and peer.name not in bench.without]
+        named = [*bench.without, *(peer.name for peer in peers if rows > peer.rows_max)]
+        left_out = tuple(f"{one} was not given {short_count(rows)} rows." for one in named)
         engines = [peer for peer in fit if peer.is_engine]
         if engines or not fit:
             yield _beside_engines(bench, events, engines, notes + left_out)
@@ -40,7 +41,8 @@ def run(bench: Bench) -> Iterator[Found]:
 
 def _beside_engines(bench: Bench, events: Events, engines: Sequence[Peer], notes: tuple[str, ...]) -> Found:
     bench.say(f"throughput, {short_count(events.shape.rows)} rows")
-    contenders = [*_raypipes(events), *(_peer(one, events) for one in engines)]
+    ours = [one for one in _raypipes(events) if one.name not in bench.without]
+    contenders = [*ours, *(_peer(one, events) for one in engines)]
     series = bench.in_turn(contenders, _work(events), check=_check)
     title = f"throughput {short_count(events.shape.rows)}"
     figures = tuple(_engine_figures(series, engines))
@@ -64,9 +66,9 @@ def _beside_tool(bench: Bench, events: Events, forms: Sequence[Peer]) -> Found:
 def _engine_figures(series: Sequence[Series], engines: Sequence[Peer]) -> Iterator[Figure]:
     """Peak and wall of raypipe; its ratios over every script, and over the fastest of those with the same engines."""
     by_name = {one.contender: one for one in series}
-    ours, grouped = by_name["raypipe"], by_name["raypipe_group_by"]
+    ours = by_name["raypipe"]
     prefix = f"throughput.{ours.work.label}"
-    for one in (ours, grouped):
+    for one in (by_name[name] for name in OUTPUTS if name in by_name):
         yield median_figure(f"{prefix}.wall.{one.contender}", one, "wall_s")
         yield median_figure(f"{prefix}.peak.{one.contender}", one, "peak_bytes")
     for family in dict.fromkeys(peer.family for peer in engines):
@@ -75,8 +77,8 @@ def _engine_figures(series: Sequence[Series], engines: Sequence[Peer]) -> Iterat
         if len(forms) > 1:
             for form in forms:
                 yield from _ratios(prefix, form.contender, ours, form)
-    if "polars_per_day" in by_name:
-        yield from _ratios(prefix, "polars", grouped, by_name["polars_per_day"])
+    if {"polars_per_day", "raypipe_group_by"} <= set(by_name):
+        yield from _ratios(prefix, "polars", by_name["raypipe_group_by"], by_name["polars_per_day"])
 
 
 def _ratios(prefix: str, name: str, ours: Series, theirs: Series) -> Iterator[Figure]:

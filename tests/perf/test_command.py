@@ -23,6 +23,7 @@ def test_quick_means_fewer_rounds_unless_told_otherwise():
 
 def test_scenarios_sizes_and_peers_are_chosen():
     asked = parse_arguments(["--scenario", "throughput", "--rows", "300k,10M", "--against", "duckdb,spark"], DATA)
+    assert parse_arguments(["--without", "a,b"], DATA).without == ("a", "b")
     assert (asked.scenarios, asked.rows, asked.against) == (("throughput",), (300_000, 10_000_000), ("duckdb", "spark"))
 
 
