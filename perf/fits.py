@@ -42,9 +42,9 @@ def exponent(points: Sequence[Point]) -> float | None:
 
 
 def fit(points: Sequence[Point]) -> Model | None:
-    """Fit the terms that vary, each at least 0; relative errors weigh the same at every size. None where nothing varies."""
+    """Fit the terms that vary, each at least 0; relative errors weigh the same at every size. None where too few points vary."""
     varying = [name for name in ("shards", "rows") if len({getattr(one, name) for one in points}) > 1]
-    if not varying or len(points) <= len(varying):
+    if not varying or len(points) <= len(varying) + 1:  # as many points as terms fit exactly, and tell nothing
         return None
     models = (_model(points, chosen) for size in range(len(varying) + 1) for chosen in itertools.combinations(varying, size))
     return min((one for one in models if one is not None), key=lambda one: _squares(points, one), default=None)

@@ -59,7 +59,7 @@ PEERS = (
     Peer("dask_dataframe", "dask", ("dask", "pandas"), 10_000_000),
     Peer("spark_dataframe", "spark", ("pyspark",), 10_000_000),
     Peer("ray_data_aligned", "raydata", ("ray", "pandas"), 10_000_000, environment={"RAY_USAGE_STATS_ENABLED": "0"}),
-    Peer("ray_data_read", "raydata", ("ray", "pandas", "aiohttp"), 10_000_000, environment={"RAY_USAGE_STATS_ENABLED": "0"}),
+    Peer("ray_data_shuffle", "raydata", ("ray", "pandas", "aiohttp"), 10_000_000, environment={"RAY_USAGE_STATS_ENABLED": "0"}),
     Peer("prefect_pandas", "prefect", ("prefect", "pandas"), 10_000_000, environment=PREFECT),
 )
 FAMILIES = tuple(dict.fromkeys(peer.family for peer in PEERS))

@@ -38,5 +38,6 @@ def test_no_term_is_negative_where_measurements_would_have_it_so():
     assert model is None or min(model.fixed_s, model.per_row_s or 0.0) >= 0
 
 
-def test_nothing_is_fitted_to_one_point():
+def test_nothing_is_fitted_to_as_many_points_as_terms():
     assert fit(points((10**6, 30))) is None
+    assert fit(points((10**6, 30), (10**7, 30))) is None

@@ -1,4 +1,7 @@
-"""The canonical job with Ray Data's own reader, a block a file. Usage: python ray_data_read.py FOLDER DESTINATION"""
+"""The canonical job with Ray Data's own reader and a shuffle by day. Usage: python ray_data_shuffle.py FOLDER DESTINATION
+
+The reader cuts large files into blocks as it sees fit, so rows of a day must be brought together before they are deduplicated.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,28 @@ import ray
 COLUMNS = ["event_id", "ts", "user_id", "country", "event_type", "amount", "url"]
 
 
-def hourly_of(block: pa.Table, countries: pl.DataFrame) -> pa.Table:
-    """Do one day."""
+def prepared(block: pa.Table, countries: pl.DataFrame) -> pa.Table:
+    """Reject, derive and look up."""
     return (
         pl.from_arrow(block)
         .lazy()
         .filter(pl.col("amount") >= 0)
-        .unique("event_id", keep="any")
-        .with_columns(hour=pl.col("ts").dt.truncate("1h"), host=pl.col("url").str.split("/").list.get(2))
+        .with_columns(
+            day=pl.col("ts").dt.epoch("d"), hour=pl.col("ts").dt.truncate("1h"), host=pl.col("url").str.split("/").list.get(2)
+        )
         .join(countries.lazy(), on="country", how="left")
+        .select("day", "event_id", "hour", "region", "event_type", "amount", "user_id")
+        .collect()
+        .to_arrow()
+    )
+
+
+def hourly_of(day: pa.Table) -> pa.Table:
+    """Deduplicate and group one day."""
+    return (
+        pl.from_arrow(day)
+        .lazy()
+        .unique("event_id", keep="any")
         .group_by("hour", "region", "event_type")
         .agg(events=pl.len(), amount=pl.col("amount").sum(), users=pl.col("user_id").n_unique())
         .collect()
@@ -31,11 +47,13 @@ def hourly_of(block: pa.Table, countries: pl.DataFrame) -> pa.Table:
 
 def main(folder: Path, destination: Path) -> None:
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
-    context = ray.data.DataContext.get_current()
-    context.target_max_block_size = 4 * 1024**3  # a day must stay one block: rows are deduplicated within it
     paths = [str(path) for path in sorted(folder.glob("events-*.parquet"))]
-    hourly = ray.data.read_parquet(paths, columns=COLUMNS, override_num_blocks=len(paths)).map_batches(
-        hourly_of, batch_format="pyarrow", batch_size=None, fn_kwargs={"countries": pl.read_csv(folder / "countries.csv")}
+    countries = pl.read_csv(folder / "countries.csv")
+    hourly = (
+        ray.data.read_parquet(paths, columns=COLUMNS)
+        .map_batches(prepared, batch_format="pyarrow", fn_kwargs={"countries": countries})
+        .groupby("day")
+        .map_groups(hourly_of, batch_format="pyarrow")
     )
     table = pa.concat_tables(ray.get(hourly.to_arrow_refs()), promote_options="permissive")
     ray.shutdown()
