@@ -382,6 +382,8 @@ class RunOptions:
     address: str | None = None
     memory_bytes: int = 2 * 1024**3
     cpus_per_shard: float = 1
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Custom resources of a Ray cluster that one shard reserves: it runs on machines that offer them."""
     retries: Retries = field(default_factory=Retries)
     shard_timeout_s: float = 1800
 

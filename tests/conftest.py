@@ -196,6 +196,13 @@ def work() -> MadeUpWork:
     return MadeUpWork()
 
 
+@pytest.fixture(autouse=True)
+def _ray_of_other_tests(request, monkeypatch):
+    """A test that did not ask for Ray runs as outside of it, also where this process has joined the shared cluster."""
+    if request.node.get_closest_marker("ray") is None:
+        monkeypatch.setattr("raypipe.runtime.surroundings.surrounding_address", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def local_ray():
     """One local Ray cluster for all tests that need one; raypipe uses the Ray that its process is in."""

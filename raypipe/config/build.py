@@ -180,6 +180,7 @@ def _run(run: m.RunSection) -> p.RunOptions:
         address=run.address,
         memory_bytes=run.memory,
         cpus_per_shard=run.cpus_per_shard,
+        resources=run.resources,
         retries=Retries(attempts=retries.attempts, delay_s=retries.delay / _US_PER_S, factor=retries.factor),
         shard_timeout_s=run.shard_timeout / _US_PER_S,
     )

@@ -161,6 +161,7 @@ def _run(run: p.RunOptions) -> dict[str, Any]:
         "address": run.address,
         "memory": size_text(run.memory_bytes),
         "cpus_per_shard": run.cpus_per_shard,
+        "resources": dict(run.resources),
         "retries": {
             "attempts": run.retries.attempts,
             "delay": duration_text(round(run.retries.delay_s * _US_PER_S)),

@@ -28,6 +28,7 @@ from raypipe.config.values import (
     OneCharacter,
     PositiveDuration,
     Rate,
+    ResourceName,
     ShardWidth,
     Size,
     Sql,
@@ -311,6 +312,9 @@ class RunSection(Section):
         description="For all that a run does on a machine; shards in flight follow from it",
     )
     cpus_per_shard: Annotated[Number, Field(gt=0, le=1024)] = Field(default=1, description="Processors that one shard reserves")
+    resources: dict[ResourceName, Annotated[Number, Field(gt=0)]] = Field(
+        default={}, description="Custom resources of a Ray cluster that one shard reserves, such as {fast_disk: 1}"
+    )
     retries: RetriesSection = Field(default_factory=RetriesSection, description="What happens when a shard fails")
     shard_timeout: PositiveDuration = Field(
         default=1_800_000_000,

@@ -15,6 +15,7 @@ from raypipe.launch.reports import Ask, PlanReport, work_phrase
 from raypipe.launch.upstream import upstream_report
 from raypipe.pipeline import Pipeline, PythonStep, TableSource
 from raypipe.ports import Clock, FileIndex
+from raypipe.runtime import surroundings
 from raypipe.runtime.planner import Planned, Planner, UnreadableFile, unreadable_text
 
 
@@ -77,8 +78,9 @@ def work_size(pipeline: Pipeline, made: Plan) -> WorkSize:
 def chosen(pipeline: Pipeline, ask: Ask, made: Plan, environ: Mapping[str, str]) -> Choice:
     """Choose the executor of a plan."""
     return choose_executor(
-        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, environ, cores(), work_size(pipeline, made)
-    )
+        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, environ, cores(), work_size(pipeline, made),
+        surroundings.surrounding_address(),
+    )  # fmt: skip
 
 
 def _scan_here(parts: Parts, files: Sequence[InputFile]) -> Iterator[FileIndex | UnreadableFile]:

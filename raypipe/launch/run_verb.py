@@ -25,6 +25,7 @@ from raypipe.launch.plan_verb import planner
 from raypipe.launch.reports import Ask, RunReport, work_phrase
 from raypipe.pipeline import Pipeline, PythonStep
 from raypipe.ports import Clock, Executor, Listing, Observer, StopFlag
+from raypipe.runtime import surroundings
 from raypipe.runtime.driver import Driver, DriverSettings
 from raypipe.runtime.inline import InlineExecutor
 from raypipe.runtime.system_clock import SystemClock
@@ -131,7 +132,8 @@ def _choice(parts: Parts, ask: Ask, listing: Listing) -> Choice:
     python_steps = any(isinstance(step, PythonStep) for step in pipeline.transform)
     size = WorkSize(shards=0, rows=size_bytes // ROW_BYTES, size_bytes=size_bytes, python_steps=python_steps)
     return choose_executor(
-        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, os.environ, cores(), size
+        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, os.environ, cores(), size,
+        surroundings.surrounding_address(),
     )  # fmt: skip
 
 

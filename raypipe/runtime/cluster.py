@@ -107,7 +107,7 @@ class LocalCluster:
         ray_settings.show_raylet_messages(False)
         os.environ[MARK] = str(folder.path)  # for Ray's processes alone: what is started later must not carry it
         try:
-            with ray_settings.own_signal_handlers_kept():
+            with ray_settings.own_signal_handlers_kept(), ray_settings.any_agent_port():
                 context: Any = ray.init(
                     address="local",
                     num_cpus=self._cpus,

@@ -138,6 +138,11 @@ CASES = [
     (added("run: {shard_timeout: 0s}\n"), '16: run.shard_timeout: got "0s", expected a duration such as 30s, 5m, 1h, 1d, 1w or 1mo, more than 0s'),
     (added("run: {cpus_per_shard: 0}\n"), "16: run.cpus_per_shard: got 0, expected more than 0"),
     (added("run: {cpus_per_shard: .inf}\n"), "16: run.cpus_per_shard: got inf, expected a finite number"),
+    (
+        added("run: {resources: {gpu: 1}}\n"),
+        '16: run.resources: got "gpu", expected the name of a custom resource; CPUs are run.cpus_per_shard, memory is run.memory',
+    ),
+    (added("run: {resources: {disk: 0}}\n"), "16: run.resources.disk: got 0, expected more than 0"),
     (added("run: {cpus_per_shard: two}\n"), '16: run.cpus_per_shard: got "two", expected a number'),
     (added("run: {retries: {attempts: 0}}\n"), "16: run.retries.attempts: got 0, expected at least 1"),
     (added("run: {retries: {attempts: 1.5}}\n"), "16: run.retries.attempts: got 1.5, expected a whole number"),
