@@ -94,7 +94,7 @@ def few_connect_attempts() -> Iterator[None]:
         ray_constants.NUM_REDIS_GET_RETRIES = before
 
 
-class _AnyAgentPort(parameter.RayParams):  # type: ignore[misc]
+class _AnyAgentPort(parameter.RayParams):
     """Parameters of a node whose agent listens where there is room."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -105,11 +105,11 @@ class _AnyAgentPort(parameter.RayParams):  # type: ignore[misc]
 def any_agent_port() -> Iterator[None]:
     """Let the agent of a new node take any free port: with `ray[default]` it has a fixed one, which another cluster may have."""
     before = parameter.RayParams
-    parameter.RayParams = _AnyAgentPort
+    parameter.RayParams = _AnyAgentPort  # type: ignore[misc]
     try:
         yield
     finally:
-        parameter.RayParams = before
+        parameter.RayParams = before  # type: ignore[misc]
 
 
 def show_raylet_messages(shown: bool) -> None:
