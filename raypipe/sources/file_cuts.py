@@ -111,6 +111,12 @@ class FileCuts:
             yield content
 
 
+def scanned(file: InputFile, content: Mapping[str, Any], read_bytes: int) -> FileIndex:
+    """Return what a scan found of a file, for the index."""
+    hit("index.after_scan")
+    return FileIndex(file, content, read_bytes)
+
+
 def _disjoint(windows: Sequence[Window]) -> Iterator[list[Window]]:
     """Yield the windows in groups of which none overlap."""
     left = sorted(set(windows))

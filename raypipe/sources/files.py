@@ -15,10 +15,9 @@ from raypipe.core.fingerprint import fingerprint
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import SourceUnreadable
-from raypipe.failpoints import hit
 from raypipe.pipeline import EventTime, FilesSource
 from raypipe.ports import FileIndex, Listing, SourceBatch
-from raypipe.sources.file_cuts import FileCuts
+from raypipe.sources.file_cuts import FileCuts, scanned
 from raypipe.sources.index import CutName, Index
 from raypipe.sources.markers import marked
 from raypipe.sources.stand_in import StandIns
@@ -66,8 +65,7 @@ class Files:
             check_unchanged(file, clock.time_ns())  # a file that is just being written looks truncated
             raise
         check_unchanged(file, clock.time_ns())
-        hit("index.after_scan")
-        return FileIndex(file, content, read_bytes)
+        return scanned(file, content, read_bytes)
 
     def record(self, entries: Sequence[FileIndex]) -> None:
         """Remember scans in the index, and drop the slices of superseded versions."""

@@ -22,10 +22,9 @@ from raypipe.core.shard import InputFile, Slice
 from raypipe.core.upstream import WHOLE, TablePart, UpstreamTable
 from raypipe.core.window import Window
 from raypipe.errors import InputChanged, SourceUnreadable
-from raypipe.failpoints import hit
 from raypipe.pipeline import EventTime, TableSource
 from raypipe.ports import FileIndex, Listing, SourceBatch, Upstream
-from raypipe.sources.file_cuts import FileCuts
+from raypipe.sources.file_cuts import FileCuts, scanned
 from raypipe.sources.index import CutName, Index
 
 ROW_BYTES = 50  # of a table's row, to guess bytes before anything is read
@@ -57,8 +56,7 @@ class Table:
     def scan(self, file: InputFile) -> FileIndex:
         """Copy a part, and find where its rows lie."""
         content, _ = self._index_copy(file, self.calendar)
-        hit("index.after_scan")
-        return FileIndex(file, content, Path(self._path(file)).stat().st_size)
+        return scanned(file, content, Path(self._path(file)).stat().st_size)
 
     def record(self, entries: Sequence[FileIndex]) -> None:
         """Remember scans in the index."""

@@ -14,6 +14,7 @@ from raypipe.core.submission import JobState, Submission
 from raypipe.errors import ConfigurationError, StopError, UsageError
 from raypipe.runtime import job_server
 from raypipe.runtime.job_server import JobServer, checked_job_address
+from raypipe.runtime.ray_settings import Environment
 
 METADATA = Submission.of("flights", request=[], now=[]).metadata(1)
 
@@ -42,12 +43,14 @@ class TestRefusals:
         with pytest.raises(StopError, match="nobody answers"):
             JobServer(address)
 
-    def test_a_server_beyond_this_machine_needs_a_token(self, monkeypatch, tmp_path):
-        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("HOME", str(tmp_path))
-        with pytest.raises(ConfigurationError, match=r"without a token: .* RAYPIPE_ALLOW_INSECURE_CLUSTER=1"):
-            JobServer("http://192.0.2.77:8265")
+    def test_a_server_beyond_this_machine_needs_a_token(self, tmp_path):
+        environment = Environment()  # Ray looks at it again when it is put back: this process may have joined a cluster
+        environment.set({"RAY_AUTH_MODE": None, "RAY_AUTH_TOKEN": None, "RAY_AUTH_TOKEN_PATH": None, "HOME": str(tmp_path)})
+        try:
+            with pytest.raises(ConfigurationError, match=r"without a token: .* RAYPIPE_ALLOW_INSECURE_CLUSTER=1"):
+                JobServer("http://192.0.2.77:8265")
+        finally:
+            environment.restore()
 
 
 @dataclass

@@ -140,7 +140,7 @@ CASES = [
     (added("run: {cpus_per_shard: .inf}\n"), "16: run.cpus_per_shard: got inf, expected a finite number"),
     (
         added("run: {resources: {gpu: 1}}\n"),
-        '16: run.resources: got "gpu", expected the name of a custom resource; CPUs are run.cpus_per_shard, memory is run.memory',
+        '16: run.resources.gpu: got the key "gpu", expected the name of a custom resource; CPUs are run.cpus_per_shard, memory is run.memory',
     ),
     (added("run: {resources: {disk: 0}}\n"), "16: run.resources.disk: got 0, expected more than 0"),
     (added("run: {cpus_per_shard: two}\n"), '16: run.cpus_per_shard: got "two", expected a number'),
