@@ -24,6 +24,7 @@ from raypipe.pipeline import Column, EventTime, GroupByOutput, Pipeline, RowsOut
 from raypipe.runtime.system_clock import SystemClock
 from raypipe.sources.parquet import ParquetReader
 
+pytestmark = pytest.mark.slow  # whole runs on real files
 HOURLY = "SELECT date_trunc('hour', ts) AS hour, count(*) AS events, sum(n) AS total FROM rows GROUP BY ALL"
 
 
