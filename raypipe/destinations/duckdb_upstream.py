@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,7 @@ from raypipe.core.intervals import normalise
 from raypipe.core.upstream import TablePart, UpstreamTable
 from raypipe.core.watermark import low_watermark
 from raypipe.core.window import Window
-from raypipe.destinations.duckdb_file import reading
-from raypipe.destinations.duckdb_state import columns_of, existing_tables, has_state, query
+from raypipe.destinations.duckdb_state import columns_of, existing_tables, inspecting, query
 from raypipe.destinations.sql_statements import statements
 from raypipe.errors import InputChanged, UsageError
 from raypipe.ports import SHARD_COLUMN, Clock
@@ -40,18 +38,18 @@ class DuckDBTable:
 
     def table(self) -> UpstreamTable | None:
         """Return the table as it stands; None while no pipeline writes it."""
-        with self._snapshot() as connection:
+        with inspecting(self.path, self.clock) as connection:
             return _table(connection, self.path, self.name) if connection else None
 
     def others(self) -> Sequence[str]:
         """Return the other tables that pipelines write there."""
-        with self._snapshot() as connection:
+        with inspecting(self.path, self.clock) as connection:
             outputs = query(connection, _SQL["outputs"]) if connection else []
             return [output for (output,) in outputs if output != self.name]
 
     def schema(self) -> pa.Schema | None:
         """Return the columns of the table, without those that raypipe adds; None while nothing is committed to it."""
-        with self._snapshot() as connection:
+        with inspecting(self.path, self.clock) as connection:
             found = _table(connection, self.path, self.name) if connection else None
             if connection is None or found is None or not found.columns:
                 return None
@@ -61,7 +59,7 @@ class DuckDBTable:
         """Copy parts of the table into Parquet files: fetched in one snapshot, and put in order when the file is free again."""
         from raypipe.destinations.table_copies import Copies
 
-        with self._snapshot() as connection:
+        with inspecting(self.path, self.clock) as connection:
             found = _table(connection, self.path, self.name) if connection else None
             if connection is None or found is None:
                 raise InputChanged(f"{self.path}: no pipeline writes a table {self.name} there any more")
@@ -72,19 +70,6 @@ class DuckDBTable:
             copies = Copies(parts, first)
             copies.fetch(_rows(connection, self.name, names, found.columns, list(parts)))
         copies.finish()
-
-    @contextlib.contextmanager
-    def _snapshot(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
-        """Open the file in one read transaction; None where raypipe never was."""
-        if not Path(self.path).exists():
-            yield None
-            return
-        with reading(self.path, self.clock) as connection:
-            connection.begin()
-            try:
-                yield connection if has_state(connection) else None
-            finally:
-                connection.rollback()
 
 
 def _table(connection: duckdb.DuckDBPyConnection, path: str, name: str) -> UpstreamTable | None:
