@@ -332,8 +332,13 @@ def _late(within: Sequence[Window], known: LiveRanges, slices: _Slices) -> list[
     One that was compacted is late if any of its parts is: the input of all of it may look current while rows are missing.
     """
     windows = [window for one in within for window in known.meeting(one)]
-    current = slices.fingerprints(part.window for window in windows for part in known.inputs(window))
-    return [window for window in windows if any(part.input_fp != current[part.window] for part in known.inputs(window))]
+    parts = [known.inputs(window) for window in windows]
+    current = slices.fingerprints(part.window for made_of in parts for part in made_of)
+    return [
+        window
+        for window, made_of in zip(windows, parts, strict=True)
+        if any(part.input_fp != current[part.window] for part in made_of)
+    ]
 
 
 def _widen(windows: Iterable[Window], known: LiveRanges) -> list[Window]:

@@ -167,7 +167,8 @@ class _Commit:
         for shard in permit.compacted:
             values = {**self._values(permit), **_bounds([shard.window]), "outputs": list(self.request.definitions)}
             merging = Compacting(self.connection, values, shard, self._fit_tables({}))
-            whole = merging.merge(self.request.definitions)
+            with all_threads(self.connection):
+                whole = merging.merge(self.request.definitions)
             with _registered(self.connection, replaced_in=ranges_table([shard.window])):
                 query(self.connection, _SQL["delete_live"], values)
             with _registered(self.connection, live_in=live_table([whole], self.request.definitions, merging.schema_numbers)):
