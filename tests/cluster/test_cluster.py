@@ -24,9 +24,11 @@ ENDS_WITHIN_S = 120  # on a busy machine: how long a process may take that was t
 EXITS_WITHIN_S = 10  # how long the kernel may take to clear away a process that was killed; an agent left alone lives longer
 
 LAUNCHER = """
-import json, os, sys
+import json, os, signal, sys
 from raypipe.runtime.cluster import LocalCluster
 import ray
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background, which ignores it
 
 @ray.remote
 def environment():
@@ -119,8 +121,9 @@ class TestLocal:
                 assert {ip.removeprefix("::ffff:") for ip in found["listening"]} == {"127.0.0.1"}
                 assert found["mode"] == "0o100600"
                 assert (found["resources"]["CPU"], found["resources"]["memory"]) == (1, 2**30)
+            first.send_signal(signal.SIGINT)
             second.kill()
-            interrupt(first)
+            first.wait(ENDS_WITHIN_S)
             second.wait(ENDS_WITHIN_S)
             assert not Path(one["folder"]).exists()
             assert left_running(one["pids"]) == []
@@ -131,16 +134,6 @@ class TestLocal:
     def test_what_ray_runs_for_us_is_known_by_its_mark(self, local_ray):
         names = {process.name() for process in local_ray.folder.processes()}
         assert {"raylet", "gcs_server"} <= names
-
-
-def interrupt(process):
-    """Send SIGINT and wait for the end; once more after a while, since Python drops one that comes in a finaliser."""
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(ENDS_WITHIN_S / 2)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        process.wait(ENDS_WITHIN_S / 2)
 
 
 def left_running(pids):
