@@ -45,7 +45,7 @@ outputs:
   - {{table: totals, group_by: [who], measures: {{events: count(*), total: sum(n), most: max(n)}}}}
   - {{table: clean, rows: all}}
 destination: {{kind: duckdb, path: {name}.duckdb}}
-run: {{memory: 1GiB, retries: {{attempts: 4, delay: 200ms, factor: 2}}}}
+run: {{memory: 1GiB, retries: {{attempts: 4, delay: 1s, factor: 2}}}}
 """
 STEPS = "import time\n\ndef slowly(rows):\n    time.sleep(0.02)\n    return rows\n"
 TABLES = ("hourly", "totals", "clean")
@@ -162,7 +162,6 @@ def nodes(shards: int) -> Iterator[Nodes]:
     finally:
         ray.shutdown()
         cluster.shutdown()
-        ray._private.utils.reset_ray_address()
         shutil.rmtree(folder, ignore_errors=True)
 
 
