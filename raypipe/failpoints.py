@@ -85,7 +85,8 @@ ANSWERS = frozenset(
 
 _EXIT_CODE = 70
 _hits: dict[str, int] = {}
-_watchers: list[Callable[[str], None]] = []
+_watchers: list[tuple[int, Callable[[str], None]]] = []
+"""With the thread that each watches."""
 _counting = threading.Lock()
 
 
@@ -116,18 +117,20 @@ class Armed:
 
 @contextlib.contextmanager
 def watching(watcher: Callable[[str], None]) -> Iterator[None]:
-    """Call the watcher with the name of every point that this process hits in the block; what it raises is raised there."""
-    _watchers.append(watcher)
+    """Call the watcher with the name of every point that this thread hits in the block; what it raises is raised there."""
+    watching = (threading.get_ident(), watcher)
+    _watchers.append(watching)
     try:
         yield
     finally:
-        _watchers.remove(watcher)
+        _watchers.remove(watching)
 
 
 def hit(point: str, **facts: object) -> None:
     """Do what watchers and the environment ask for here; nothing outside of tests. A fact may be a tuple: any of its values."""
-    for watcher in tuple(_watchers):
-        watcher(point)
+    for thread, watcher in tuple(_watchers):
+        if thread == threading.get_ident():
+            watcher(point)
     if os.environ.get("RAYPIPE_TESTING") != "1":
         return
     wanting = [one for one in parse(os.environ.get("RAYPIPE_FAILPOINTS", "")) if one.wants(point, facts)]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import duckdb
 
+from raypipe.destinations.duckdb_engine import WRITER_THREADS, attached
 from raypipe.destinations.holder import describe_process
 from raypipe.errors import CommitUnknown, DestinationBusy, RetryableError, UsageError
 from raypipe.ports import Clock
@@ -26,16 +27,8 @@ READER_WAIT_S = 10.0  # a person waits for `status`
 STRANGER_WAIT_S = 1.5  # another program is told of within 2 s
 POLL_S = 0.01
 
-# TimeZone is not set: that loads ICU, 20 ms, and all times here are naive UTC. Who casts TIMESTAMPTZ to text sets it.
-_OPTIONS: dict[str, str | bool | int | float | list[str]] = {
-    "enable_external_access": "false",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "python_enable_replacements": "false",
-}
-_WRITER_OPTIONS = {**_OPTIONS, "threads": 1}  # rows kept in order are inserted faster so, and tasks keep their cores
 _HOLDER_PID = re.compile(r"\(PID (\d+)\)")
-_in_this_process: dict[str, threading.Lock] = {}  # DuckDB shares one instance a process: two configurations would clash
+_in_this_process: dict[str, threading.Lock] = {}  # DuckDB lets one of a process's engines have a file
 
 
 @contextlib.contextmanager
@@ -43,7 +36,7 @@ def writing(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file alone, creating it where it is missing, and close it at the end. Raises DestinationBusy."""
     with (
         _queue(path, fcntl.LOCK_EX, WRITER_WAIT_S, clock),
-        contextlib.closing(_open(path, False, clock)) as connection,
+        _opened(path, False, clock) as connection,
         _disk_errors_named(path),
     ):
         yield connection
@@ -54,7 +47,7 @@ def reading(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an existing file beside other readers, and close it at the end. Raises DestinationBusy."""
     with (
         _queue(path, fcntl.LOCK_SH, READER_WAIT_S, clock),
-        contextlib.closing(_open(path, True, clock)) as connection,
+        _opened(path, True, clock) as connection,
         _disk_errors_named(path),
     ):
         yield connection
@@ -74,7 +67,7 @@ def all_threads(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Let a writer use all cores for a while: for what joins and groups much."""
     connection.execute("RESET threads")
     yield
-    connection.execute(f"SET threads = {_WRITER_OPTIONS['threads']}")  # after an error nothing more is done with it
+    connection.execute(f"SET threads = {WRITER_THREADS}")  # after an error nothing more is done with it
 
 
 @contextlib.contextmanager
@@ -159,35 +152,34 @@ def _jittered_s(attempt: int) -> float:
     return POLL_S * (0.5 + (os.getpid() * 7919 + attempt * 104_729) % 1000 / 1000)
 
 
-def _open(path: str, read_only: bool, clock: Clock) -> duckdb.DuckDBPyConnection:
+@contextlib.contextmanager
+def _opened(path: str, read_only: bool, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
     give_up_s = clock.monotonic_s() + STRANGER_WAIT_S
-    attempt = 0
-    while True:
-        try:
-            connection = duckdb.connect(path, read_only=read_only, config=_OPTIONS if read_only else _WRITER_OPTIONS)
-        except duckdb.Error as error:
-            if not _is_held(error):
-                raise _cannot_open(path, error) from error
-            if clock.monotonic_s() > give_up_s:
-                raise DestinationBusy(_held_text(path, str(error))) from error
-        else:
-            connection.execute("SET enable_progress_bar = false")  # DuckDB draws one for slow statements in notebooks
-            return connection
-        attempt += 1
-        clock.sleep_s(_jittered_s(attempt))
+    real = os.path.realpath(path)
+    with contextlib.ExitStack() as stack:
+        attempt = 0
+        while True:
+            try:
+                connection = stack.enter_context(attached(real, read_only=read_only))
+                break
+            except duckdb.Error as error:
+                if not _is_held(error):
+                    raise _cannot_open(path, error) from error
+                if clock.monotonic_s() > give_up_s:
+                    raise DestinationBusy(_held_text(path, str(error))) from error
+            attempt += 1
+            clock.sleep_s(_jittered_s(attempt))
+        yield connection
 
 
 def _is_held(error: duckdb.Error) -> bool:
-    return "Could not set lock" in str(error) or "different configuration" in str(error)
+    return "Could not set lock" in str(error) or "Unique file handle conflict" in str(error)
 
 
 def _held_text(path: str, engine_text: str) -> str:
     match = _HOLDER_PID.search(engine_text)
     if match is None:
-        return (
-            f"{path} is open in this process with another configuration (a duckdb.connect of your own?): "
-            f"close that connection, then try again"
-        )
+        return f"{path} is open in this process already (by a duckdb.connect of your own?): close that connection, then try again"
     return (
         f"{path} is held by {describe_process(int(match[1]))}, which is no raypipe: DuckDB lets one process in at a time. "
         f"Close it there, or stop that process, then try again"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import duckdb
 
 from raypipe.core.digest import quote
 from raypipe.core.window import Window, iso
+from raypipe.destinations.duckdb_engine import beside
 from raypipe.destinations.duckdb_state import existing_tables, query
 from raypipe.destinations.sql_statements import statements
 
@@ -54,7 +54,7 @@ def export_quarantine(
     """Write quarantined rows to a file, a batch at a time; return how many."""
     from raypipe.destinations.quarantine_export import export_rows  # Arrow's writers: of no use to other questions
 
-    with contextlib.closing(connection.cursor()) as cursor:  # a result that was not read to its end goes with it
+    with beside(connection) as cursor:  # a result that was not read to its end goes with it
         found = cursor.sql(_SQL["quarantine_all"], params=dict(_chosen(pipeline, rule, window)))
         return export_rows(found.to_arrow_reader(EXPORTED_ROWS), path)
 

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from raypipe.core.digest import quote
+from raypipe.destinations.duckdb_engine import beside
 from raypipe.destinations.duckdb_file import reading
 from raypipe.destinations.sql_statements import statements
 from raypipe.errors import ShardError, StateFormat
@@ -78,7 +79,7 @@ def create_state(connection: duckdb.DuckDBPyConnection) -> None:
 
 def has_views(connection: duckdb.DuckDBPyConnection) -> bool:
     """Tell whether the file knows of views; one of an earlier version without any does not."""
-    with contextlib.closing(connection.cursor()) as probe:
+    with beside(connection) as probe:
         return _is_there(probe, "_raypipe.views")
 
 
@@ -88,7 +89,7 @@ def existing_tables(connection: duckdb.DuckDBPyConnection, names: Iterable[str])
     Each is tried in a connection of its own, since a miss would abort the transaction; listing the engine's catalogue
     takes 40 ms in a fresh connection.
     """
-    with contextlib.closing(connection.cursor()) as probe:
+    with beside(connection) as probe:
         return {name for name in names if _is_there(probe, f"main.{quote(name)}")}
 
 

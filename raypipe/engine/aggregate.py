@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -61,12 +60,10 @@ class Aggregator:
     the shard.
     """
 
-    def __init__(
-        self, outputs: Sequence[SqlOutput | RowsOutput], *, memory_bytes: int, spill_folder: str | Path, looks_around: bool = False
-    ) -> None:
+    def __init__(self, outputs: Sequence[SqlOutput | RowsOutput], sandboxes: Sandboxes, *, looks_around: bool = False) -> None:
         self.outputs = tuple(outputs)
         self._looks_around = looks_around
-        self._sandboxes = Sandboxes(memory_bytes, spill_folder)
+        self._sandboxes = sandboxes
         self._selects: dict[str, _Select] = {}
         problems = []
         for output in self.outputs:
@@ -80,10 +77,6 @@ class Aggregator:
                     problems.append(f"outputs.{output.table}.sql: {refused}")
         if problems:
             raise ConfigurationError(problems)
-
-    def close(self) -> None:
-        """Close what was opened and remove the spill folders."""
-        self._sandboxes.close()
 
     def describe_outputs(self, schema: pa.Schema) -> dict[str, pa.Schema]:
         """Return the columns of each output table, `_shard` aside, for rows of a schema.

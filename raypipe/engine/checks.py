@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -28,9 +27,9 @@ class Checks:
     to be true there. Several threads may use it.
     """
 
-    def __init__(self, checks: Sequence[Check], *, memory_bytes: int, spill_folder: Path) -> None:
+    def __init__(self, checks: Sequence[Check], sandboxes: Sandboxes) -> None:
         self.checks = tuple(checks)
-        self._sandboxes = Sandboxes(memory_bytes, spill_folder)
+        self._sandboxes = sandboxes
         problems = []
         for check in self.checks:
             try:
@@ -39,10 +38,6 @@ class Checks:
                 problems.append(f"quality.checks: {check.table}: {check.expect!r}: {refused}")
         if problems:
             raise ConfigurationError(problems)
-
-    def close(self) -> None:
-        """Close what was opened."""
-        self._sandboxes.close()
 
     def problems(self, table: str, schema: pa.Schema) -> list[str]:
         """Return what is wrong with the checks of a table that has these columns."""

@@ -49,15 +49,11 @@ def union_outputs(outputs: Sequence[Output]) -> tuple[SqlOutput | RowsOutput, ..
 class MergedOutputs:
     """The keyed and combined outputs of a pipeline. Several threads may use it."""
 
-    def __init__(self, outputs: Sequence[MergedOutput], *, memory_bytes: int, spill_folder: Path) -> None:
+    def __init__(self, outputs: Sequence[MergedOutput], sandboxes: Sandboxes, *, memory_bytes: int, spill_folder: Path) -> None:
         self.outputs = tuple(outputs)
         self._memory_bytes = memory_bytes
         self._spill = spill_folder
-        self._sandboxes = Sandboxes(memory_bytes, spill_folder)
-
-    def close(self) -> None:
-        """Close what was opened and remove the spill folders."""
-        self._sandboxes.close()
+        self._sandboxes = sandboxes
 
     def spool(self) -> FrameSpool:
         """Return a place where rows pass on their way to the other outputs."""

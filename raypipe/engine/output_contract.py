@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -33,14 +32,10 @@ class OutputContracts:
     over all of the table. In other tables a unique column is so among the rows of each shard.
     """
 
-    def __init__(self, outputs: Sequence[Output], *, memory_bytes: int, spill_folder: Path) -> None:
+    def __init__(self, outputs: Sequence[Output], sandboxes: Sandboxes) -> None:
         self.columns = {output.table: output.columns for output in outputs if output.columns}
         """The contract of each table that has one."""
-        self._sandboxes = Sandboxes(memory_bytes, spill_folder)
-
-    def close(self) -> None:
-        """Close what was opened."""
-        self._sandboxes.close()
+        self._sandboxes = sandboxes
 
     def problems(self, table: str, schema: pa.Schema) -> list[str]:
         """Return what of the contract a table of these columns can never keep."""

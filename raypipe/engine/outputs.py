@@ -21,6 +21,7 @@ from raypipe.engine.columns import columns_of_outputs
 from raypipe.engine.merged import MergedOutputs, merged_outputs, union_outputs
 from raypipe.engine.output_contract import OutputContracts
 from raypipe.engine.row_stream import RowStream
+from raypipe.engine.sandbox import Sandboxes
 from raypipe.engine.spool import FrameSpool
 from raypipe.errors import SchemaDrift
 from raypipe.pipeline import Pipeline
@@ -62,10 +63,13 @@ class Outputs:
         self._outputs = union_outputs(pipeline.outputs)
         share_bytes = memory_bytes // (ROOMY_SHARE if roomy else LEAN_SHARE)
         around = pipeline.time.looks_around
-        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder, looks_around=around)
-        self.merged = MergedOutputs(merged_outputs(pipeline.outputs), memory_bytes=share_bytes, spill_folder=spill_folder)
-        self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
-        self.contracts = OutputContracts(pipeline.outputs, memory_bytes=share_bytes, spill_folder=spill_folder)
+        self._sandboxes = sandboxes = Sandboxes(share_bytes, spill_folder)
+        self.aggregator = Aggregator(self._outputs, sandboxes, looks_around=around)
+        self.merged = MergedOutputs(
+            merged_outputs(pipeline.outputs), sandboxes, memory_bytes=share_bytes, spill_folder=spill_folder
+        )
+        self.checks = Checks(pipeline.quality.checks, sandboxes)
+        self.contracts = OutputContracts(pipeline.outputs, sandboxes)
         self._held_bytes = memory_bytes // HELD_SHARE
 
     def contributions(
@@ -111,10 +115,7 @@ class Outputs:
 
     def close(self) -> None:
         """Close what was opened and remove the spill folders."""
-        self.aggregator.close()
-        self.merged.close()
-        self.checks.close()
-        self.contracts.close()
+        self._sandboxes.close()
 
     def _narrowed(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Keep only columns that an output can mean: a wide row is not held, nor streamed, for two of its columns."""

@@ -20,6 +20,7 @@ from raypipe.testing.rehearsal import Rehearsal
 from raypipe.testing.stepping import ELSEWHERE, Ended, dead, last
 
 DELIVERIES_MAX = 4  # groups that many files are taken in, for the sake of time
+MOVE_INPUT = ("late", "stale")
 SETTLED_BY_ITSELF = {"commit.after_commit_before_ack"}
 """Where an error is the lost acknowledgement of a commit: the ledger knows, and the run that asks it goes on."""
 
@@ -33,6 +34,8 @@ class Point:
     """What happened, as a sentence for whoever sees it fail."""
     play: Callable[[], list[str]]
     """Do it and return how the outcome differs from that of a clean run."""
+    moves_input: bool = False
+    """Whether files come and go meanwhile, so that nothing else may be played beside it."""
 
     def is_meant_by(self, only: str | None) -> bool:
         """Tell whether a person named this point: whole, without what happens, without the hit too, or by what happens."""
@@ -134,9 +137,10 @@ def _tasks(bench: Rehearsal) -> Iterator[Point]:
         kinds["late"] = ("a file arrived after the {n}, and another run took it in before the first went on", _late)
         kinds["stale"] = ("the process died when the {n} had left its files, then a file arrived, and a new process ran", _stale)
     for what, (story, play) in kinds.items():
+        moves = what in MOVE_INPUT
         for number in range(1, bench.tasks + 1):
             told = story.format(n=f"{_nth(number)} task")
-            yield Point(f"task@{number}={what}", told, lambda play=play, number=number: play(bench, number))  # type: ignore[misc]
+            yield Point(f"task@{number}={what}", told, lambda play=play, number=number: play(bench, number), moves)  # type: ignore[misc]
 
 
 def _at(number: int, do: Callable[[Task, Completion], list[Completion]]) -> Ended:
@@ -243,10 +247,10 @@ def _files(bench: Rehearsal) -> Iterator[Point]:
     for delivery in deliveries:
         named = ", ".join(delivery)
         story = f"{named} arrived after a run, and another run took it in"
-        yield Point(f"files={named}", story, lambda one=delivery: _one_by_one(bench, [one]))  # type: ignore[misc]
+        yield Point(f"files={named}", story, lambda one=delivery: _one_by_one(bench, [one]), moves_input=True)  # type: ignore[misc]
     if len(deliveries) > 1:
         story = "its files arrived one by one, the last one first, with a run after each"
-        yield Point("files=reversed", story, lambda: _one_by_one(bench, deliveries[-2::-1]))
+        yield Point("files=reversed", story, lambda: _one_by_one(bench, deliveries[-2::-1]), moves_input=True)
 
 
 def _deliveries(bench: Rehearsal) -> Sequence[Sequence[str]]:

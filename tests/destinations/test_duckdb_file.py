@@ -73,7 +73,7 @@ def test_a_connection_of_the_own_process_is_told_apart(
 ) -> None:
     monkeypatch.setattr(duckdb_file, "STRANGER_WAIT_S", 0.2)
     file.open_run(work.opening())
-    with duckdb.connect(str(path)), pytest.raises(DestinationBusy, match="open in this process with another configuration"):
+    with duckdb.connect(str(path)), pytest.raises(DestinationBusy, match="open in this process already"):
         file.heartbeat("run1", 1)
 
 

@@ -51,16 +51,14 @@ ROWS = table([(0, 1, 0.5, "a"), (2, 1, 1.5, None), (0, 2, 2.5, "b"), (2, 1, 3.5,
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[object]:
-    made = []
+    sandboxes = Sandboxes(MEMORY_BYTES, tmp_path / "spill")
 
     def make(**sql: str | None) -> Aggregator:
         outputs = [RowsOutput(table=name) if text is None else SqlOutput(table=name, sql=text) for name, text in sql.items()]
-        made.append(Aggregator(outputs, memory_bytes=MEMORY_BYTES, spill_folder=tmp_path / "spill"))
-        return made[-1]
+        return Aggregator(outputs, sandboxes)
 
     yield make
-    for one in made:
-        one.close()
+    sandboxes.close()
     assert not (tmp_path / "spill").exists() or list((tmp_path / "spill").iterdir()) == []
 
 
@@ -157,7 +155,6 @@ def test_an_aggregator_travels_and_serves_several_threads(make) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    aggregator.close()
     assert found == [expected] * 3
 
 
@@ -169,18 +166,14 @@ def test_work_beyond_the_memory_spills_and_what_cannot_is_an_error(tmp_path: Pat
             "_shard": pa.array([0] * 400_000, pa.timestamp("us")),
         }
     )
-    small = Aggregator(
-        [SqlOutput(table="t", sql="SELECT s, count(*) AS n FROM rows GROUP BY s")], memory_bytes=1, spill_folder=tmp_path
-    )
+    sandboxes = Sandboxes(1, tmp_path)
+    small = Aggregator([SqlOutput(table="t", sql="SELECT s, count(*) AS n FROM rows GROUP BY s")], sandboxes)
     stream = RowStream(rows.schema, iter(rows.to_batches(max_chunksize=50_000)))
     assert small.contributions(stream, hours(1))["t"].stats[hours(1)[0]].rows == 400_000
-    small.close()
-    greedy = Aggregator(
-        [SqlOutput(table="t", sql="SELECT list(s || repeat('x', 300)) AS l FROM rows")], memory_bytes=1, spill_folder=tmp_path
-    )
+    greedy = Aggregator([SqlOutput(table="t", sql="SELECT list(s || repeat('x', 300)) AS l FROM rows")], sandboxes)
     with pytest.raises(OutOfMemory, match=r"outputs\.t: .*raise run\.memory"):
         greedy.contributions(rows, hours(1))
-    greedy.close()
+    sandboxes.close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -253,9 +246,9 @@ SHAPES = {
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aggregator]:
     outputs = [SqlOutput(table=name, sql=sql) for name, sql in SHAPES.items()]
-    aggregator = Aggregator(outputs, memory_bytes=MEMORY_BYTES, spill_folder=tmp_path_factory.mktemp("spill"))
-    yield aggregator
-    aggregator.close()
+    sandboxes = Sandboxes(MEMORY_BYTES, tmp_path_factory.mktemp("spill"))
+    yield Aggregator(outputs, sandboxes)
+    sandboxes.close()
 
 
 def bits(value: object) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from raypipe.failpoints import hit, watching
@@ -40,3 +42,13 @@ def test_a_copy_holds_what_stood_at_the_point_and_equal_states_share_one(tmp_pat
     assert copies.found["b@1"] == copies.found["a@2"]
     texts = [[one.read_text() for one in copies.found[where].rglob("file")] for where in ("a@1", "b@1", "b@2")]
     assert texts == [[], ["one"], ["two"]]
+
+
+def test_a_watcher_sees_only_the_points_of_its_own_thread():
+    heard: list[str] = []
+    with watching(heard.append):
+        another = threading.Thread(target=hit, args=("elsewhere",))
+        another.start()
+        another.join()
+        hit("here")
+    assert heard == ["here"]

@@ -1,0 +1,100 @@
+"""Engines are kept, and what is kept can neither reach another file nor hold one that nobody works on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from raypipe.destinations import duckdb_engine
+from raypipe.destinations.duckdb_engine import attached
+
+
+def filled(path: Path, value: int) -> str:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(f"CREATE TABLE numbers AS SELECT {value} AS n")
+    return os.path.realpath(path)
+
+
+def numbers(real: str) -> list[int]:
+    with attached(real, read_only=True) as connection:
+        return [n for (n,) in connection.execute("SELECT n FROM numbers").fetchall()]
+
+
+def test_one_engine_serves_every_opening_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, started = filled(tmp_path / "a.duckdb", 1), []
+    monkeypatch.setattr(duckdb_engine, "_started", lambda real, start=duckdb_engine._started: started.append(real) or start(real))
+    for _ in range(3):
+        with attached(real, read_only=False) as connection:
+            connection.execute("UPDATE numbers SET n = n + 1")
+        assert len(numbers(real)) == 1
+    assert numbers(real) == [4]
+    assert started == [real]
+
+
+def test_a_file_that_nobody_works_on_is_free_for_other_programs(tmp_path: Path) -> None:
+    real = filled(tmp_path / "a.duckdb", 1)
+    numbers(real)
+    with duckdb.connect(real) as same_process:
+        same_process.execute("INSERT INTO numbers VALUES (2)")
+    text = f"import duckdb; duckdb.connect({real!r}).execute('INSERT INTO numbers VALUES (3)')"
+    subprocess.run([sys.executable, "-c", text], check=True)
+    assert numbers(real) == [1, 2, 3]
+
+
+def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    real, other = filled(tmp_path / "a.duckdb", 1), filled(tmp_path / "b.duckdb", 2)
+    assert numbers(real) == [1]
+    shutil.move(other, real)
+    assert numbers(real) == [2]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ATTACH '{other}' AS other",
+        "SELECT * FROM read_text('{other}')",
+        "COPY (SELECT 1) TO '{other}.csv'",
+        "SET enable_external_access = true",
+        "SET allowed_paths = ['{other}']",
+    ],
+)
+def test_an_engine_reaches_its_own_file_alone(tmp_path: Path, statement: str) -> None:
+    real, other = filled(tmp_path / "a.duckdb", 1), filled(tmp_path / "b.duckdb", 2)
+    with attached(real, read_only=False) as connection, pytest.raises(duckdb.Error, match=r"disabled|Cannot"):
+        connection.execute(statement.format(other=other))
+
+
+def test_after_an_error_an_engine_is_not_used_again_and_the_file_is_free(tmp_path: Path) -> None:
+    real = filled(tmp_path / "a.duckdb", 1)
+    with pytest.raises(duckdb.ConversionException), attached(real, read_only=False) as connection:
+        connection.execute("BEGIN; DELETE FROM numbers; SELECT CAST('x' AS INTEGER)")
+    assert (os.getpid(), real) not in duckdb_engine._kept
+    with duckdb.connect(real) as beside:
+        assert beside.execute("SELECT n FROM numbers").fetchall() == [(1,)]
+
+
+def test_a_child_that_was_forked_starts_an_engine_of_its_own(tmp_path: Path) -> None:
+    real = filled(tmp_path / "a.duckdb", 1)
+    numbers(real)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if numbers(real) == [1] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("stem", ["memory", "system", "temp", "main", "Memory", 'wei"rd', "o'clock", "a b"])
+def test_a_file_may_have_any_name(tmp_path: Path, stem: str) -> None:
+    real = filled(tmp_path / f"{stem}.duckdb", 1)
+    assert numbers(real) == [1]
+
+
+def test_only_so_many_idle_engines_are_kept(tmp_path: Path) -> None:
+    for place in range(duckdb_engine.KEPT_MAX + 2):
+        numbers(filled(tmp_path / f"{place}.duckdb", place))
+    assert sum(process == os.getpid() for process, _ in duckdb_engine._kept) == duckdb_engine.KEPT_MAX
