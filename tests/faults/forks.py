@@ -46,7 +46,12 @@ class Process:
     def wait(self) -> Ended:
         """Wait for its end."""
         (code,) = self.server.ask({"wait": self.pid})
-        return Ended(code, (self.said / "out").read_text(errors="replace"), (self.said / "err").read_text(errors="replace"))
+        return Ended(code, self._text("out"), self._text("err"))
+
+    def _text(self, stream: str) -> str:
+        """Return what it said; nothing where it was killed before it could say anything."""
+        file = self.said / stream
+        return file.read_text(errors="replace") if file.exists() else ""
 
     def signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
