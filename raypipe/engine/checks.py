@@ -88,6 +88,8 @@ class Checks:
                 nothing = connection.execute(f"SELECT ({check.expect})::BOOLEAN FROM {ROWS} WHERE false").fetchall()
             except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
                 raise ConfigurationError(f"quality.checks: {check.table}: {check.expect!r}: {reason(error)}") from error
+            except duckdb.OutOfMemoryException:
+                raise  # of the shard, which is then done in another way
             except duckdb.Error as error:
                 raise TransformFailed(f"quality.checks: {check.table}: {check.expect!r}: {reason(error)}") from error
             connection.unregister(ROWS)

@@ -9,6 +9,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
+from raypipe.core.contribution_sql import one_contribution_sql
 from raypipe.core.merge import DELETED_COLUMN
 from raypipe.core.merge_sql import merged_sql
 from raypipe.core.window import Window
@@ -104,8 +105,26 @@ class MergedOutputs:
             connection.register(_CONTRIBUTION, contribution)
             try:
                 table = connection.sql(merged_sql(output.merge, _CONTRIBUTION, columns, by=[SHARD_COLUMN])).to_arrow_table()
+            except duckdb.OutOfMemoryException:
+                raise  # of the shard, which is then done in another way
             except duckdb.Error as error:
                 raise TransformFailed(f"outputs.{output.table}: {reason(error)}") from error
+            connection.unregister(_CONTRIBUTION)
+        return plain_table(table)
+
+    def united(self, output: MergedOutput, pieces: pa.Table, shard: Window) -> pa.Table:
+        """Return one contribution of a shard, made of those of pieces of its time; it has their columns and types."""
+        assert output.merge is not None
+        with self._sandboxes.borrow() as connection:
+            connection.register(_CONTRIBUTION, pieces)
+            try:
+                connection.execute(f"CREATE TEMP TABLE united AS FROM {_CONTRIBUTION} LIMIT 0")
+                one = f"SELECT *, make_timestamp({shard.start_us}) AS {SHARD_COLUMN}"
+                connection.execute(f"INSERT INTO united BY NAME {one} FROM ({one_contribution_sql(output.merge, _CONTRIBUTION)})")
+                table = connection.sql("FROM united").to_arrow_table()
+            except duckdb.OutOfMemoryException as error:
+                raise OutOfMemory(f"outputs.{output.table}: {reason(error)}") from error
+            connection.execute("DROP TABLE united")
             connection.unregister(_CONTRIBUTION)
         return plain_table(table)
 

@@ -11,14 +11,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raypipe.core.fingerprint import combine_digests
 from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
 from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowsInput
+from raypipe.engine.batched_sql import with_shard
 from raypipe.engine.batches import SHARD_INDEX, user_columns
+from raypipe.engine.budget import Budget
 from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.columns import columns_of_outputs
-from raypipe.engine.merged import MergedOutputs, merged_outputs, union_outputs
+from raypipe.engine.merged import MergedOutput, MergedOutputs, merged_outputs, union_outputs
 from raypipe.engine.output_contract import OutputContracts
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.spool import FrameSpool
@@ -27,8 +30,6 @@ from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
 
 HELD_SHARE = 8  # of the task's memory: rows held as one table; more are streamed to the aggregation, which spills
-LEAN_SHARE = 16  # of the task's memory: an aggregation spills beyond it, which costs it a tenth of its time
-ROOMY_SHARE = 2  # of the task's memory: for what cannot spill, when it has failed once
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +56,18 @@ class Contributions:
 
 
 class Outputs:
-    """All outputs of a pipeline, within a lean share of the memory or a `roomy` one. Several threads may use it."""
+    """All outputs of a pipeline, within a budget. Several threads may use it."""
 
-    def __init__(self, pipeline: Pipeline, *, memory_bytes: int, spill_folder: Path, roomy: bool = False) -> None:
+    def __init__(self, pipeline: Pipeline, *, budget: Budget, spill_folder: Path) -> None:
         self.names = tuple(one.table for one in pipeline.outputs)
         self._outputs = union_outputs(pipeline.outputs)
-        share_bytes = memory_bytes // (ROOMY_SHARE if roomy else LEAN_SHARE)
+        engine_bytes = budget.engine_bytes
         around = pipeline.time.looks_around
-        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder, looks_around=around)
-        self.merged = MergedOutputs(merged_outputs(pipeline.outputs), memory_bytes=share_bytes, spill_folder=spill_folder)
-        self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
-        self.contracts = OutputContracts(pipeline.outputs, memory_bytes=share_bytes, spill_folder=spill_folder)
-        self._held_bytes = memory_bytes // HELD_SHARE
+        self.aggregator = Aggregator(self._outputs, memory_bytes=engine_bytes, spill_folder=spill_folder, looks_around=around)
+        self.merged = MergedOutputs(merged_outputs(pipeline.outputs), memory_bytes=engine_bytes, spill_folder=spill_folder)
+        self.checks = Checks(pipeline.quality.checks, memory_bytes=engine_bytes, spill_folder=spill_folder)
+        self.contracts = OutputContracts(pipeline.outputs, memory_bytes=engine_bytes, spill_folder=spill_folder)
+        self._held_bytes = budget.rows_bytes // HELD_SHARE
 
     def contributions(
         self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str] = ()
@@ -76,8 +77,36 @@ class Outputs:
         `uris` are the task's files, as SOURCE_COLUMN numbers them. With `alone`, only these outputs are computed, and
         judged by their checks.
         """
+        return self._judged(Contributions(windows, self._computed(frames, windows, uris, alone)))
+
+    def contributions_of_pieces(
+        self, pieces: Iterable[tuple[Window, Iterator[pl.DataFrame]]], shard: Window, uris: Sequence[str], alone: Sequence[str] = ()
+    ) -> Contributions:
+        """Return what one shard contributes, whose rows come in pieces of its time; each is computed before the next is read.
+
+        For outputs that may be computed so (Pipeline.divisible_outputs).
+        """
+        parts: dict[str, list[Contribution]] = {}
+        for piece, frames in pieces:
+            for table, part in self._computed(frames, [piece], uris, alone).items():
+                parts.setdefault(table, []).append(part)
+        return self._judged(Contributions([shard], {table: self._whole(table, those, shard) for table, those in parts.items()}))
+
+    def _whole(self, table: str, parts: Sequence[Contribution], shard: Window) -> Contribution:
+        """Return the one contribution of a shard that those of its pieces make."""
+        rows = pa.concat_tables(_same_columns(part.table for part in parts))
+        merged = next((one for one in self.merged.outputs if one.table == table), None)
+        if merged is not None:
+            return self._shown(merged, self.merged.united(merged, rows, shard), [shard])
+        stats = [stat for part in parts for stat in part.stats.values()]
+        whole = OutputStat(sum(one.rows for one in stats), combine_digests([one.digest for one in stats]))
+        return Contribution(with_shard(rows.drop_columns([SHARD_COLUMN]), shard), {shard: whole})
+
+    def _computed(
+        self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str]
+    ) -> dict[str, Contribution]:
         if not self.merged.wanted(alone):
-            return self._judged(Contributions(windows, self._united(frames, windows, alone)))
+            return self._united(frames, windows, alone)
         spool = self.merged.spool()
         try:
             passing = spool.passing(frames)
@@ -87,7 +116,7 @@ class Outputs:
             found.update(self._merged(spool, windows, uris, alone))
         finally:
             spool.close()
-        return self._judged(Contributions(windows, found))
+        return found
 
     def _judged(self, contributions: Contributions) -> Contributions:
         """Return the contributions with what contracts and checks say of them."""
@@ -104,10 +133,14 @@ class Outputs:
         self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str]
     ) -> Iterator[tuple[str, Contribution]]:
         """Yield what the shards contribute to keyed and combined tables."""
-        checked = {*self.contracts.columns, *(check.table for check in self.checks.checks)}
         for output, table in self.merged.contributions(spool, windows, uris, alone):
-            shown = self.merged.alone(output, table) if output.table in checked else None
-            yield output.table, Contribution(table, self.aggregator.stats(table, windows), shown)
+            yield output.table, self._shown(output, table, windows)
+
+    def _shown(self, output: MergedOutput, table: pa.Table, windows: Sequence[Window]) -> Contribution:
+        """Return a contribution to a keyed or combined table with its digests, and with what is shown to a check of it."""
+        checked = {*self.contracts.columns, *(check.table for check in self.checks.checks)}
+        shown = self.merged.alone(output, table) if output.table in checked else None
+        return Contribution(table, self.aggregator.stats(table, windows), shown)
 
     def close(self) -> None:
         """Close what was opened and remove the spill folders."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 from raypipe.core.shard import Shard
 from raypipe.engine.attempt import Attempt
 from raypipe.engine.batches import ROW_COLUMN, SHARD_INDEX, Batch, user_columns
+from raypipe.engine.budget import Budget
 from raypipe.engine.outputs import Outputs
 from raypipe.engine.tally import AllShardsFailed
 from raypipe.engine.transform import Resources, Transform
@@ -32,7 +33,7 @@ def sample(pipeline: Pipeline, source: Source, shard: Shard, rows: int) -> list[
     """
     with tempfile.TemporaryDirectory(prefix="raypipe-sample-") as folder:
         attempt = Attempt(pipeline, source, [shard], SAMPLE_MEMORY_BYTES, Path(folder))
-        outputs = Outputs(pipeline, memory_bytes=SAMPLE_MEMORY_BYTES, spill_folder=Path(folder))
+        outputs = Outputs(pipeline, budget=Budget.lean(SAMPLE_MEMORY_BYTES), spill_folder=Path(folder))
         try:
             shown = list(_shown(pipeline, attempt, outputs))
         except AllShardsFailed:
