@@ -70,7 +70,7 @@ class ShardRunner:
         start_arrow(self.pipeline)
         self._spill = Path(self.stage_folder + ".spill")
         # First: what is wrong with the SQL is told with its place.
-        self._outputs = {one: self._make_outputs(one) for one in self._budgets(Room.SHARED)}
+        self._kept = {one: self._make_outputs(one) for one in self._budgets(Room.SHARED)}
         self._transform = Transform(without_unused(self.pipeline))
         self._fingerprints: dict[str, str] | None = None
 
@@ -78,8 +78,8 @@ class ShardRunner:
         return Outputs(self.pipeline, budget=budget, spill_folder=self._spill)
 
     @property
-    def _lean(self) -> Outputs:
-        return self._outputs[self._budgets(Room.SHARED)[0]]
+    def _outputs(self) -> Outputs:
+        return self._kept[self._budgets(Room.SHARED)[0]]
 
     def _budgets(self, room: Room) -> tuple[Budget, ...]:
         return budgets(room, self.memory_bytes, self.pipeline.run.memory_bytes)
@@ -125,7 +125,7 @@ class ShardRunner:
 
     def close(self) -> None:
         """Close what was opened; a runner that was closed opens it again when it is used."""
-        for outputs in self._outputs.values():
+        for outputs in self._kept.values():
             outputs.close()
         with contextlib.suppress(OSError):  # another process may still use it, or it never was there
             self._spill.rmdir()
@@ -176,7 +176,8 @@ class ShardRunner:
                 raise
             except BaseException as error:
                 return Done((), (_failure(shard, error),))
-        text = f"{shard.window} needed more than {self._given(room)}: give run.memory more, or make time.shard smaller: {str(lack) or repr(lack)}"
+        advice = f"give run.memory more, or make time.shard smaller: {str(lack) or repr(lack)}"
+        text = f"{shard.window} needed more than {self._given(room)}: {advice}"
         return Done((), (ShardFailure(shard.window, OutOfMemory.code, text, retryable=True),))
 
     def _run_ends_first(self, shards: Sequence[Shard], spill: Path) -> Done:
@@ -201,7 +202,7 @@ class ShardRunner:
             halves = [one.tables[table], other.tables[table]]
             tables[table] = pa.concat_tables(halves, promote_options="permissive")
             if table != QUARANTINE_TABLE and not halves[0].schema.equals(halves[1].schema):
-                stats = self._lean.aggregator.stats(tables[table], [result.window for result in results])
+                stats = self._outputs.aggregator.stats(tables[table], [result.window for result in results])
                 results = tuple(replace(each, outputs={**each.outputs, table: stats[each.window]}) for each in results)
         return Done(results, one.failures + other.failures, tables)
 
@@ -214,7 +215,7 @@ class ShardRunner:
 
     def _attempt(self, shards: Sequence[Shard], spill: Path, budget: Budget, pieces: int = 1) -> Done:
         attempt = Attempt(self.pipeline, self.source, shards, budget.rows_bytes, spill, pieces)
-        if (kept := self._outputs.get(budget)) is not None:
+        if (kept := self._kept.get(budget)) is not None:
             return attempt.run(self._transform, kept)
         with contextlib.closing(self._make_outputs(budget)) as outputs:
             return attempt.run(self._transform, outputs)
