@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 
 from raypipe import failpoints
 from raypipe.core.accounts import Accounts
@@ -20,6 +19,7 @@ from raypipe.engine.liveness import columns_to_read
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
 from raypipe.engine.quarantine import Quarantine
+from raypipe.engine.table_spool import Rows
 from raypipe.engine.tally import AFTER, BEFORE, AllShardsFailed, Tally, named
 from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, Transform
@@ -37,7 +37,7 @@ class Done:
 
     results: tuple[ShardResult, ...]
     failures: tuple[ShardFailure, ...]
-    tables: dict[str, pa.Table] = field(default_factory=dict)
+    tables: dict[str, Rows] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -50,6 +50,8 @@ class Attempt:
     memory_bytes: int
     """For rows on their way."""
     spill: Path
+    spills_contributions: bool = False
+    """What is contributed may become files in `spill`, where it is too large for memory."""
     pieces: int = 1
     """In how many pieces of its time the one shard is read and computed, one after the other."""
     books: Books = field(init=False)
@@ -81,13 +83,14 @@ class Attempt:
         resources = Resources(self.books, self.memory_bytes, self.spill)
         tally, uris = self.books.tally, self.books.quarantine.uris
         alone = self.shards[0].outputs  # the same for all shards of a task
+        spill = self.spill if self.spills_contributions else None
         if self.pieces == 1:
             rows = self._counted(transform.stream(self.read(), resources))
-            contributions = outputs.contributions(rows, tally.windows, uris, alone)
+            contributions = outputs.contributions(rows, tally.windows, uris, alone, spill)
         else:
             (shard,) = tally.windows
             passes = ((one, self._counted(transform.stream(self.read(one), resources))) for one in shard.pieces(self.pieces))
-            contributions = outputs.contributions_of_pieces(passes, shard, uris, alone)
+            contributions = outputs.contributions_of_pieces(passes, shard, uris, alone, spill)
         check_quarantined(self.pipeline.quality.max_quarantined, tally)
         for place, (code, error) in contributions.failed.items():
             tally.fail(place, code, error)

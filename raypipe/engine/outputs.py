@@ -15,7 +15,7 @@ from raypipe.core.fingerprint import combine_digests
 from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
 from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowsInput
-from raypipe.engine.batched_sql import with_shard
+from raypipe.engine.batched_sql import marked
 from raypipe.engine.batches import SHARD_INDEX, user_columns
 from raypipe.engine.budget import Budget
 from raypipe.engine.checks import Checks
@@ -25,7 +25,7 @@ from raypipe.engine.merged import MergedOutput, MergedOutputs, merged_outputs, u
 from raypipe.engine.output_contract import OutputContracts
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.spool import FrameSpool
-from raypipe.errors import SchemaDrift
+from raypipe.engine.table_spool import IN_MEMORY, Rows, SpoolSpace, chained, require_same_columns
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
 
@@ -41,13 +41,16 @@ class Contributions:
     failed: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     warnings: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
-    def of_shards(self, places: Sequence[int]) -> dict[str, pa.Table]:
+    def of_shards(self, places: Sequence[int]) -> dict[str, Rows]:
         """Return the rows of these shards only, by table."""
         tables = {name: one.table for name, one in self.found.items()}
         if len(places) == len(self.windows):
             return tables
         starts = pa.array([self.windows[place].start_us for place in places], pa.int64()).cast(pa.timestamp("us"))
-        return {name: rows.filter(pc.is_in(rows[SHARD_COLUMN], starts)) for name, rows in tables.items()}
+        return {
+            name: rows.filter(pc.is_in(rows[SHARD_COLUMN], starts)) if isinstance(rows, pa.Table) else rows.schema.empty_table()
+            for name, rows in tables.items()  # in a file stands one shard alone, and it is not wanted
+        }
 
     def stats(self, place: int, outputs: Iterable[str]) -> dict[str, OutputStat]:
         """Return rows and digest of one shard's contribution to each output."""
@@ -70,50 +73,71 @@ class Outputs:
         self._held_bytes = budget.rows_bytes // HELD_SHARE
 
     def contributions(
-        self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str] = ()
+        self,
+        frames: Iterator[pl.DataFrame],
+        windows: Sequence[Window],
+        uris: Sequence[str],
+        alone: Sequence[str] = (),
+        spill: Path | None = None,
     ) -> Contributions:
         """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row.
 
         `uris` are the task's files, as SOURCE_COLUMN numbers them. With `alone`, only these outputs are computed, and
-        judged by their checks.
+        judged by their checks. With `spill`, what is too large for memory becomes files of that folder.
         """
-        return self._judged(Contributions(windows, self._computed(frames, windows, uris, alone)))
+        space = self._space(windows, spill)
+        return self._judged(Contributions(windows, self._computed(frames, windows, uris, alone, space)))
+
+    def _space(self, windows: Sequence[Window], spill: Path | None) -> SpoolSpace:
+        return SpoolSpace(spill, self._held_bytes) if len(windows) == 1 else IN_MEMORY
 
     def contributions_of_pieces(
-        self, pieces: Iterable[tuple[Window, Iterator[pl.DataFrame]]], shard: Window, uris: Sequence[str], alone: Sequence[str] = ()
+        self,
+        pieces: Iterable[tuple[Window, Iterator[pl.DataFrame]]],
+        shard: Window,
+        uris: Sequence[str],
+        alone: Sequence[str] = (),
+        spill: Path | None = None,
     ) -> Contributions:
         """Return what one shard contributes, whose rows come in pieces of its time; each is computed before the next is read.
 
         For outputs that may be computed so (Pipeline.divisible_outputs).
         """
+        space = self._space([shard], spill)
         parts: dict[str, list[Contribution]] = {}
         for piece, frames in pieces:
-            for table, part in self._computed(frames, [piece], uris, alone).items():
+            for table, part in self._computed(frames, [piece], uris, alone, space).items():
                 parts.setdefault(table, []).append(part)
-        return self._judged(Contributions([shard], {table: self._whole(table, those, shard) for table, those in parts.items()}))
+        found = {table: self._whole(table, those, shard, space) for table, those in parts.items()}
+        return self._judged(Contributions([shard], found))
 
-    def _whole(self, table: str, parts: Sequence[Contribution], shard: Window) -> Contribution:
+    def _whole(self, table: str, parts: Sequence[Contribution], shard: Window, space: SpoolSpace) -> Contribution:
         """Return the one contribution of a shard that those of its pieces make."""
-        rows = pa.concat_tables(_same_columns(part.table for part in parts))
+        rows = chained([part.table for part in parts])
         merged = next((one for one in self.merged.outputs if one.table == table), None)
         if merged is not None:
-            return self._shown(merged, self.merged.united(merged, rows, shard), [shard])
+            return self._shown(merged, self.merged.united(merged, rows, shard, space), [shard])
         stats = [stat for part in parts for stat in part.stats.values()]
         whole = OutputStat(sum(one.rows for one in stats), combine_digests([one.digest for one in stats]))
-        return Contribution(with_shard(rows.drop_columns([SHARD_COLUMN]), shard), {shard: whole})
+        return Contribution(space.gathered(*marked(rows, shard)), {shard: whole})
 
     def _computed(
-        self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str]
+        self,
+        frames: Iterator[pl.DataFrame],
+        windows: Sequence[Window],
+        uris: Sequence[str],
+        alone: Sequence[str],
+        space: SpoolSpace,
     ) -> dict[str, Contribution]:
         if not self.merged.wanted(alone):
-            return self._united(frames, windows, alone)
+            return self._united(frames, windows, alone, space)
         spool = self.merged.spool()
         try:
             passing = spool.passing(frames)
-            found = self._united(passing, windows, alone)
+            found = self._united(passing, windows, alone, space)
             for _ in passing:  # what no other output has read
                 pass
-            found.update(self._merged(spool, windows, uris, alone))
+            found.update(self._merged(spool, windows, uris, alone, space))
         finally:
             spool.close()
         return found
@@ -122,21 +146,23 @@ class Outputs:
         """Return the contributions with what contracts and checks say of them."""
         return self.checks.judge(self.contracts.judge(contributions))
 
-    def _united(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str]) -> dict[str, Contribution]:
+    def _united(
+        self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str], space: SpoolSpace
+    ) -> dict[str, Contribution]:
         """Return what the shards contribute to tables that are the union of contributions."""
         if not any(not alone or one.table in alone for one in self._outputs):
             return {}
         rows = self._rows(frames, windows, alone)
-        return {} if rows is None else self.aggregator.contributions(rows, windows, alone)
+        return {} if rows is None else self.aggregator.contributions(rows, windows, alone, space)
 
     def _merged(
-        self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str]
+        self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str], space: SpoolSpace
     ) -> Iterator[tuple[str, Contribution]]:
         """Yield what the shards contribute to keyed and combined tables."""
-        for output, table in self.merged.contributions(spool, windows, uris, alone):
+        for output, table in self.merged.contributions(spool, windows, uris, alone, space):
             yield output.table, self._shown(output, table, windows)
 
-    def _shown(self, output: MergedOutput, table: pa.Table, windows: Sequence[Window]) -> Contribution:
+    def _shown(self, output: MergedOutput, table: Rows, windows: Sequence[Window]) -> Contribution:
         """Return a contribution to a keyed or combined table with its digests, and with what is shown to a check of it."""
         checked = {*self.contracts.columns, *(check.table for check in self.checks.checks)}
         shown = self.merged.alone(output, table) if output.table in checked else None
@@ -205,9 +231,5 @@ def _same_columns(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     expected: pa.Schema | None = None
     for table in tables:
         expected = expected or table.schema
-        if not table.schema.equals(expected):
-            differing = sorted({str(field) for field in table.schema}.symmetric_difference(str(field) for field in expected))
-            raise SchemaDrift(
-                f"the files of this shard have different columns ({', '.join(differing)}): name them in source.columns"
-            )
+        require_same_columns(expected, [table.schema])
         yield table

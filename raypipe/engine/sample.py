@@ -14,6 +14,7 @@ from raypipe.engine.attempt import Attempt
 from raypipe.engine.batches import ROW_COLUMN, SHARD_INDEX, Batch, user_columns
 from raypipe.engine.budget import Budget
 from raypipe.engine.outputs import Outputs
+from raypipe.engine.table_spool import in_memory
 from raypipe.engine.tally import AllShardsFailed
 from raypipe.engine.transform import Resources, Transform
 from raypipe.engine.views import view_rows, view_selects
@@ -59,7 +60,7 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
         contributions = outputs.contributions(rows, attempt.books.tally.windows, attempt.books.quarantine.uris)
         merged = {one.table: one for one in outputs.merged.outputs}
         tables = {
-            table: outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else found
+            table: outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else in_memory(found)
             for table, found in contributions.of_shards([0]).items()
         }
         yield from ((f"output {table}", _frame(shown)) for table, shown in tables.items())

@@ -23,6 +23,7 @@ from raypipe.engine.definition import definitions
 from raypipe.engine.liveness import without_unused
 from raypipe.engine.outputs import Outputs
 from raypipe.engine.stage import StagePolicy, attempt_folder, wants_files, write_staged
+from raypipe.engine.table_spool import TableFile, in_memory
 from raypipe.engine.transform import Transform
 from raypipe.errors import (
     ConfigurationError,
@@ -107,19 +108,27 @@ class ShardRunner:
         spill = self._spill / f"{task.run_id}-{task.attempt_id}"
         try:
             fingerprints = self.fingerprints()  # before anything is read by them: what changes meanwhile is another definition
-            alone = task.room is not Room.SHARED
-            done = self._by_itself(shards[0], spill, task.room) if alone else self._run_shards(shards, spill, whole_task=True)
+            if len(shards) == 1:
+                done = self._by_itself(shards[0], spill, task.room, spills_contributions=self.stage != "never")
+            else:
+                done = self._run_shards(shards, spill, whole_task=True)
         except ConfigurationError as error:
             return Staged(task=task, results=(), failures=tuple(_failure(one, error) for one in shards))
+        else:
+            return self._staged(task, done, fingerprints, time.monotonic() - started_s)
         finally:
             shutil.rmtree(spill, ignore_errors=True)
-        seconds = time.monotonic() - started_s
-        results = tuple(replace(one, seconds=seconds / len(shards)) for one in done.results)
-        staged = Staged(task=task, results=results, failures=done.failures, tables=done.tables, fingerprints=fingerprints)
+
+    def _staged(self, task: Task, done: Done, fingerprints: Mapping[str, str], seconds: float) -> Staged:
+        """Return what was done, as files where it is worth them."""
+        results = tuple(replace(one, seconds=seconds / len(task.shards)) for one in done.results)
+        in_memory = {name: rows for name, rows in done.tables.items() if isinstance(rows, pa.Table)}
+        in_files = {name: rows.path for name, rows in done.tables.items() if isinstance(rows, TableFile)}
+        staged = Staged(task=task, results=results, failures=done.failures, tables=in_memory, fingerprints=fingerprints)
         failpoints.hit("task.before_stage", attempt=task.attempt)
         size_bytes = sum(one.nbytes for one in done.tables.values())
-        if results and wants_files(self.stage, seconds=seconds, size_bytes=size_bytes):
-            staged = write_staged(staged, attempt_folder(self.stage_folder, task.run_id, task.attempt_id))
+        if in_files or (results and wants_files(self.stage, seconds=seconds, size_bytes=size_bytes)):
+            staged = write_staged(staged, attempt_folder(self.stage_folder, task.run_id, task.attempt_id), in_files)
         failpoints.hit("task.before_return", attempt=task.attempt)
         return staged
 
@@ -148,7 +157,7 @@ class ShardRunner:
         Where SQL looks around its shard each is run by itself: it sees rows of its neighbours.
         """
         if len(shards) == 1:
-            return self._by_itself(shards[0], spill, Room.SHARED)
+            return self._by_itself(shards[0], spill)
         if self.pipeline.time.looks_around:
             middle = len(shards) // 2
             return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
@@ -164,12 +173,12 @@ class ShardRunner:
         middle = len(shards) // 2
         return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
 
-    def _by_itself(self, shard: Shard, spill: Path, room: Room) -> Done:
+    def _by_itself(self, shard: Shard, spill: Path, room: Room = Room.SHARED, *, spills_contributions: bool = False) -> Done:
         """Run one shard, where it is short of memory once more with a greater budget: not everything can spill."""
         lack: BaseException | None = None
         for budget in self._budgets(room):
             try:
-                return self._attempt([shard], spill, budget, room.pieces)
+                return self._attempt([shard], spill, budget, spills_contributions, room.pieces)
             except MEMORY_RAN_OUT as error:
                 lack = error
             except ENDS_THE_TASK:
@@ -199,7 +208,7 @@ class ShardRunner:
         """Return the work of both halves. Where their columns differ, both get all of them, which makes their digests anew."""
         tables, results = {**other.tables, **one.tables}, one.results + other.results
         for table in one.tables.keys() & other.tables.keys():
-            halves = [one.tables[table], other.tables[table]]
+            halves = [in_memory(half.tables[table]) for half in (one, other)]
             tables[table] = pa.concat_tables(halves, promote_options="permissive")
             if table != QUARANTINE_TABLE and not halves[0].schema.equals(halves[1].schema):
                 stats = self._outputs.aggregator.stats(tables[table], [result.window for result in results])
@@ -213,8 +222,8 @@ class ShardRunner:
         cut = f", in {room.pieces} pieces of its time" if room.pieces > 1 else ""
         return f"all of run.memory ({self.pipeline.run.memory_bytes:,} bytes), though it was done alone{cut}"
 
-    def _attempt(self, shards: Sequence[Shard], spill: Path, budget: Budget, pieces: int = 1) -> Done:
-        attempt = Attempt(self.pipeline, self.source, shards, budget.rows_bytes, spill, pieces)
+    def _attempt(self, shards: Sequence[Shard], spill: Path, budget: Budget, spills: bool = False, pieces: int = 1) -> Done:
+        attempt = Attempt(self.pipeline, self.source, shards, budget.rows_bytes, spill, spills, pieces)
         if (kept := self._kept.get(budget)) is not None:
             return attempt.run(self._transform, kept)
         with contextlib.closing(self._make_outputs(budget)) as outputs:
