@@ -35,6 +35,12 @@ class OutOfMemory(RetryableError):
     code = "out_of_memory"
 
 
+class WorkerDied(RetryableError):
+    """The process of a worker ended in the middle of a task: killed, for its memory perhaps, or a crash inside an engine."""
+
+    code = "worker_died"
+
+
 class StagedDamaged(RetryableError):
     """Staged files are gone, or are not those that their manifest was written for: the work is done again."""
 

@@ -357,3 +357,12 @@ class Pipeline:
     """Where relative paths and Python steps are found."""
     data_folder: Path | None = None
     """Where relative paths of source and destination start, where that is not `folder`: in a copy that travels without data."""
+
+    @property
+    def divisible_outputs(self) -> frozenset[str]:
+        """The outputs that may be computed in pieces of a shard's time: where it is cut does not change what they mean."""
+        if self.time.looks_around or any(isinstance(step, Deduplicate) for step in self.transform):
+            return frozenset()
+        return frozenset(
+            one.table for one in self.outputs if isinstance(one, GroupByOutput) or (isinstance(one, RowsOutput) and not one.key)
+        )

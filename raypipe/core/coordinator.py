@@ -17,10 +17,12 @@ from raypipe.core.commit import CommitRequest, Receipt, ShardCommit
 from raypipe.core.fingerprint import commit_id, input_fingerprint, output_fingerprint
 from raypipe.core.grouping import TaskLimits, group_shards
 from raypipe.core.retry import Retries
+from raypipe.core.room import Room, next_room
 from raypipe.core.shard import Outcome, Reason, Shard, ShardFailure, ShardResult, Task
 from raypipe.core.state import OpenedRun
 from raypipe.core.waiting import Buffer, Finished, Waiting
 from raypipe.core.window import Window
+from raypipe.errors import OutOfMemory
 
 COMMIT_SHARDS = 10_000  # bounds one transaction, and the results that the driver holds
 COMMIT_INTERVAL_S = 1.0  # what is finished becomes visible, and safe from a crash, within about this time
@@ -35,12 +37,20 @@ CONFLICTS_MAX = 10  # a shard that loses so often is not making progress: it fai
 class Coordinator:
     """Decides what a run does next. One instance per run and owner; not thread-safe."""
 
-    def __init__(self, run: OpenedRun, limits: TaskLimits, retries: Retries, *, atomic: bool) -> None:
+    def __init__(
+        self, run: OpenedRun, limits: TaskLimits, retries: Retries, *, atomic: bool, divisible: frozenset[str] = frozenset()
+    ) -> None:
         self._run = run
+        self._divisible = divisible
+        """The outputs whose contribution may be computed in pieces of the shard's time."""
         self._limits = limits
         self._retries = retries
         self._atomic = atomic
         self._queue: deque[tuple[Shard, ...]] = deque()
+        self._large: deque[tuple[Shard, ...]] = deque()
+        """Shards that are done alone, once nothing else is left."""
+        self._rooms: dict[Window, Room] = {}
+        """How each shard is done that needs another way than the first one."""
         self._in_flight: dict[str, Task] = {}
         self._waiting = Waiting()
         self._held = Waiting()
@@ -134,6 +144,10 @@ class Coordinator:
             return
         shards = event.task.shards
         # Never the same way again: a group is halved, so that one shard cannot take its neighbours down.
+        if event.code == OutOfMemory.code and len(shards) > 1:  # and taken apart at once: halves might run out of it again
+            for shard in shards:
+                self._waiting.add(now_s, (shard,))
+            return
         half = len(shards) // 2
         for part in (shards[:half], shards[half:]):
             if part:
@@ -157,11 +171,21 @@ class Coordinator:
             return
         window = shards[0].window
         failures = self._attempts[window] = self._attempts.get(window, 0) + 1
-        wait_s = self._retries.wait_s(failures)
-        if wait_s is None:
-            self._fail(ShardFailure(window, code, f"{error} (after {failures} attempt{'s' if failures > 1 else ''})"))
-        else:
-            self._waiting.add(now_s + wait_s, shards)
+        room = next_room(self._room_of(shards), code, divisible=self._is_divisible(shards[0]))
+        # Another way with memory is no repetition: all that there are may be tried, and at once.
+        wait_s = self._retries.wait_s(failures) if code != OutOfMemory.code else 0.0
+        if wait_s is None or room is None:
+            ways = ", each in another way with memory" if code == OutOfMemory.code and failures > 1 else ""
+            self._fail(ShardFailure(window, code, f"{error} (after {failures} attempt{'s' if failures > 1 else ''}{ways})"))
+            return
+        self._rooms[window] = room
+        self._waiting.add(now_s + wait_s, shards)
+
+    def _room_of(self, shards: tuple[Shard, ...]) -> Room:
+        return self._rooms.get(shards[0].window, Room.SHARED) if len(shards) == 1 else Room.SHARED
+
+    def _is_divisible(self, shard: Shard) -> bool:
+        return self._divisible.issuperset(shard.outputs or self._run.definitions)
 
     def _plan_again(self, windows: Iterable[Window], code: str, error: str) -> None:
         for window in windows:
@@ -234,13 +258,24 @@ class Coordinator:
         return self._stopping is not None or (self._atomic and bool(self._failures))
 
     def _dispatches(self, now_s: float) -> Iterable[Dispatch]:
-        self._queue.extendleft(reversed(self._waiting.take_due(now_s)))
+        for shards in reversed(self._waiting.take_due(now_s)):
+            if self._room_of(shards).is_alone:
+                self._large.appendleft(shards)
+            else:
+                self._queue.appendleft(shards)
+        if any(task.room.is_alone for task in self._in_flight.values()):
+            return
         while self._queue and len(self._in_flight) < self._limits.slots:
-            shards = self._queue.popleft()
-            self._tasks += 1
-            task = Task(self._run.run_id, self._run.epoch, self._tasks, self._attempts.get(shards[0].window, 0), shards)
-            self._in_flight[task.attempt_id] = task
-            yield Dispatch(task)
+            yield self._dispatch(self._queue.popleft())
+        if self._large and not self._in_flight:
+            yield self._dispatch(self._large.popleft())
+
+    def _dispatch(self, shards: tuple[Shard, ...]) -> Dispatch:
+        self._tasks += 1
+        attempt, room = self._attempts.get(shards[0].window, 0), self._room_of(shards)
+        task = Task(self._run.run_id, self._run.epoch, self._tasks, attempt, shards, room)
+        self._in_flight[task.attempt_id] = task
+        return Dispatch(task)
 
     def _commit_due(self, now_s: float) -> bool:
         if self._committing:
@@ -260,7 +295,7 @@ class Coordinator:
         if self._giving_up:
             return not self._in_flight
         waits = self._waiting or self._held
-        return not (self._in_flight or self._queue or waits or self._to_replan or self._replanning)
+        return not (self._in_flight or self._queue or self._large or waits or self._to_replan or self._replanning)
 
     @property
     def _idle(self) -> bool:

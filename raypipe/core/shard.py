@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from raypipe.core.accounts import Accounts
+from raypipe.core.room import Room
 from raypipe.core.window import Window
 
 
@@ -124,6 +125,8 @@ class Task:
     number: int
     attempt: int
     shards: tuple[Shard, ...]
+    room: Room = Room.SHARED
+    """How it deals with memory; one that is done alone has one shard."""
 
     @property
     def attempt_id(self) -> str:

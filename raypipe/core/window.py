@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -55,6 +56,12 @@ class Window:
         if self.contains(other):
             return self
         return Window(min(self.start_us, other.start_us), max(self.end_us, other.end_us))
+
+    def pieces(self, number: int) -> list[Window]:
+        """Return it cut into so many windows of about one length, in order; fewer where it has not as many microseconds."""
+        number = min(number, self.end_us - self.start_us)
+        cuts = [self.start_us + (self.end_us - self.start_us) * place // number for place in range(number + 1)]
+        return [Window(start, end) for start, end in itertools.pairwise(cuts)]
 
     def __str__(self) -> str:
         return f"[{iso(self.start_us)}, {iso(self.end_us)})"

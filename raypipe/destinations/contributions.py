@@ -36,7 +36,7 @@ class Part:
         if isinstance(self.content, pa.Table):
             yield self._wanted(self.content)
             return
-        with pq.ParquetFile(self.content) as file:
+        with pq.ParquetFile(self.content, pre_buffer=False) as file:
             for batch in file.iter_batches(_READ_ROWS):
                 yield self._wanted(pa.Table.from_batches([batch]))
 

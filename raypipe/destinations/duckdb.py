@@ -16,7 +16,7 @@ from raypipe.core.shard import ShardFailure
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations import duckdb_inspect, duckdb_runs, duckdb_verify
-from raypipe.destinations.duckdb_file import reading, transaction, writing
+from raypipe.destinations.duckdb_file import limit_memory, reading, transaction, writing
 from raypipe.destinations.duckdb_snapshot import read_snapshot
 from raypipe.destinations.duckdb_state import create_state, has_state, inspecting
 from raypipe.errors import CommitUnknown
@@ -36,6 +36,8 @@ class DuckDBFile:
     path: str
     pipeline: str
     clock: Clock
+    memory_bytes: int | None = None
+    """For a commit: what it does not fit in goes to disk. None: DuckDB's own limit, most of the machine."""
 
     # ---- Destination ---------------------------------------------------------------------------------------
 
@@ -63,6 +65,8 @@ class DuckDBFile:
 
         duckdb_commit.check_request(request, staged)
         with writing(self.path, self.clock) as connection:
+            if self.memory_bytes is not None:
+                limit_memory(connection, self.memory_bytes)
             hit("commit.before_begin")
             try:
                 with transaction(connection):

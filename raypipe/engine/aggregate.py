@@ -15,7 +15,7 @@ from raypipe.core.digest import digest_of_sums, digest_query
 from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_schema, plain_table
-from raypipe.engine.batched_sql import ShardwiseSql, with_shard
+from raypipe.engine.batched_sql import ShardwiseSql, marked
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.groupable import groupable, reads_once
 from raypipe.engine.held_rows import HeldRows, RowsInput, hold, user_schema
@@ -23,6 +23,7 @@ from raypipe.engine.looking_around import IN_SHARD_KEPT, of_the_shard, require_i
 from raypipe.engine.output_sql import ROWS, SqlRefused, parse_select
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes, reason
+from raypipe.engine.table_spool import IN_MEMORY, READ_ROWS, Rows, SpoolSpace, scannable
 from raypipe.errors import ConfigurationError, OutOfMemory, TransformFailed
 from raypipe.pipeline import RowsOutput, SqlOutput
 from raypipe.ports import IN_SHARD_COLUMN, RESERVED_COLUMNS, SHARD_COLUMN
@@ -47,9 +48,9 @@ class _Select:
 class Contribution:
     """What some shards add to one table: the user's columns and `_shard`, and rows and digest of every shard."""
 
-    table: pa.Table
+    table: Rows
     stats: Mapping[Window, OutputStat] = field(default_factory=dict)
-    shown: pa.Table | None = None
+    shown: Rows | None = None
     """What a keyed or combined table would hold of each shard alone, with `_shard`, where a check asks for it."""
 
 
@@ -94,18 +95,21 @@ class Aggregator:
             raise ConfigurationError(problems)
         return found
 
-    def contributions(self, rows: RowsInput, shards: Sequence[Window], alone: Sequence[str] = ()) -> dict[str, Contribution]:
+    def contributions(
+        self, rows: RowsInput, shards: Sequence[Window], alone: Sequence[str] = (), space: SpoolSpace = IN_MEMORY
+    ) -> dict[str, Contribution]:
         """Return the contribution of the shards to each output (or to these alone); every shard has a stat, also of no row.
 
-        Rows keep their order in `rows` outputs. Raises TransformFailed with the output and DuckDB's reason, and
+        Rows keep their order in `rows` outputs. What a single shard contributes may become a file in the space.
+        Raises TransformFailed with the output and DuckDB's reason, and
         OutOfMemory when even spilling did not help.
         """
         with self._sandboxes.borrow() as connection:
             if isinstance(rows, RowStream) and self.reads_once(shards, alone):
                 ((output,), (shard,)) = self._wanted(alone), shards
-                return {output.table: self._passing(connection, output, rows, shard)}
+                return {output.table: self._passing(connection, output, rows, shard, space)}
             with hold(connection, rows) as held:
-                return {output.table: self._contribution(connection, output, held, shards) for output in self._wanted(alone)}
+                return {output.table: self._contribution(connection, output, held, shards, space) for output in self._wanted(alone)}
 
     def reads_once(self, shards: Sequence[Window], alone: Sequence[str] = ()) -> bool:
         """Tell whether the rows of these shards need not be held: one SQL reads them as they come by."""
@@ -116,9 +120,11 @@ class Aggregator:
         return [output for output in self.outputs if not alone or output.table in alone]
 
     def _reads_once(self, output: SqlOutput | RowsOutput) -> bool:
-        return isinstance(output, SqlOutput) and self._selects[output.table].reads_once
+        if isinstance(output, RowsOutput):
+            return not self._looks_around
+        return self._selects[output.table].reads_once
 
-    def stats(self, table: pa.Table, shards: Sequence[Window]) -> dict[Window, OutputStat]:
+    def stats(self, table: Rows, shards: Sequence[Window]) -> dict[Window, OutputStat]:
         """Return rows and digest of every shard of a contribution."""
         with self._sandboxes.borrow() as connection:
             return _stats(connection, table, shards)
@@ -142,25 +148,47 @@ class Aggregator:
         return plain_schema(found)
 
     def _passing(
-        self, connection: duckdb.DuckDBPyConnection, output: SqlOutput | RowsOutput, rows: RowStream, shard: Window
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        output: SqlOutput | RowsOutput,
+        rows: RowStream,
+        shard: Window,
+        space: SpoolSpace,
     ) -> Contribution:
-        def compute() -> pa.Table:
+        def compute() -> Rows:
             with rows.lent(user_schema(rows.schema).names) as reader:
+                if isinstance(output, RowsOutput):
+                    return space.gathered(*marked(reader, shard))
                 connection.register(ROWS, reader)
-                found = connection.sql(self._selects[output.table].sql).to_arrow_table()
+                found = connection.sql(self._selects[output.table].sql).to_arrow_reader(READ_ROWS)
+                gathered = space.gathered(*marked(found, shard))
                 connection.unregister(ROWS)
-            return with_shard(found, shard)
+            return gathered
 
         return self._contributed(connection, output, compute, [shard])
 
     def _contribution(
-        self, connection: duckdb.DuckDBPyConnection, output: SqlOutput | RowsOutput, rows: HeldRows, shards: Sequence[Window]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        output: SqlOutput | RowsOutput,
+        rows: HeldRows,
+        shards: Sequence[Window],
+        space: SpoolSpace,
     ) -> Contribution:
-        def compute() -> pa.Table:
+        spools = not rows.in_memory and len(shards) == 1
+
+        def compute() -> Rows:
             if isinstance(output, RowsOutput):
+                if spools and not self._looks_around:
+                    reader = rows.reader()
+                    return space.gathered(reader.schema, reader)
                 return of_the_shard(rows.table()) if self._looks_around else rows.table()
             select = self._selects[output.table]
-            return ShardwiseSql(connection, select.sql, rows, groupable=select.groupable).run(shards)
+            shardwise = ShardwiseSql(connection, select.sql, rows, groupable=select.groupable)
+            if spools:
+                with shardwise.reading(shards[0]) as reader:
+                    return space.gathered(*marked(reader, shards[0]))
+            return shardwise.run(shards)
 
         return self._contributed(connection, output, compute, shards)
 
@@ -168,7 +196,7 @@ class Aggregator:
         self,
         connection: duckdb.DuckDBPyConnection,
         output: SqlOutput | RowsOutput,
-        compute: Callable[[], pa.Table],
+        compute: Callable[[], Rows],
         shards: Sequence[Window],
     ) -> Contribution:
         """Return what was computed with its digests; an error of DuckDB names the output."""
@@ -178,7 +206,7 @@ class Aggregator:
                 refuse_unfit(f"outputs.{output.table}.sql", table.schema.names[:-1])  # the last one is our own `_shard`
                 if self._looks_around and IN_SHARD_COLUMN in table.schema.names:
                     raise ConfigurationError(f"outputs.{output.table}.sql: {IN_SHARD_KEPT}")
-            table = plain_table(table)
+            table = plain_table(table) if isinstance(table, pa.Table) else table
             return Contribution(table, _stats(connection, table, shards))
         except duckdb.OutOfMemoryException as error:
             raise OutOfMemory(f"outputs.{output.table}: {reason(error)}; raise run.memory or make shards smaller") from error
@@ -186,9 +214,9 @@ class Aggregator:
             raise TransformFailed(f"outputs.{output.table}.sql: {reason(error)}") from error
 
 
-def _stats(connection: duckdb.DuckDBPyConnection, table: pa.Table, shards: Sequence[Window]) -> dict[Window, OutputStat]:
+def _stats(connection: duckdb.DuckDBPyConnection, table: Rows, shards: Sequence[Window]) -> dict[Window, OutputStat]:
     columns = [name for name in table.schema.names if name != SHARD_COLUMN]
-    connection.register(_CONTRIBUTION, table)
+    connection.register(_CONTRIBUTION, scannable(table))
     found = connection.execute(digest_query(_CONTRIBUTION, columns, by=f"epoch_us({SHARD_COLUMN})")).fetchall()
     connection.unregister(_CONTRIBUTION)
     stats = {start_us: OutputStat(rows, digest_of_sums(low, high)) for start_us, rows, low, high in found}

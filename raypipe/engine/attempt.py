@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 
 from raypipe import failpoints
 from raypipe.core.accounts import Accounts
@@ -20,6 +19,7 @@ from raypipe.engine.liveness import columns_to_read
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
 from raypipe.engine.quarantine import Quarantine
+from raypipe.engine.table_spool import Rows
 from raypipe.engine.tally import AFTER, BEFORE, AllShardsFailed, Tally, named
 from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, Transform
@@ -37,7 +37,7 @@ class Done:
 
     results: tuple[ShardResult, ...]
     failures: tuple[ShardFailure, ...]
-    tables: dict[str, pa.Table] = field(default_factory=dict)
+    tables: dict[str, Rows] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -48,7 +48,12 @@ class Attempt:
     source: Source
     shards: Sequence[Shard]
     memory_bytes: int
+    """For rows on their way."""
     spill: Path
+    spills_contributions: bool = False
+    """What is contributed may become files in `spill`, where it is too large for memory."""
+    pieces: int = 1
+    """In how many pieces of its time the one shard is read and computed, one after the other."""
     books: Books = field(init=False)
     _seen: Mapping[int, Window] = field(init=False)
     """The time before and after the one shard, whose rows its SQL sees too, by place."""
@@ -76,10 +81,16 @@ class Attempt:
 
     def _run(self, transform: Transform, outputs: Outputs) -> Done:
         resources = Resources(self.books, self.memory_bytes, self.spill)
-        rows = self._counted(transform.stream(self.read(), resources))
-        tally = self.books.tally
+        tally, uris = self.books.tally, self.books.quarantine.uris
         alone = self.shards[0].outputs  # the same for all shards of a task
-        contributions = outputs.contributions(rows, tally.windows, self.books.quarantine.uris, alone)
+        spill = self.spill if self.spills_contributions else None
+        if self.pieces == 1:
+            rows = self._counted(transform.stream(self.read(), resources))
+            contributions = outputs.contributions(rows, tally.windows, uris, alone, spill)
+        else:
+            (shard,) = tally.windows
+            passes = ((one, self._counted(transform.stream(self.read(one), resources))) for one in shard.pieces(self.pieces))
+            contributions = outputs.contributions_of_pieces(passes, shard, uris, alone, spill)
         check_quarantined(self.pipeline.quality.max_quarantined, tally)
         for place, (code, error) in contributions.failed.items():
             tally.fail(place, code, error)
@@ -87,17 +98,18 @@ class Attempt:
             tally.warnings[place].extend(warnings)
         return self._done(contributions, alone or outputs.names, self._balanced())
 
-    def read(self) -> Iterator[Batch]:
-        """Read the source, place the rows, and count what comes, rejects too, before anything is done with it."""
+    def read(self, piece: Window | None = None) -> Iterator[Batch]:
+        """Read the source, or a piece of the one shard, place the rows, and count what comes, rejects too, as it comes."""
         failpoints.hit("task.after_open")
         empty = True
-        for read in placed_batches(self._source_batches(), self._windows, self.memory_bytes):
+        windows = self._windows if piece is None else [piece]
+        for read in placed_batches(self._source_batches(windows, piece), windows, self.memory_bytes):
             failpoints.hit("task.mid_read")
             if self._seen:  # the shard has the first place, as everywhere but in time
                 places = pl.Series(list(self._by_place), dtype=pl.UInt32)
                 frame = read.batch.frame.with_columns(places.gather(read.batch.frame[SHARD_INDEX]).alias(SHARD_INDEX))
                 read = replace(read, batch=read.batch.with_frame(frame))
-            self._count_read(read)
+            self._count_read(read, piece)
             if not read.batch.frame.is_empty():  # rejects may come without rows, and then without columns
                 empty = False
                 yield read.batch
@@ -126,18 +138,24 @@ class Attempt:
         files = sorted({one.file for shard in self.shards for one in shard.slices}, key=lambda one: one.uri)
         return Listing(tuple(files)) if files else self.source.list()
 
-    def _source_batches(self) -> Iterator[SourceBatch]:
+    def _source_batches(self, windows: Sequence[Window], piece: Window | None) -> Iterator[SourceBatch]:
         slices = [one for shard in self.shards for one in shard.slices]
+        if piece is not None:
+            slices = [replace(one, exact=False, untimed=one.untimed and self._is_first(piece)) for one in slices]
         if not slices:
             return iter(())
         contract = self.pipeline.source.columns
         have = contract or self.source.columns(self._listing())
-        return self.source.read(self._windows, slices, columns_to_read(self.pipeline, tuple(have)))
+        return self.source.read(windows, slices, columns_to_read(self.pipeline, tuple(have)))
 
-    def _count_read(self, read: ReadBatch) -> None:
+    def _is_first(self, piece: Window) -> bool:
+        """Tell whether a piece is the one that takes what has no event time."""
+        return piece.start_us == self.shards[0].window.start_us
+
+    def _count_read(self, read: ReadBatch, piece: Window | None) -> None:
         tally = self.books.tally
         tally.add_read(read.batch.frame)
-        placed = [(place, one) for one in read.rejects if (place := self._shard_of(one)) is not None]
+        placed = [(place, one) for one in read.rejects if (place := self._shard_of(one, piece)) is not None]
         if not placed:
             return
         for place, one in placed:
@@ -146,10 +164,12 @@ class Attempt:
             tally.broken[one.rule][place] += 1
         self.books.quarantine.add_rejects(placed)
 
-    def _shard_of(self, reject: Reject) -> int | None:
-        """Return the place of the shard that a reject counts to; None when that shard is not of this attempt."""
+    def _shard_of(self, reject: Reject, piece: Window | None) -> int | None:
+        """Return the place of the shard that a reject counts to; None when that shard, or piece of it, is not being read."""
         if reject.time_us is None:
-            return self._untimed.get(reject.uri)
+            return None if piece and not self._is_first(piece) else self._untimed.get(reject.uri)
+        if piece:
+            return 0 if piece.start_us <= reject.time_us < piece.end_us else None
         place = bisect.bisect_right(self._starts, reject.time_us) - 1
         return place if place >= 0 and reject.time_us < self.shards[place].window.end_us else None
 

@@ -7,12 +7,14 @@ SQL that would give other floating sums so (see groupable), or that DuckDB canno
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
 
 from raypipe.core.window import Window
 from raypipe.engine.held_rows import HeldRows
+from raypipe.engine.table_spool import READ_ROWS
 from raypipe.ports import SHARD_COLUMN
 
 GROUPED_ROWS_MAX = 50_000  # hash tables stay in memory whole: no partial aggregates are merged, so sums keep their bits
@@ -37,6 +39,12 @@ class ShardwiseSql:
             together = self._together(group) if self._groupable else None
             tables.extend([self._alone(shard) for shard in group] if together is None else [together])
         return pa.concat_tables(tables)
+
+    @contextmanager
+    def reading(self, shard: Window) -> Iterator[pa.RecordBatchReader]:
+        """Lend the result of one shard as a stream, without `_shard`, bit for bit what `run` returns of it."""
+        with self._rows.scanned(shard) if self._groupable else self._rows.alone(shard):
+            yield self._connection.sql(self._query).to_arrow_reader(READ_ROWS)
 
     def _groups(self, shards: Sequence[Window]) -> Iterator[list[Window]]:
         group: list[Window] = []
@@ -73,6 +81,15 @@ class ShardwiseSql:
         finally:
             self._connection.unregister(_SHARDS)
         return found
+
+
+def marked(reader: pa.RecordBatchReader, shard: Window) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Return a stream with the column that tells its shard, in the place of the one that it may have."""
+    columns = [name for name in reader.schema.names if name != SHARD_COLUMN]
+    schema = pa.schema([*map(reader.schema.field, columns), pa.field(SHARD_COLUMN, pa.timestamp("us"))])
+    start = pa.scalar(shard.start_us, pa.timestamp("us"))
+    batches = (batch.select(columns).append_column(SHARD_COLUMN, pa.repeat(start, batch.num_rows)) for batch in reader)
+    return schema, batches
 
 
 def with_shard(found: pa.Table, shard: Window) -> pa.Table:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from raypipe.core.window import Window
 from raypipe.engine.batches import Batch, empty_batch, user_columns
+from raypipe.engine.budget import Budget
 from raypipe.engine.contract import Contract
 from raypipe.engine.output_sql import SqlRefused, order_dependence
 from raypipe.engine.outputs import Outputs
@@ -85,7 +86,7 @@ def _output_problems(pipeline: Pipeline, batch: Batch | None, folder: Path) -> l
     tables = {one.table for one in pipeline.outputs}
     problems = [f"quality.checks: there is no output {one.table!r}" for one in pipeline.quality.checks if one.table not in tables]
     try:
-        outputs = Outputs(pipeline, memory_bytes=CHECK_MEMORY_BYTES, spill_folder=folder)
+        outputs = Outputs(pipeline, budget=Budget.lean(CHECK_MEMORY_BYTES), spill_folder=folder)
     except ConfigurationError as error:
         return [*problems, *error.problems]
     try:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from raypipe.engine.output_sql import ROWS, SqlRefused, parse_select
 from raypipe.engine.sandbox import Sandboxes, reason
+from raypipe.engine.table_spool import Rows, scannable
 from raypipe.errors import ConfigurationError, RuleBroken, TransformFailed
 from raypipe.pipeline import Check
 from raypipe.ports import SHARD_COLUMN
@@ -71,18 +72,21 @@ class Checks:
                     failed.setdefault(place, (RuleBroken.code, text))
         return replace(contributions, failed=failed, warnings=warnings)
 
-    def _verdicts(self, check: Check, rows: pa.Table) -> dict[int | None, bool | None]:
+    def _verdicts(self, check: Check, rows: Rows) -> dict[int | None, bool | None]:
         """Return what the check says of each shard's rows, by the shard's start, and of no rows at all under None."""
         with self._sandboxes.borrow() as connection:
-            connection.register(ROWS, rows)
+            connection.register(ROWS, scannable(rows))
             try:
                 found = connection.execute(
                     f"SELECT epoch_us({SHARD_COLUMN}), ({check.expect})::BOOLEAN FROM {ROWS} GROUP BY {SHARD_COLUMN}"
                 )
                 verdicts: dict[int | None, bool | None] = dict(found.fetchall())
+                connection.register(ROWS, rows.schema.empty_table())
                 nothing = connection.execute(f"SELECT ({check.expect})::BOOLEAN FROM {ROWS} WHERE false").fetchall()
             except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
                 raise ConfigurationError(f"quality.checks: {check.table}: {check.expect!r}: {reason(error)}") from error
+            except duckdb.OutOfMemoryException:
+                raise  # of the shard, which is then done in another way
             except duckdb.Error as error:
                 raise TransformFailed(f"quality.checks: {check.table}: {check.expect!r}: {reason(error)}") from error
             connection.unregister(ROWS)

@@ -21,7 +21,6 @@ from raypipe.ports import POSITION_COLUMN, SOURCE_COLUMN, TIME_COLUMN
 _SEQUENCE = "_sequence"  # place of a row in all that came in: what makes the order of survivors theirs
 _TIES = (TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN, _SEQUENCE)
 HELD_SHARE = 4  # of the task's memory: rows held before the step spills
-SURVIVORS_ROWS = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +45,26 @@ class DeduplicateStep:
                 yield from self._spilled(held, batches, books, memory_bytes, spill)
                 return
         if held:
-            yield Batch(self.in_memory(pl.concat(held), books))
+            yield from self._in_memory(held, books)
 
-    def in_memory(self, rows: pl.DataFrame, books: Books) -> pl.DataFrame:
-        """Return the survivors of rows that are all there; only those whose key occurs again are sorted."""
+    def _in_memory(self, held: list[pl.DataFrame], books: Books) -> Iterator[Batch]:
+        """Hand on the survivors of rows that are all there, batch by batch; only what tells the newest is put together."""
         key = [SHARD_INDEX, *self.step.key]
-        again = rows.select(pl.struct(key).is_duplicated()).to_series()
-        if not again.any():
-            return rows
-        order = [*self.step.latest_by, *_TIES]
-        numbered = rows.with_row_index(_SEQUENCE)
-        repeated = numbered.filter(again).select(list(dict.fromkeys([*key, *order])))
-        newest = repeated.sort(order, nulls_last=False, maintain_order=True).unique(key, keep="last", maintain_order=True)
-        lost = repeated.filter(~pl.col(_SEQUENCE).is_in(newest[_SEQUENCE].implode()))
-        books.tally.duplicate.update(books.tally.counts(lost))
-        keep = (~again).scatter(newest[_SEQUENCE], True)
-        return rows.filter(keep)
+        order = [*self.step.latest_by, *_TIES[:-1]]
+        keys = pl.concat(frame.select(key) for frame in held)
+        again = _repeated(keys, self.step.key)
+        keep = None
+        if again is not None and again.any():
+            rows = pl.concat(frame.select(list(dict.fromkeys([*key, *order]))) for frame in held)
+            repeated = rows.with_row_index(_SEQUENCE).filter(again)
+            newest = repeated.sort([*order, _SEQUENCE], nulls_last=False, maintain_order=True)
+            newest = newest.unique(key, keep="last", maintain_order=True)
+            keep = (~again).scatter(newest[_SEQUENCE], True)
+            books.tally.duplicate.update(books.tally.counts(repeated.filter(~keep.gather(repeated[_SEQUENCE]))))
+        first = 0
+        for frame in held:
+            yield Batch(frame if keep is None else frame.filter(keep[first : first + frame.height]))
+            first += frame.height
 
     def _spilled(
         self, held: list[pl.DataFrame], rest: Iterator[Batch], books: Books, memory_bytes: int, spill: Path
@@ -80,6 +83,18 @@ class DeduplicateStep:
                 yield Batch(survivors)
         finally:
             rows.close()
+
+
+def _repeated(keys: pl.DataFrame, key: Sequence[str]) -> pl.Series | None:
+    """Tell of each row whether its shard may have another of its key; None where none has.
+
+    One column whose values all differ settles it, and to count them costs a tenth of comparing whole keys.
+    """
+    if any(keys[name].n_unique() == keys.height for name in key):
+        return None
+    if len(key) == 1:
+        return keys[key[0]].is_duplicated()
+    return keys.select(pl.struct(pl.all()).is_duplicated()).to_series()
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_table
 from raypipe.engine.output_sql import ROWS
 from raypipe.engine.row_stream import RowStream, aligned
+from raypipe.engine.table_spool import READ_ROWS
 from raypipe.ports import RESERVED_COLUMNS, SHARD_COLUMN
 
 _ALL = "_raypipe_all_rows"
@@ -52,6 +53,17 @@ class HeldRows:
             return self._table.select([*self._columns, SHARD_COLUMN])
         table: pa.Table = self._connection.sql(f"SELECT {self.selected}, {SHARD_COLUMN} FROM {_ALL}").to_arrow_table()
         return table
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether they are an Arrow table as it came."""
+        return self._table is not None
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Lend all rows with `_shard`, in order, as a stream."""
+        sql = f"SELECT {self.selected}, {SHARD_COLUMN} FROM {_ALL}"
+        reader: pa.RecordBatchReader = self._connection.sql(sql).to_arrow_reader(READ_ROWS)
+        return reader
 
     def _where(self, shard: Window) -> str:
         return f"SELECT {self.selected} FROM {_ALL} WHERE {SHARD_COLUMN} = make_timestamp({shard.start_us})"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 
+from raypipe.core.contribution_sql import one_contribution_sql
 from raypipe.core.merge import DELETED_COLUMN
 from raypipe.core.merge_sql import merged_sql
 from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_schema, plain_table
-from raypipe.engine.batched_sql import ShardwiseSql
+from raypipe.engine.batched_sql import ShardwiseSql, marked
 from raypipe.engine.batches import RESERVED_NAMES, SHARD_INDEX, Batch, user_columns
 from raypipe.engine.column_names import refuse_unfit, require_columns
 from raypipe.engine.deduplicate import DeduplicateStep
@@ -25,6 +27,7 @@ from raypipe.engine.quarantine import Quarantine
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes, reason
 from raypipe.engine.spool import FrameSpool
+from raypipe.engine.table_spool import IN_MEMORY, READ_ROWS, Rows, SpoolSpace, scannable
 from raypipe.engine.tally import Tally
 from raypipe.errors import ConfigurationError, OutOfMemory, TransformFailed
 from raypipe.pipeline import Deduplicate, GroupByOutput, Output, RowsOutput, SqlOutput
@@ -60,14 +63,19 @@ class MergedOutputs:
         return FrameSpool(self._spill, self._memory_bytes // SPOOL_SHARE)
 
     def contributions(
-        self, rows: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str] = ()
-    ) -> Iterator[tuple[MergedOutput, pa.Table]]:
+        self,
+        rows: FrameSpool,
+        windows: Sequence[Window],
+        uris: Sequence[str],
+        alone: Sequence[str] = (),
+        space: SpoolSpace = IN_MEMORY,
+    ) -> Iterator[tuple[MergedOutput, Rows]]:
         """Yield the contributions of the shards to each output (or to these alone); nothing where no columns are known.
 
         Raises ConfigurationError for an output that does not fit the rows, TransformFailed for a value that cannot be computed.
         """
         if not rows.is_empty:
-            yield from ((output, self._contribution(output, rows, windows, uris)) for output in self.wanted(alone))
+            yield from ((output, self._contribution(output, rows, windows, uris, space)) for output in self.wanted(alone))
 
     def wanted(self, alone: Sequence[str]) -> list[MergedOutput]:
         """Return the outputs that are computed when these alone are asked for, or all."""
@@ -92,25 +100,47 @@ class MergedOutputs:
             raise ConfigurationError(problems)
         return found
 
-    def alone(self, output: MergedOutput, contribution: pa.Table) -> pa.Table:
+    def alone(self, output: MergedOutput, contribution: Rows) -> pa.Table:
         """Return what the table would hold if each shard were the only one: `_shard` and the columns of the table."""
         assert output.merge is not None
         columns = [name for name in contribution.schema.names if name != SHARD_COLUMN]
         with self._sandboxes.borrow() as connection:
-            connection.register(_CONTRIBUTION, contribution)
+            connection.register(_CONTRIBUTION, scannable(contribution))
             try:
                 table = connection.sql(merged_sql(output.merge, _CONTRIBUTION, columns, by=[SHARD_COLUMN])).to_arrow_table()
+            except duckdb.OutOfMemoryException:
+                raise  # of the shard, which is then done in another way
             except duckdb.Error as error:
                 raise TransformFailed(f"outputs.{output.table}: {reason(error)}") from error
             connection.unregister(_CONTRIBUTION)
         return plain_table(table)
 
-    def _contribution(self, output: MergedOutput, rows: FrameSpool, windows: Sequence[Window], uris: Sequence[str]) -> pa.Table:
+    def united(self, output: MergedOutput, pieces: pa.RecordBatchReader, shard: Window, space: SpoolSpace) -> Rows:
+        """Return one contribution of a shard, made of those of pieces of its time; it has their columns and types."""
+        assert output.merge is not None
+        with self._sandboxes.borrow() as connection:
+            connection.register(_CONTRIBUTION, pieces)
+            connection.execute(f"CREATE TEMP TABLE pieces AS FROM {_CONTRIBUTION}")
+            connection.unregister(_CONTRIBUTION)
+            connection.execute("CREATE TEMP TABLE united AS FROM pieces LIMIT 0")
+            one = f"SELECT *, make_timestamp({shard.start_us}) AS {SHARD_COLUMN}"
+            connection.execute(f"INSERT INTO united BY NAME {one} FROM ({one_contribution_sql(output.merge, 'pieces')})")
+            connection.execute("DROP TABLE pieces")
+            reader = connection.sql("FROM united").to_arrow_reader(READ_ROWS)
+            whole = space.gathered(reader.schema, reader)
+            connection.execute("DROP TABLE united")
+        return whole
+
+    def _contribution(
+        self, output: MergedOutput, rows: FrameSpool, windows: Sequence[Window], uris: Sequence[str], space: SpoolSpace = IN_MEMORY
+    ) -> Rows:
         starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
         sources = pl.Series(uris, dtype=pl.String)
         if isinstance(output, RowsOutput):
-            return plain_table(pa.concat_tables(self._keyed(output, rows, windows, starts, sources)))
-        return self._combined(output, rows, windows, starts, sources)
+            tables = self._keyed(output, rows, windows, starts, sources)
+            first = next(tables)
+            return space.gathered(first.schema, (batch for table in chain([first], tables) for batch in table.to_batches()))
+        return self._combined(output, rows, windows, starts, sources, space)
 
     # ---- keyed ---------------------------------------------------------------------------------------------
 
@@ -131,15 +161,25 @@ class MergedOutputs:
     # ---- combined ------------------------------------------------------------------------------------------
 
     def _combined(
-        self, output: GroupByOutput, rows: FrameSpool, windows: Sequence[Window], starts: pl.Series, uris: pl.Series
-    ) -> pa.Table:
+        self,
+        output: GroupByOutput,
+        rows: FrameSpool,
+        windows: Sequence[Window],
+        starts: pl.Series,
+        uris: pl.Series,
+        space: SpoolSpace,
+    ) -> Rows:
         first = next(iter(rows))
         partials = compile_partials(output, pl.Schema({name: first.schema[name] for name in user_columns(first)}))
         tables = (narrow(partials, frame, starts, frame[SHARD_INDEX], uris) for frame in rows)
         with self._sandboxes.borrow() as connection:
             try:
                 with hold(connection, _input(tables, in_memory=rows.in_memory)) as held:
-                    return plain_table(ShardwiseSql(connection, partials.sql(), held, groupable=True).run(windows))
+                    shardwise = ShardwiseSql(connection, partials.sql(), held, groupable=True)
+                    if len(windows) > 1 or held.in_memory:
+                        return plain_table(shardwise.run(windows))
+                    with shardwise.reading(windows[0]) as reader:
+                        return space.gathered(*marked(reader, windows[0]))
             except duckdb.OutOfMemoryException as error:
                 raise OutOfMemory(f"outputs.{output.table}: {reason(error)}; raise run.memory or make shards smaller") from error
             except duckdb.Error as error:

@@ -16,6 +16,7 @@ from raypipe.engine.lookup import datatype_of
 from raypipe.engine.output_sql import ROWS
 from raypipe.engine.quality import SHOWN_CHARS_MAX
 from raypipe.engine.sandbox import Sandboxes
+from raypipe.engine.table_spool import Rows, scannable
 from raypipe.engine.text_types import polars_type
 from raypipe.errors import RuleBroken
 from raypipe.pipeline import Output, OutputColumn
@@ -57,18 +58,19 @@ class OutputContracts:
                 failed.setdefault(places[start_us], (RuleBroken.code, f"table {table}: {text}"))
         return replace(contributions, failed=failed)
 
-    def _broken(self, columns: Mapping[str, OutputColumn], rows: pa.Table) -> Iterator[tuple[int, str]]:
+    def _broken(self, columns: Mapping[str, OutputColumn], rows: Rows) -> Iterator[tuple[int, str]]:
         """Yield the start of each shard whose rows break the contract, and how."""
         promises = list(_promises(columns))
         if not promises or not rows.num_rows:
             return
         counts = ", ".join(promise.counted for promise in promises)
         with self._sandboxes.borrow() as connection:
-            connection.register(ROWS, rows)
+            connection.register(ROWS, scannable(rows))
             sql = f"SELECT epoch_us({SHARD_COLUMN}), count(*), {counts} FROM {ROWS} GROUP BY {SHARD_COLUMN} ORDER BY {SHARD_COLUMN}"
             for start_us, of, *broken in connection.execute(sql).fetchall():
                 for promise, number in zip(promises, broken, strict=True):
                     if number:
+                        connection.register(ROWS, scannable(rows))
                         rows_shown = f"{number} of {of} rows of the shard; for example {_example(connection, promise, start_us)}"
                         yield start_us, f"{promise.says} {rows_shown}"
             connection.unregister(ROWS)

@@ -11,25 +11,26 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raypipe.core.fingerprint import combine_digests
 from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
 from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowsInput
+from raypipe.engine.batched_sql import marked
 from raypipe.engine.batches import SHARD_INDEX, user_columns
+from raypipe.engine.budget import Budget
 from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.columns import columns_of_outputs
-from raypipe.engine.merged import MergedOutputs, merged_outputs, union_outputs
+from raypipe.engine.merged import MergedOutput, MergedOutputs, merged_outputs, union_outputs
 from raypipe.engine.output_contract import OutputContracts
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes
 from raypipe.engine.spool import FrameSpool
-from raypipe.errors import SchemaDrift
+from raypipe.engine.table_spool import IN_MEMORY, Rows, SpoolSpace, chained, require_same_columns
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
 
 HELD_SHARE = 8  # of the task's memory: rows held as one table; more are streamed to the aggregation, which spills
-LEAN_SHARE = 16  # of the task's memory: an aggregation spills beyond it, which costs it a tenth of its time
-ROOMY_SHARE = 2  # of the task's memory: for what cannot spill, when it has failed once
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,16 @@ class Contributions:
     failed: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     warnings: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
-    def of_shards(self, places: Sequence[int]) -> dict[str, pa.Table]:
+    def of_shards(self, places: Sequence[int]) -> dict[str, Rows]:
         """Return the rows of these shards only, by table."""
         tables = {name: one.table for name, one in self.found.items()}
         if len(places) == len(self.windows):
             return tables
         starts = pa.array([self.windows[place].start_us for place in places], pa.int64()).cast(pa.timestamp("us"))
-        return {name: rows.filter(pc.is_in(rows[SHARD_COLUMN], starts)) for name, rows in tables.items()}
+        return {
+            name: rows.filter(pc.is_in(rows[SHARD_COLUMN], starts)) if isinstance(rows, pa.Table) else rows.schema.empty_table()
+            for name, rows in tables.items()  # in a file stands one shard alone, and it is not wanted
+        }
 
     def stats(self, place: int, outputs: Iterable[str]) -> dict[str, OutputStat]:
         """Return rows and digest of one shard's contribution to each output."""
@@ -56,62 +60,116 @@ class Contributions:
 
 
 class Outputs:
-    """All outputs of a pipeline, within a lean share of the memory or a `roomy` one. Several threads may use it."""
+    """All outputs of a pipeline, within a budget. Several threads may use it."""
 
-    def __init__(self, pipeline: Pipeline, *, memory_bytes: int, spill_folder: Path, roomy: bool = False) -> None:
+    def __init__(self, pipeline: Pipeline, *, budget: Budget, spill_folder: Path) -> None:
         self.names = tuple(one.table for one in pipeline.outputs)
         self._outputs = union_outputs(pipeline.outputs)
-        share_bytes = memory_bytes // (ROOMY_SHARE if roomy else LEAN_SHARE)
+        engine_bytes = budget.engine_bytes
         around = pipeline.time.looks_around
-        self._sandboxes = sandboxes = Sandboxes(share_bytes, spill_folder)
+        self._sandboxes = sandboxes = Sandboxes(engine_bytes, spill_folder)
         self.aggregator = Aggregator(self._outputs, sandboxes, looks_around=around)
-        self.merged = MergedOutputs(
-            merged_outputs(pipeline.outputs), sandboxes, memory_bytes=share_bytes, spill_folder=spill_folder
-        )
+        merged = merged_outputs(pipeline.outputs)
+        self.merged = MergedOutputs(merged, sandboxes, memory_bytes=engine_bytes, spill_folder=spill_folder)
         self.checks = Checks(pipeline.quality.checks, sandboxes)
         self.contracts = OutputContracts(pipeline.outputs, sandboxes)
-        self._held_bytes = memory_bytes // HELD_SHARE
+        self._held_bytes = budget.rows_bytes // HELD_SHARE
 
     def contributions(
-        self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str] = ()
+        self,
+        frames: Iterator[pl.DataFrame],
+        windows: Sequence[Window],
+        uris: Sequence[str],
+        alone: Sequence[str] = (),
+        spill: Path | None = None,
     ) -> Contributions:
         """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row.
 
         `uris` are the task's files, as SOURCE_COLUMN numbers them. With `alone`, only these outputs are computed, and
-        judged by their checks.
+        judged by their checks. With `spill`, what is too large for memory becomes files of that folder.
         """
+        space = self._space(windows, spill)
+        return self._judged(Contributions(windows, self._computed(frames, windows, uris, alone, space)))
+
+    def _space(self, windows: Sequence[Window], spill: Path | None) -> SpoolSpace:
+        return SpoolSpace(spill, self._held_bytes) if len(windows) == 1 else IN_MEMORY
+
+    def contributions_of_pieces(
+        self,
+        pieces: Iterable[tuple[Window, Iterator[pl.DataFrame]]],
+        shard: Window,
+        uris: Sequence[str],
+        alone: Sequence[str] = (),
+        spill: Path | None = None,
+    ) -> Contributions:
+        """Return what one shard contributes, whose rows come in pieces of its time; each is computed before the next is read.
+
+        For outputs that may be computed so (Pipeline.divisible_outputs).
+        """
+        space = self._space([shard], spill)
+        parts: dict[str, list[Contribution]] = {}
+        for piece, frames in pieces:
+            for table, part in self._computed(frames, [piece], uris, alone, space).items():
+                parts.setdefault(table, []).append(part)
+        found = {table: self._whole(table, those, shard, space) for table, those in parts.items()}
+        return self._judged(Contributions([shard], found))
+
+    def _whole(self, table: str, parts: Sequence[Contribution], shard: Window, space: SpoolSpace) -> Contribution:
+        """Return the one contribution of a shard that those of its pieces make."""
+        rows = chained([part.table for part in parts])
+        merged = next((one for one in self.merged.outputs if one.table == table), None)
+        if merged is not None:
+            return self._shown(merged, self.merged.united(merged, rows, shard, space), [shard])
+        stats = [stat for part in parts for stat in part.stats.values()]
+        whole = OutputStat(sum(one.rows for one in stats), combine_digests([one.digest for one in stats]))
+        return Contribution(space.gathered(*marked(rows, shard)), {shard: whole})
+
+    def _computed(
+        self,
+        frames: Iterator[pl.DataFrame],
+        windows: Sequence[Window],
+        uris: Sequence[str],
+        alone: Sequence[str],
+        space: SpoolSpace,
+    ) -> dict[str, Contribution]:
         if not self.merged.wanted(alone):
-            return self._judged(Contributions(windows, self._united(frames, windows, alone)))
+            return self._united(frames, windows, alone, space)
         spool = self.merged.spool()
         try:
             passing = spool.passing(frames)
-            found = self._united(passing, windows, alone)
+            found = self._united(passing, windows, alone, space)
             for _ in passing:  # what no other output has read
                 pass
-            found.update(self._merged(spool, windows, uris, alone))
+            found.update(self._merged(spool, windows, uris, alone, space))
         finally:
             spool.close()
-        return self._judged(Contributions(windows, found))
+        return found
 
     def _judged(self, contributions: Contributions) -> Contributions:
         """Return the contributions with what contracts and checks say of them."""
         return self.checks.judge(self.contracts.judge(contributions))
 
-    def _united(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str]) -> dict[str, Contribution]:
+    def _united(
+        self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str], space: SpoolSpace
+    ) -> dict[str, Contribution]:
         """Return what the shards contribute to tables that are the union of contributions."""
         if not any(not alone or one.table in alone for one in self._outputs):
             return {}
         rows = self._rows(frames, windows, alone)
-        return {} if rows is None else self.aggregator.contributions(rows, windows, alone)
+        return {} if rows is None else self.aggregator.contributions(rows, windows, alone, space)
 
     def _merged(
-        self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str]
+        self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str], space: SpoolSpace
     ) -> Iterator[tuple[str, Contribution]]:
         """Yield what the shards contribute to keyed and combined tables."""
+        for output, table in self.merged.contributions(spool, windows, uris, alone, space):
+            yield output.table, self._shown(output, table, windows)
+
+    def _shown(self, output: MergedOutput, table: Rows, windows: Sequence[Window]) -> Contribution:
+        """Return a contribution to a keyed or combined table with its digests, and with what is shown to a check of it."""
         checked = {*self.contracts.columns, *(check.table for check in self.checks.checks)}
-        for output, table in self.merged.contributions(spool, windows, uris, alone):
-            shown = self.merged.alone(output, table) if output.table in checked else None
-            yield output.table, Contribution(table, self.aggregator.stats(table, windows), shown)
+        shown = self.merged.alone(output, table) if output.table in checked else None
+        return Contribution(table, self.aggregator.stats(table, windows), shown)
 
     def close(self) -> None:
         """Close what was opened and remove the spill folders."""
@@ -173,9 +231,5 @@ def _same_columns(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     expected: pa.Schema | None = None
     for table in tables:
         expected = expected or table.schema
-        if not table.schema.equals(expected):
-            differing = sorted({str(field) for field in table.schema}.symmetric_difference(str(field) for field in expected))
-            raise SchemaDrift(
-                f"the files of this shard have different columns ({', '.join(differing)}): name them in source.columns"
-            )
+        require_same_columns(expected, [table.schema])
         yield table

@@ -12,7 +12,9 @@ import pyarrow as pa
 from raypipe.core.shard import Shard
 from raypipe.engine.attempt import Attempt
 from raypipe.engine.batches import ROW_COLUMN, SHARD_INDEX, Batch, user_columns
+from raypipe.engine.budget import Budget
 from raypipe.engine.outputs import Outputs
+from raypipe.engine.table_spool import in_memory
 from raypipe.engine.tally import AllShardsFailed
 from raypipe.engine.transform import Resources, Transform
 from raypipe.engine.views import view_rows, view_selects
@@ -32,7 +34,7 @@ def sample(pipeline: Pipeline, source: Source, shard: Shard, rows: int) -> list[
     """
     with tempfile.TemporaryDirectory(prefix="raypipe-sample-") as folder:
         attempt = Attempt(pipeline, source, [shard], SAMPLE_MEMORY_BYTES, Path(folder))
-        outputs = Outputs(pipeline, memory_bytes=SAMPLE_MEMORY_BYTES, spill_folder=Path(folder))
+        outputs = Outputs(pipeline, budget=Budget.lean(SAMPLE_MEMORY_BYTES), spill_folder=Path(folder))
         try:
             shown = list(_shown(pipeline, attempt, outputs))
         except AllShardsFailed:
@@ -58,7 +60,7 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
         contributions = outputs.contributions(rows, attempt.books.tally.windows, attempt.books.quarantine.uris)
         merged = {one.table: one for one in outputs.merged.outputs}
         tables = {
-            table: outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else found
+            table: outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else in_memory(found)
             for table, found in contributions.of_shards([0]).items()
         }
         yield from ((f"output {table}", _frame(shown)) for table, shown in tables.items())

@@ -10,16 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
 import pyarrow as pa
 
 from raypipe import failpoints
+from raypipe.core.room import Room
 from raypipe.core.shard import InputFile, Shard, ShardFailure, Task
 from raypipe.engine.arrow_start import start_arrow
 from raypipe.engine.attempt import Attempt, Done
+from raypipe.engine.budget import Budget, budgets
 from raypipe.engine.definition import definitions
 from raypipe.engine.liveness import without_unused
 from raypipe.engine.outputs import Outputs
 from raypipe.engine.stage import StagePolicy, attempt_folder, wants_files, write_staged
+from raypipe.engine.table_spool import TableFile, in_memory
 from raypipe.engine.transform import Transform
 from raypipe.errors import (
     ConfigurationError,
@@ -32,6 +36,9 @@ from raypipe.errors import (
 )
 from raypipe.pipeline import Pipeline
 from raypipe.ports import QUARANTINE_TABLE, FileIndex, Source, Staged
+
+MEMORY_RAN_OUT = (OutOfMemory, MemoryError, duckdb.OutOfMemoryException)
+ENDS_THE_TASK = (RetryableError, StopError, ConfigurationError, KeyboardInterrupt, SystemExit)
 
 
 class ShardRunner:
@@ -63,12 +70,20 @@ class ShardRunner:
     def _make(self) -> None:
         start_arrow(self.pipeline)
         self._spill = Path(self.stage_folder + ".spill")
-        lean, roomy = (
-            Outputs(self.pipeline, memory_bytes=self.memory_bytes, spill_folder=self._spill, roomy=one) for one in (False, True)
-        )
-        self._outputs, self._roomy_outputs = lean, roomy  # first: what is wrong with the SQL is told with its place
+        # First: what is wrong with the SQL is told with its place.
+        self._kept = {one: self._make_outputs(one) for one in self._budgets(Room.SHARED)}
         self._transform = Transform(without_unused(self.pipeline))
         self._fingerprints: dict[str, str] | None = None
+
+    def _make_outputs(self, budget: Budget) -> Outputs:
+        return Outputs(self.pipeline, budget=budget, spill_folder=self._spill)
+
+    @property
+    def _outputs(self) -> Outputs:
+        return self._kept[self._budgets(Room.SHARED)[0]]
+
+    def _budgets(self, room: Room) -> tuple[Budget, ...]:
+        return budgets(room, self.memory_bytes, self.pipeline.run.memory_bytes)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
@@ -84,8 +99,8 @@ class ShardRunner:
     def run(self, task: Task) -> Staged:
         """Run the shards of a task. What is wrong with a shard's data is a failure in the result, not an exception.
 
-        Raises RetryableError kinds (the input changed, memory, the disk) and StopError; other shards of the task are
-        not harmed by one that fails.
+        Raises RetryableError kinds (the input changed, the disk) and StopError; other shards of the task are not harmed by
+        one that fails, nor by one that lacks memory.
         """
         failpoints.hit("task.start", attempt=task.attempt, shard=tuple(one.index for one in task.shards))
         started_s = time.monotonic()
@@ -93,25 +108,34 @@ class ShardRunner:
         spill = self._spill / f"{task.run_id}-{task.attempt_id}"
         try:
             fingerprints = self.fingerprints()  # before anything is read by them: what changes meanwhile is another definition
-            done = self._run_shards(shards, spill, whole_task=True)
+            if len(shards) == 1:
+                done = self._by_itself(shards[0], spill, task.room, spills_contributions=self.stage != "never")
+            else:
+                done = self._run_shards(shards, spill, whole_task=True)
         except ConfigurationError as error:
             return Staged(task=task, results=(), failures=tuple(_failure(one, error) for one in shards))
+        else:
+            return self._staged(task, done, fingerprints, time.monotonic() - started_s)
         finally:
             shutil.rmtree(spill, ignore_errors=True)
-        seconds = time.monotonic() - started_s
-        results = tuple(replace(one, seconds=seconds / len(shards)) for one in done.results)
-        staged = Staged(task=task, results=results, failures=done.failures, tables=done.tables, fingerprints=fingerprints)
+
+    def _staged(self, task: Task, done: Done, fingerprints: Mapping[str, str], seconds: float) -> Staged:
+        """Return what was done, as files where it is worth them."""
+        results = tuple(replace(one, seconds=seconds / len(task.shards)) for one in done.results)
+        in_memory = {name: rows for name, rows in done.tables.items() if isinstance(rows, pa.Table)}
+        in_files = {name: rows.path for name, rows in done.tables.items() if isinstance(rows, TableFile)}
+        staged = Staged(task=task, results=results, failures=done.failures, tables=in_memory, fingerprints=fingerprints)
         failpoints.hit("task.before_stage", attempt=task.attempt)
         size_bytes = sum(one.nbytes for one in done.tables.values())
-        if results and wants_files(self.stage, seconds=seconds, size_bytes=size_bytes):
-            staged = write_staged(staged, attempt_folder(self.stage_folder, task.run_id, task.attempt_id))
+        if in_files or (results and wants_files(self.stage, seconds=seconds, size_bytes=size_bytes)):
+            staged = write_staged(staged, attempt_folder(self.stage_folder, task.run_id, task.attempt_id), in_files)
         failpoints.hit("task.before_return", attempt=task.attempt)
         return staged
 
     def close(self) -> None:
         """Close what was opened; a runner that was closed opens it again when it is used."""
-        self._outputs.close()
-        self._roomy_outputs.close()
+        for outputs in self._kept.values():
+            outputs.close()
         with contextlib.suppress(OSError):  # another process may still use it, or it never was there
             self._spill.rmdir()
 
@@ -132,30 +156,38 @@ class ShardRunner:
 
         Where SQL looks around its shard each is run by itself: it sees rows of its neighbours.
         """
-        if self.pipeline.time.looks_around and len(shards) > 1:
+        if len(shards) == 1:
+            return self._by_itself(shards[0], spill)
+        if self.pipeline.time.looks_around:
             middle = len(shards) // 2
             return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
         try:
-            return self._attempt(shards, spill, self._outputs)
-        except (OutOfMemory, MemoryError):
-            if len(shards) == 1:
-                return self._with_room(shards[0], spill)
-        except (RetryableError, StopError, ConfigurationError, KeyboardInterrupt, SystemExit):
+            return self._attempt(shards, spill, self._budgets(Room.SHARED)[0])
+        except MEMORY_RAN_OUT:
+            pass
+        except ENDS_THE_TASK:
             raise
         except BaseException as error:  # an engine's panic is no Exception, and must not take the worker along
-            if len(shards) == 1:
-                return Done((), (_failure(shards[0], error),))
             if whole_task and not isinstance(error, RaypipeError):
                 return self._run_ends_first(shards, spill)
         middle = len(shards) // 2
         return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
 
-    def _with_room(self, shard: Shard, spill: Path) -> Done:
-        """Run a shard that was short of memory once more, with all that a task may have: not everything can spill."""
-        try:
-            return self._attempt([shard], spill, self._roomy_outputs)
-        except (OutOfMemory, MemoryError) as error:
-            raise OutOfMemory(f"{shard.window} {self._memory_advice()}: {error}") from error
+    def _by_itself(self, shard: Shard, spill: Path, room: Room = Room.SHARED, *, spills_contributions: bool = False) -> Done:
+        """Run one shard, where it is short of memory once more with a greater budget: not everything can spill."""
+        lack: BaseException | None = None
+        for budget in self._budgets(room):
+            try:
+                return self._attempt([shard], spill, budget, spills_contributions, room.pieces)
+            except MEMORY_RAN_OUT as error:
+                lack = error
+            except ENDS_THE_TASK:
+                raise
+            except BaseException as error:
+                return Done((), (_failure(shard, error),))
+        advice = f"give run.memory more, or make time.shard smaller: {str(lack) or repr(lack)}"
+        text = f"{shard.window} needed more than {self._given(room)}: {advice}"
+        return Done((), (ShardFailure(shard.window, OutOfMemory.code, text, retryable=True),))
 
     def _run_ends_first(self, shards: Sequence[Shard], spill: Path) -> Done:
         """Run the first and the last shard of a task by themselves, after it failed by an error that nobody foresaw.
@@ -176,20 +208,26 @@ class ShardRunner:
         """Return the work of both halves. Where their columns differ, both get all of them, which makes their digests anew."""
         tables, results = {**other.tables, **one.tables}, one.results + other.results
         for table in one.tables.keys() & other.tables.keys():
-            halves = [one.tables[table], other.tables[table]]
+            halves = [in_memory(half.tables[table]) for half in (one, other)]
             tables[table] = pa.concat_tables(halves, promote_options="permissive")
             if table != QUARANTINE_TABLE and not halves[0].schema.equals(halves[1].schema):
                 stats = self._outputs.aggregator.stats(tables[table], [result.window for result in results])
                 results = tuple(replace(each, outputs={**each.outputs, table: stats[each.window]}) for each in results)
         return Done(results, one.failures + other.failures, tables)
 
-    def _memory_advice(self) -> str:
-        share = f"its share of run.memory ({self.memory_bytes:,} bytes)"
-        return f"needed more than {share}: give run.memory more, or make time.shard smaller"
+    def _given(self, room: Room) -> str:
+        """Say what a shard was given that was short of memory."""
+        if not room.is_alone:
+            return f"its share of run.memory ({self.memory_bytes:,} bytes)"
+        cut = f", in {room.pieces} pieces of its time" if room.pieces > 1 else ""
+        return f"all of run.memory ({self.pipeline.run.memory_bytes:,} bytes), though it was done alone{cut}"
 
-    def _attempt(self, shards: Sequence[Shard], spill: Path, outputs: Outputs) -> Done:
-        attempt = Attempt(self.pipeline, self.source, shards, self.memory_bytes, spill)
-        return attempt.run(self._transform, outputs)
+    def _attempt(self, shards: Sequence[Shard], spill: Path, budget: Budget, spills: bool = False, pieces: int = 1) -> Done:
+        attempt = Attempt(self.pipeline, self.source, shards, budget.rows_bytes, spill, spills, pieces)
+        if (kept := self._kept.get(budget)) is not None:
+            return attempt.run(self._transform, kept)
+        with contextlib.closing(self._make_outputs(budget)) as outputs:
+            return attempt.run(self._transform, outputs)
 
 
 def _failure(shard: Shard, error: BaseException) -> ShardFailure:

@@ -7,17 +7,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe import failpoints
 from raypipe.core.checksums import find_damage
 from raypipe.engine.manifest import staged_from_json, staged_to_json
+from raypipe.engine.table_spool import parquet_writer
 from raypipe.errors import RetryableError, StagedDamaged
 from raypipe.ports import Staged
 
@@ -57,15 +58,18 @@ def attempt_folder(stage_folder: str, run_id: str, attempt_id: str) -> Path:
     return Path(stage_folder) / run_id / attempt_id
 
 
-def write_staged(staged: Staged, folder: Path) -> Staged:
+def write_staged(staged: Staged, folder: Path, files: Mapping[str, Path] = MappingProxyType({})) -> Staged:
     """Write the tables of a Staged as files, the manifest last, all of it durable; return the Staged that stands there.
+
+    Tables that are `files` already are moved there from the same disk.
 
     Raises RetryableError when the disk is full or fails; what was written is then without a manifest, that is garbage.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         checksums = {}
-        for place, (table, rows) in enumerate(sorted(staged.tables.items())):
+        tables: dict[str, pa.Table | Path] = {**staged.tables, **files}
+        for place, (table, rows) in enumerate(sorted(tables.items())):
             checksums[f"{table}.parquet"] = _write_table(rows, folder / f"{table}.parquet")
             if place == 0:
                 failpoints.hit("task.mid_stage")
@@ -81,10 +85,12 @@ def write_staged(staged: Staged, folder: Path) -> Staged:
     return written
 
 
-def _write_table(rows: pa.Table, path: Path) -> str:
-    with path.open("xb") as file:
-        pq.write_table(rows, file, compression="zstd", write_page_checksum=True)
-        file.flush()
+def _write_table(rows: pa.Table | Path, path: Path) -> str:
+    with path.open("xb") if isinstance(rows, pa.Table) else rows.rename(path).open("rb") as file:
+        if isinstance(rows, pa.Table):
+            with parquet_writer(file, rows.schema) as parquet:
+                parquet.write_table(rows)
+            file.flush()
         os.fsync(file.fileno())
     return file_sha256(path)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from raypipe.engine.shard_run import ShardRunner
 
 SLICES_IN_MEMORY_SHARE = 4  # a quarter of run.memory may hold slices of files that were read once
+COMMIT_SHARE = 4  # of run.memory, for a commit beside the tasks at work; a larger one spills
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ class Parts:
         """The destination, which answers questions about itself too."""
         from raypipe.destinations.duckdb import DuckDBFile
 
-        return DuckDBFile(self.pipeline.destination.path, self.pipeline.name, clock=self.clock)
+        memory_bytes = self.pipeline.run.memory_bytes // COMMIT_SHARE
+        return DuckDBFile(self.pipeline.destination.path, self.pipeline.name, self.clock, memory_bytes)
 
     @cached_property
     def definitions(self) -> Mapping[str, Definition]:

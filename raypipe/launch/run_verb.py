@@ -87,6 +87,7 @@ def make_driver(
         retries=pipeline.run.retries,
         task_timeout_s=pipeline.run.shard_timeout_s,
         task_shards_max=task_shards_max,
+        divisible=pipeline.divisible_outputs,
     )
     opening = replace(opening_of(parts, ask, run_id), force=force, holder=owner or holder())
     wanted = planner(parts, ask)

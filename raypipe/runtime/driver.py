@@ -29,6 +29,7 @@ from raypipe.errors import (
     FixableError,
     InputChanged,
     Interrupted,
+    OutOfMemory,
     RaypipeError,
     RetryableError,
     ShardError,
@@ -60,6 +61,8 @@ class DriverSettings:
     retries: Retries
     task_timeout_s: float
     task_shards_max: int = SHARDS_MAX
+    divisible: frozenset[str] = frozenset()
+    """The outputs whose contribution may be computed in pieces of a shard's time."""
 
 
 class Driver:
@@ -166,7 +169,8 @@ class Driver:
     def _work(self, run: OpenedRun, planned: Planned) -> ev.RunClosed:
         share_bytes = self._settings.memory_bytes // max(1, self._executor.slots)
         limits = TaskLimits(self._executor.slots * AHEAD, max(MIB, share_bytes // 8), self._settings.task_shards_max)
-        coordinator = Coordinator(run, limits, self._settings.retries, atomic=self._settings.atomic)
+        settings = self._settings
+        coordinator = Coordinator(run, limits, settings.retries, atomic=settings.atomic, divisible=settings.divisible)
         self._heartbeat_s = self._now_s()
         commands: deque[Command] = deque(coordinator.handle(self._adopted(run, planned), self._now_s()))
         while True:
@@ -251,6 +255,8 @@ class Driver:
             self._keep(staged)
             return ev.TaskEnded(task, staged.results, staged.failures)
         self._claiming.release(task.attempt_id, done=False)
+        if isinstance(error, MemoryError):
+            return ev.TaskFailed(task, OutOfMemory.code, f"{task.shards[0].window}: no memory is left: raise run.memory")
         if isinstance(error, FixableError):  # doing the same again would end the same
             return ev.TaskEnded(task, (), tuple(ShardFailure(shard.window, error.code, str(error)) for shard in task.shards))
         code = error.code if isinstance(error, RaypipeError) else "task_failed"

@@ -19,7 +19,7 @@ from ray import exceptions as ray_errors
 
 from raypipe import __version__
 from raypipe.core.shard import InputFile, Task
-from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError
+from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, WorkerDied
 from raypipe.ports import Completion, Worker
 from raypipe.runtime.across import Raised, attempt
 
@@ -286,7 +286,7 @@ def explained(error: BaseException, what: str, memory_bytes: int) -> BaseExcepti
                 f"{memory_bytes // 1024**2} MiB): use narrower shards, fewer at once (run.cpus_per_shard), or a lower run.memory"
             )
         case ray_errors.WorkerCrashedError():
-            return RetryableError(
+            return WorkerDied(
                 f"{what}: its worker process died (killed, out of memory, or a crash inside an engine; "
                 "its last words are in Ray's log)"
             )

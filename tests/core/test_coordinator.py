@@ -23,6 +23,7 @@ from raypipe.core.coordinator import (
 )
 from raypipe.core.grouping import TaskLimits
 from raypipe.core.retry import Retries
+from raypipe.core.room import Room
 from raypipe.core.shard import InputFile, Outcome, OutputStat, Reason, Shard, ShardFailure, ShardResult, Slice
 from raypipe.core.state import OpenedRun
 from raypipe.core.window import Window
@@ -52,8 +53,9 @@ def receipt_of(commit, conflicts=()):
     )
 
 
-def start(shards, *, slots=2, atomic=False, retries=None):
-    coordinator = Coordinator(RUN, TaskLimits(slots, 10**9), retries or Retries(delay_s=0), atomic=atomic)
+def start(shards, *, slots=2, atomic=False, retries=None, divisible=()):
+    limits = TaskLimits(slots, 10**9)
+    coordinator = Coordinator(RUN, limits, retries or Retries(delay_s=0), atomic=atomic, divisible=frozenset(divisible))
     return coordinator, coordinator.handle(ev.Planned(tuple(shards)), 0.0)
 
 
@@ -102,6 +104,53 @@ def test_a_failed_group_is_halved_until_the_poison_shard_stands_alone():
     assert coordinator.failures[0].error == "worker died (after 2 attempts)"
     assert max(sizes) == 8
     assert min(sizes) == 1
+
+
+def short_of_memory(task):
+    return ev.TaskFailed(task, "out_of_memory", "too little")
+
+
+@pytest.mark.parametrize(("divisible", "rooms"), [((), [0, 2]), (("t",), [0, 2, 3, 4])])
+def test_no_way_is_repeated_where_memory_ran_out_and_at_the_end_the_shard_fails(divisible, rooms):
+    coordinator, commands = start([shard(0)], retries=Retries(attempts=2, delay_s=9.0), divisible=divisible)
+    tried = []
+    while found := tasks(commands):
+        tried += found
+        commands = coordinator.handle(short_of_memory(found[0]), 1.0)
+    assert [task.room for task in tried] == [Room(room) for room in rooms]
+    assert len({task.attempt_id for task in tried}) == len(rooms)
+    (failure,) = coordinator.failures
+    assert failure.error == f"too little (after {len(rooms)} attempts, each in another way with memory)"
+
+
+def test_a_group_that_ran_out_of_memory_is_tried_again_as_single_shards():
+    coordinator, commands = start([shard(index, rows=1) for index in range(5)], slots=9)
+    (group,) = tasks(commands)
+    again = tasks(coordinator.handle(short_of_memory(group), 1.0))
+    assert [(len(task.shards), task.room) for task in again] == [(1, Room.SHARED)] * 5
+
+
+def test_a_shard_that_needs_all_of_the_memory_waits_for_the_others_and_they_for_it():
+    coordinator, commands = start([shard(index) for index in range(4)], slots=2)
+    first, second = tasks(commands)
+    (third,) = tasks(coordinator.handle(short_of_memory(first), 0.0))
+    (fourth,) = tasks(coordinator.handle(ended(second), 0.0))
+    assert tasks(coordinator.handle(short_of_memory(third), 0.0)) == []
+    (alone,) = tasks(coordinator.handle(ended(fourth), 0.0))
+    assert alone.room is Room.ALONE
+    assert tasks(coordinator.decide(0.0)) == []
+    (other,) = tasks(coordinator.handle(ended(alone), 0.0))
+    assert (other.room, {*alone.shards, *other.shards}) == (Room.ALONE, {*first.shards, *third.shards})
+
+
+def test_a_shard_whose_worker_died_is_tried_again_with_less_memory_and_as_often_as_retries_say():
+    coordinator, commands = start([shard(0)])
+    tried = []
+    while found := tasks(commands):
+        tried += found
+        commands = coordinator.handle(ev.TaskFailed(found[0], "worker_died", "killed"), 1.0)
+    assert [task.room for task in tried] == [Room.SHARED, Room.SPARING, Room.ALONE]
+    assert coordinator.failures[0].error == "killed (after 3 attempts)"
 
 
 def test_a_shard_that_cannot_be_loaded_fails_alone_and_is_recorded():

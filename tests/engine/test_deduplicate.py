@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.datatype import parse_datatype
@@ -66,14 +69,14 @@ def test_disk_and_memory_leave_the_same_rows_in_the_same_order(make_pipeline, ma
     steps = [Deduplicate(key=("k",), latest_by=("u",)), Cast(columns={"k": parse_datatype("string"), "v": parse_datatype("int16")})]
     rows = dirty_rows(seed, 3_000)
     left = []
-    for memory_bytes in (1 << 28, 1 << 14):
+    for memory_bytes in (1 << 28, 1 << 21, 1 << 14):  # in one batch, in several, on disk
         runner = make_runner(make_pipeline(COLUMNS, steps=steps), memory_source(rows, batch_rows=500), memory_bytes=memory_bytes)
         staged = runner.run(make_task(2))
         assert not staged.failures, staged.failures
         left.append(
             (staged.tables["out"].to_pylist(), [one.accounts for one in staged.results], [one.outputs for one in staged.results])
         )
-    assert repr(left[0]) == repr(left[1])
+    assert repr(left[0]) == repr(left[1]) == repr(left[2])
     assert left[0][1][0].duplicate > 1000
 
 
@@ -85,6 +88,42 @@ def test_survivors_are_those_of_plain_python(out):
         key = (row["_time"] // 3_600_000_000, row["k"])
         newest[key] = max(newest.get(key, (-1, -1)), (row["_time"], place))
     assert sorted(staged.tables["out"]["v"].to_pylist()) == sorted(place for _, place in newest.values())
+
+
+texts = st.sampled_from([None, "a", "b", "é"])
+numbers = st.sampled_from([None, "nan", "-0.0", "0.0", "1", "-2", "inf"])
+one_row = st.tuples(texts, numbers, st.integers(0, 3).map(lambda quarter: quarter * 1_800_000_000))
+
+
+def rank(text):
+    """The order of numbers: nulls first, NaN last, zero without a sign."""
+    number = float("-inf") if text is None else float(text)
+    return (text is not None, math.isnan(number), 0.0 if math.isnan(number) else number + 0.0)
+
+
+@pytest.mark.parametrize("memory_bytes", [1 << 28, 1 << 8])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given_rows=st.lists(one_row, min_size=1, max_size=30), key=st.sampled_from([("k",), ("u",), ("k", "u"), ("u", "k")]))
+def test_survivors_are_those_of_a_dictionary_in_memory_and_on_disk(
+    make_pipeline, make_runner, make_task, memory_source, memory_bytes, given_rows, key
+):
+    newest, duplicates = {}, [0, 0]
+    for place, (k, u, time_us) in enumerate(given_rows):
+        shard = time_us // 3_600_000_000
+        values = tuple({"k": k, "u": None if u is None else repr(float(u) + 0.0)}[name] for name in key)
+        order = (rank(u), time_us, place)
+        before = newest.get((shard, values))
+        duplicates[shard] += before is not None
+        newest[shard, values] = max(filter(None, (before, order)))
+    rows = pl.DataFrame(
+        {"k": [k for k, _, _ in given_rows], "u": [u for _, u, _ in given_rows], "_time": [time for _, _, time in given_rows]},
+        schema={"k": pl.String, "u": pl.String, "_time": pl.Int64},
+    ).with_columns(v=pl.int_range(pl.len()).cast(pl.String))
+    pipeline = make_pipeline(COLUMNS, steps=[Deduplicate(key=key, latest_by=("u",))])
+    staged = make_runner(pipeline, memory_source(rows, batch_rows=7), memory_bytes=memory_bytes).run(make_task(2))
+    assert not staged.failures
+    assert staged.tables["out"]["v"].to_pylist() == sorted(place for _, _, place in newest.values())
+    assert [one.accounts.duplicate for one in staged.results] == duplicates
 
 
 def test_a_row_quarantined_behind_a_deduplicate_keeps_its_source_row(make_pipeline, run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import re
 import threading
 
 import polars as pl
@@ -157,9 +158,22 @@ def test_every_row_is_counted_where_sql_needs_none_of_them(pipeline, make_runner
 
 def test_lack_of_memory_is_tried_with_fewer_shards_and_then_named(pipeline, make_runner, make_task, memory_source):
     source = memory_source(rows(), error=MemoryError())
-    with pytest.raises(OutOfMemory, match=r"T00:00:00Z, 1970-01-01T01:00:00Z\) needed more than its share of run.memory"):
-        make_runner(pipeline, source).run(make_task(3))
-    assert len(source.wanted) == 3  # three shards, then the first half of them, twice
+    staged = make_runner(pipeline, source).run(make_task(3))
+    assert [(one.code, one.retryable) for one in staged.failures] == [(OutOfMemory.code, True)] * 3
+    assert re.search(r"T00:00:00Z, 1970-01-01T01:00:00Z\) needed more than its share of run.memory", staged.failures[0].error)
+    assert len(source.wanted) == 8  # three shards, then two of them, and each by itself, lean and with more room
+
+
+def test_a_shard_that_lacks_memory_does_not_take_its_neighbours_along(pipeline, make_runner, make_task, memory_source):
+    class Greedy(memory_source):
+        def read(self, windows, slices, columns):
+            yield from super().read(windows, slices, columns)
+            if any(one.start_us <= HOUR_US < one.end_us for one in windows):
+                raise MemoryError
+
+    staged = make_runner(pipeline, Greedy(rows())).run(make_task(3))
+    assert [one.window.start_us // HOUR_US for one in staged.results] == [0, 2]
+    assert [one.code for one in staged.failures] == [OutOfMemory.code]
 
 
 def test_what_cannot_spill_is_computed_with_the_whole_share_of_the_memory(pipeline, make_runner, make_task, memory_source):

@@ -25,6 +25,13 @@ def hungry(rows):
         bytearray(16 << 30)
     return rows
 """
+HUNGRY_FOR_MANY = """
+def hungry(rows):
+    '''Take more memory than the process may have where there are many rows at once.'''
+    if rows.collect().height > 300:
+        bytearray(16 << 30)
+    return rows
+"""
 FED = HUNGRY.replace("16 << 30", "16")
 
 
@@ -69,10 +76,36 @@ def test_a_step_that_exhausts_the_memory_fails_its_shard_alone_with_advice_and_t
     bench.config("in.parquet", columns=COLUMNS, outputs=COUNTS, transform=[{"python": "steps:hungry"}])
     ended = server.cli("run", "pipeline.yaml", "--executor", "inline", cwd=bench.folder, before=LITTLE_MEMORY).wait()
     assert ended.code == 1, ended.err
-    assert "needed more than its share of run.memory" in ended.err
+    assert "needed more than all of run.memory (2,147,483,648 bytes), though it was done alone: give run.memory more" in ended.err
+    ((error,),) = bench.query("SELECT error FROM _raypipe.failed")
+    assert error.endswith("(after 2 attempts, each in another way with memory)")
     assert bench.query("SELECT DISTINCT day(lo) FROM _raypipe.live ORDER BY 1") == [(1,), (3,)]
     assert bench.query("SELECT DISTINCT code FROM _raypipe.failed") == [("out_of_memory",)]
     bench.write("steps.py", FED)
     ended = server.cli("run", "pipeline.yaml", "--executor", "inline", cwd=bench.folder, before=LITTLE_MEMORY).wait()
     assert ended.code == 0, ended.err
     assert bench.query("SELECT sum(n), sum(notes) FROM counts") == [(30, 30)]
+
+
+@pytest.mark.slow
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_shard_that_exhausts_the_memory_whole_is_done_in_pieces_that_commit_as_one(server, bench, kind):
+    import pyarrow as pa
+    from pyarrow import csv
+
+    times = [datetime(2026, 1, 1 + one % 2, one % 24, one % 60) for one in range(1_200)]
+    rows = pa.table({"id": pa.array(range(1_200), pa.int64()), "ts": pa.array(times, pa.timestamp("us")), "note": ["n"] * 1_200})
+    bench.write("steps.py", HUNGRY_FOR_MANY)
+    bench.parquet("in.parquet", rows)
+    csv.write_csv(rows, bench.folder / "in.csv")
+    totals = {"table": "totals", "group_by": ["note"], "measures": {"n": "count(*)", "ids": "sum(id)"}}
+    bench.config(
+        f"in.{kind}", columns=COLUMNS, outputs=[{"table": "out", "rows": "all"}, totals], transform=[{"python": "steps:hungry"}]
+    )
+    ended = server.cli("run", "pipeline.yaml", "--executor", "inline", cwd=bench.folder, before=LITTLE_MEMORY).wait()
+    assert ended.code == 0, ended.err
+    assert bench.query("SELECT count(*), count(DISTINCT id), count(DISTINCT _shard) FROM out") == [(1_200, 1_200, 2)]
+    assert bench.query("SELECT n, ids FROM totals") == [(1_200, sum(range(1_200)))]
+    bench.write("steps.py", FED)
+    bench.done()

@@ -33,8 +33,9 @@ def by_hand():
 @pytest.fixture
 def outputs(histories, tmp_path):
     """What the engine of raypipe makes of the rows of a shard."""
+    from raypipe.engine.budget import Budget
     from raypipe.engine.outputs import Outputs
 
-    found = Outputs(histories.PIPELINE, memory_bytes=1 << 28, spill_folder=tmp_path / "spill")
+    found = Outputs(histories.PIPELINE, budget=Budget.lean(1 << 28), spill_folder=tmp_path / "spill")
     yield found
     found.close()

@@ -1,0 +1,48 @@
+"""Room: how a task deals with memory. What ran out of it is done again in another way, never the same way twice."""
+
+from __future__ import annotations
+
+import enum
+
+from raypipe.errors import OutOfMemory, WorkerDied
+
+
+class Room(enum.IntEnum):
+    """The ways to do a task. Each needs less memory than the one before it, or has more."""
+
+    SHARED = 0
+    """Within its share of `run.memory`, beside other tasks."""
+    SPARING = 1
+    """Within half of it: smaller batches, and engines that spill sooner."""
+    ALONE = 2
+    """With all of `run.memory` and nothing beside it; batches stay small, and most is the engines'."""
+    IN_PIECES = 3
+    """The same, and the shard's time in pieces, one after the other, that make up one contribution."""
+    IN_SMALL_PIECES = 4
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other task of the run may be at work meanwhile."""
+        return self >= Room.ALONE
+
+    @property
+    def pieces(self) -> int:
+        """In how many pieces of time the shard is computed."""
+        return {Room.IN_PIECES: 8, Room.IN_SMALL_PIECES: 64}.get(self, 1)
+
+
+def next_room(failed: Room, code: str, *, divisible: bool) -> Room | None:
+    """Return how a single shard is done after it failed in one way by an error with this code; None where no way is left.
+
+    Where memory ran out, that is known to have been too little. A worker that died may have been killed for its memory, or
+    not: so it is first given less of it to use, and at the end the same again, as often as retries allow.
+    `divisible` tells that the shard may be computed in pieces of its time.
+    """
+    last = Room.IN_SMALL_PIECES if divisible else Room.ALONE
+    match code:
+        case OutOfMemory.code:
+            return None if failed >= last else Room(max(failed + 1, Room.ALONE))
+        case WorkerDied.code:
+            return Room(min(failed + 1, last))
+        case _:
+            return failed
