@@ -15,7 +15,7 @@ from raypipe.core.shard import Outcome
 from raypipe.core.state import LiveRange, OpenedRun
 from raypipe.core.window import Window
 from raypipe.destinations.memory_state import OPEN, MemoryStore, PipelineState, snapshot_of
-from raypipe.testing.simulation.commit_laws import WRITTEN, CommitJudge, Promise, hours, require
+from raypipe.testing.simulation.commit_laws import WRITTEN, CommitJudge, Promise, Readings, hours, require
 from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS, Contribution
 from raypipe.testing.simulation.source import SourceHistory
 from raypipe.testing.simulation.stage import Disk
@@ -38,7 +38,7 @@ class Laws:
     """Rows that a commit put there and that are in the source ever since."""
     _contents: dict[tuple[str, Window, int], Any] = field(default_factory=dict)
     _made: dict[Any, Contribution] = field(default_factory=dict)
-    _files: dict[tuple[Window, int], int] = field(default_factory=dict)
+    read: Readings = field(default_factory=Readings)
     _live_before: dict[tuple[str, Window], LiveRange] = field(default_factory=dict)
     """What was live when anybody last looked."""
     _replayed: Replayed = field(default_factory=Replayed)
@@ -165,7 +165,7 @@ class Laws:
         require(all(not a.meets(b) for a, b in itertools.pairwise(windows)), "shards of one commit overlap")
         require({entry.shard.window: entry.outcome for entry in entries} == dict(receipt.outcomes), "the receipt is not the ledger")
         require(all(_balance(entry.shard.result.accounts) for entry in entries), "accounts that do not balance were committed")
-        judge = CommitJudge(self.state, self.store, self.source, self._live_before, self._made, self._files)
+        judge = CommitJudge(self.state, self.store, self.source, self._live_before, self._made, self.read)
         for entry in entries:
             judge.judge(request, promise, entry.shard.window, entry.outcome)
         if promise.atomic:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from raypipe.testing.simulation import mutants_of_commits, mutants_of_drivers, mutants_of_plans
+from raypipe.testing.simulation import mutants_of_commits, mutants_of_compactions, mutants_of_drivers, mutants_of_plans
 
-MUTANTS = (*mutants_of_commits.MUTANTS, *mutants_of_plans.MUTANTS, *mutants_of_drivers.MUTANTS)
+MUTANTS = (
+    *mutants_of_commits.MUTANTS, *mutants_of_plans.MUTANTS, *mutants_of_drivers.MUTANTS, *mutants_of_compactions.MUTANTS,
+)  # fmt: skip
 
 SEEDS_MAX = 10_000  # a mutant that no seed below this shows is alive
 
@@ -82,6 +84,7 @@ REDUNDANT = {
     "others_stay_open": "open runs of dead holders hold garbage back, and nothing else",
     "superseded_not_marked_late": "lateness is found by the fingerprint of the input, whatever is marked",
     "changed_input_is_retried": "it fails the shard, and the next run plans it anew",
+    "compaction_not_compared": "all that is merged is read in the transaction itself, and must make up the range",
     "adopted_observed_differs": "the manifest says what was observed, and the compare refuses it: see adopted_without_observed",
 }
 """Guards that others make redundant for what a reader sees. They stay so that it takes two mistakes."""
@@ -91,7 +94,8 @@ NOT_HERE = {
     "gc_by_age, gc_live_before_closed": "no age decides and tables never refer to staged files: a commit copies their rows",
     "index_decides_lateness": "lateness compares fingerprints, whatever is indexed; late_by_count stands for it",
     "replay_twice_adds": "quarantined rows are not replayed yet",
-    "compaction_*": "there is no compaction yet: it will be one more ask in happenings, and its parts one more law in commit_laws",
-    "keyed_update_without_fallback, totals_without_subtraction": "keyed and combined tables are not built yet",
+    "compaction_unions_fingerprints": "input is a hash, of which no union can be made: see compaction_forgets_parts",
+    "keyed_update_without_fallback, totals_without_subtraction": "the memory destination makes these tables "
+    "of all contributions whenever they are read; tests/merges plays histories on a file, where only touched keys are made again",
 }
 """Mistakes of the reference simulation that have no place in this code, and why."""

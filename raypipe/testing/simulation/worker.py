@@ -11,7 +11,7 @@ from typing import Any, cast
 from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Task
 from raypipe.errors import OutOfMemory, RaypipeError
 from raypipe.ports import QUARANTINE_TABLE, Completion, Staged
-from raypipe.testing.simulation.rows import Contribution, Row, Rules, contribution
+from raypipe.testing.simulation.rows import OUTPUTS, Contribution, Row, Rules, contribution
 from raypipe.testing.simulation.source import SimulatedSource
 from raypipe.testing.simulation.stage import Disk
 
@@ -51,7 +51,7 @@ class SimulatedWorker:
         failures = tuple(ShardFailure(window, "os_error", "the disk", retryable=self._happens(0.7)) for window in sorted(failed))
         good = [(shard, one) for shard, one in zip(shards, made, strict=True) if shard.window not in failed]
         results = tuple(self._result(shard, one) for shard, one in good)
-        tables = {name: [row for _, one in good for row in one.tables[name]] for name in ("clean", "totals", QUARANTINE_TABLE)}
+        tables = {name: [row for _, one in good for row in one.tables[name]] for name in (*OUTPUTS, QUARANTINE_TABLE)}
         if self._happens(0.01):  # rows lost on the way out of the engine
             tables["clean"] = tables["clean"][:-1]
         fingerprints = {output: one.fingerprint for output, one in self.rules.definitions().items()}
