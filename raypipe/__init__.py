@@ -40,6 +40,7 @@ from raypipe.pipeline import (
     RunOptions,
     Select,
     SqlOutput,
+    TableSource,
 )
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ __all__ = [
     "RunOptions",
     "Select",
     "SqlOutput",
+    "TableSource",
     "Width",
     "Window",
     "accept",

@@ -7,37 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from raypipe.core.calendar import Width, instant_before
 from raypipe.core.datatype import DataType
+from raypipe.core.event_time import EventTime as EventTime
 from raypipe.core.merge import Combined, Keyed, parse_measure
 from raypipe.core.retry import Retries
-from raypipe.core.window import Window
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventTime:
-    """Where event time stands, where history begins, and how it is cut into shards."""
-
-    column: str
-    """A column of the source, or a path into one (`payload.ts`)."""
-    format: str = "iso"
-    """`iso`, `epoch_s`, `epoch_ms`, `epoch_us` or a strptime pattern; only for text and integers."""
-    zone: str = "UTC"
-    start_us: int
-    end_us: int | None = None
-    shard: Width
-    lateness_us: int | None = None
-    """How far below the watermark late input still reopens shards by itself; None: however far."""
-    delay_us: int = 0
-    lookback: Width | None = None
-    """How much of the time before a shard the SQL of outputs sees beside it; days and longer follow the zone's calendar."""
-
-    def before(self, window: Window) -> Window | None:
-        """Return the time before a shard that its SQL sees too: None without lookback, and where history begins."""
-        if self.lookback is None:
-            return None
-        start_us = max(self.start_us, instant_before(window.start_us, self.lookback, self.zone))
-        return Window(start_us, window.start_us) if start_us < window.start_us else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +55,36 @@ class FilesSource:
     on_drift: Literal["fail", "evolve", "quarantine"] = "fail"
     ready: Ready | None = None
     """None: a shard waits for nothing but its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSource:
+    """A table that another pipeline writes. Its columns have types of their own, as those of Parquet files."""
+
+    path: str
+    """The DuckDB file, absolute."""
+    table: str
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    extra_columns: Literal["ignore", "keep", "fail"] = "ignore"
+    on_drift: Literal["fail", "evolve", "quarantine"] = "fail"
+
+    @property
+    def format(self) -> Literal["parquet"]:
+        """What the copies are that it is read from."""
+        return "parquet"
+
+    @property
+    def csv(self) -> CsvDialect:
+        """How reference files are written, where no source says otherwise."""
+        return CsvDialect()
+
+    @property
+    def ready(self) -> None:
+        """A shard waits for the table's watermark and for nothing else."""
+        return
+
+
+Source = FilesSource | TableSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +175,10 @@ class FillNull:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """Join columns of a reference file whose key is unique. `on` and `columns` map ours to the file's names."""
+    """Join columns of a reference file whose key is unique. `on` and `columns` map ours to the file's names.
+
+    With `as_of` the key has a row for each time since which it is valid, and the event time of a row decides which is taken.
+    """
 
     path: str
     on: Mapping[str, str]
@@ -180,6 +186,8 @@ class Lookup:
     columns: Mapping[str, str]
     """New column -> column of the file."""
     missing: Literal["keep", "quarantine", "fail"] = "keep"
+    as_of: str | None = None
+    """Column of the file: its row is valid from this time (null: ever) until the next one of the same key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +197,29 @@ class PythonStep:
     function: str
     """`module:function`."""
     rows: Literal["same", "fewer", "more"] = "same"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explode:
+    """Make a row of each element of a list column, in the order of the list; the other columns are repeated.
+
+    A row whose list is empty or null stays, with null for an element, or is dropped and counted under `explode_<column>`.
+    """
+
+    column: str
+    empty: Literal["keep", "drop"] = "keep"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column, as other steps have several."""
+        return (self.column,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flatten:
+    """Put the fields of struct columns in the place of these, under their own names; a null struct has null fields."""
+
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,10 +236,22 @@ class Select:
     columns: tuple[str, ...]
 
 
-Step = Filter | Deduplicate | Derive | Cast | Rename | FillNull | Lookup | PythonStep | Drop | Select
+Step = Filter | Deduplicate | Derive | Cast | Rename | FillNull | Lookup | PythonStep | Explode | Flatten | Drop | Select
 
 
 # ---- outputs, destination, run ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputColumn:
+    """What an output promises of one of its columns, judged on each shard's contribution before it is visible.
+
+    `unique` holds among the rows of each shard; in a keyed or combined table, whose key it then is, over all of it.
+    """
+
+    type: DataType
+    required: bool = False
+    unique: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +260,8 @@ class SqlOutput:
 
     table: str
     sql: str
+    columns: Mapping[str, OutputColumn] = field(default_factory=dict)
+    """The output's own contract; it may have other columns too."""
 
     @property
     def merge(self) -> None:
@@ -236,6 +281,7 @@ class RowsOutput:
     key: tuple[str, ...] = ()
     latest_by: tuple[str, ...] = ()
     delete_when: str | None = None
+    columns: Mapping[str, OutputColumn] = field(default_factory=dict)
 
     @property
     def merge(self) -> Keyed | None:
@@ -252,6 +298,7 @@ class GroupByOutput:
     """Column of the table -> row expression."""
     measures: Mapping[str, str]
     """Column of the table -> measure, such as `avg(dep_delay)`."""
+    columns: Mapping[str, OutputColumn] = field(default_factory=dict)
 
     @property
     def merge(self) -> Combined:
@@ -260,6 +307,14 @@ class GroupByOutput:
 
 
 Output = SqlOutput | RowsOutput | GroupByOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """SQL over the tables of the outputs, kept as a view at the destination: it is computed when it is read."""
+
+    name: str
+    sql: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +332,8 @@ class RunOptions:
     address: str | None = None
     memory_bytes: int = 2 * 1024**3
     cpus_per_shard: float = 1
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Custom resources of a Ray cluster that one shard reserves: it runs on machines that offer them."""
     retries: Retries = field(default_factory=Retries)
     shard_timeout_s: float = 1800
 
@@ -288,11 +345,15 @@ class Pipeline:
     name: str
     description: str = ""
     time: EventTime
-    source: FilesSource
+    source: Source
     quality: Quality = field(default_factory=Quality)
     transform: tuple[Step, ...] = ()
     outputs: tuple[Output, ...]
+    views: tuple[View, ...] = ()
+    """Listed among `outputs` in YAML."""
     destination: DuckDBDestination
     run: RunOptions = field(default_factory=RunOptions)
     folder: Path = Path()
     """Where relative paths and Python steps are found."""
+    data_folder: Path | None = None
+    """Where relative paths of source and destination start, where that is not `folder`: in a copy that travels without data."""

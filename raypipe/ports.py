@@ -12,6 +12,7 @@ from raypipe.core.commit import CommitRequest, Receipt
 from raypipe.core.events import RunEvent
 from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Slice, Task
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
+from raypipe.core.upstream import TablePart, UpstreamTable
 from raypipe.core.window import Window
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class StopFlag:
 TIME_COLUMN = "_time"  # int64, event time in microseconds since 1970 UTC; never null in `rows`
 SOURCE_COLUMN = "_source"  # uint32, index of the file in the sorted, distinct URIs of the task's slices
 POSITION_COLUMN = "_position"  # int64, place of the row in its file, from 0 (rows) or 1 (text lines); ascending per file
-IN_SHARD_COLUMN = "_in_shard"  # bool, with time.lookback: whether a row that SQL sees is of the shard itself
+IN_SHARD_COLUMN = "_in_shard"  # bool, with a lookback or lookahead: whether a row that SQL sees is of the shard itself
 RESERVED_COLUMNS = (TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN)
 
 
@@ -135,7 +136,7 @@ class Source(Protocol):
     def slices(self, listing: Listing, windows: Sequence[Window]) -> Sequence[tuple[Slice, ...]]:
         """Return for each window, in order, its slices of the listing's files, sorted by URI. All files are indexed.
 
-        Where the pipeline looks back, the slices of the time before the window follow, marked `lookback`.
+        Where the pipeline looks back or ahead, the slices of the time around the window follow, marked so.
         """
         ...
 
@@ -152,6 +153,34 @@ class Source(Protocol):
 
         `columns` are those wanted (None: all); more may come. Rows outside all windows do not come. After the last
         batch the versions of all files were checked again: InputChanged is raised if one changed meanwhile.
+        """
+        ...
+
+
+class Upstream(Protocol):
+    """A table of another pipeline, where it is kept. Picklable: it travels to workers. All methods open, read and close."""
+
+    def table(self) -> UpstreamTable | None:
+        """Return the table as it stands, in one snapshot; None while no pipeline writes it.
+
+        Raises UsageError where the table is there and no pipeline's, and names the nearest that is.
+        """
+        ...
+
+    def others(self) -> Sequence[str]:
+        """Return the other tables that pipelines write there: one of them may have been meant."""
+        ...
+
+    def schema(self) -> pa.Schema | None:
+        """Return the columns of the table, without those that raypipe adds; None while nothing is committed to it."""
+        ...
+
+    def copy(self, chosen: Callable[[UpstreamTable], Mapping[TablePart, Path]], columns: Sequence[str] | None, first: str) -> None:
+        """Copy parts of the table into Parquet files, in the snapshot in which they were chosen; each appears whole.
+
+        Rows are ordered by the column or path `first`, then by all columns by name, so that the same rows make the same
+        file; row groups have so many rows that a later copy of the same part has the same. `columns` are those wanted (None:
+        all). Raises InputChanged when the table is gone, RetryableError, and what `chosen` raises.
         """
         ...
 

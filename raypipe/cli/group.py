@@ -12,6 +12,7 @@ from raypipe.cli.plan import check, plan, sample
 from raypipe.cli.quarantine import quarantine
 from raypipe.cli.run import backfill, run
 from raypipe.cli.status import status
+from raypipe.cli.submit import submit
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -38,5 +39,7 @@ def cli() -> None:
     """
 
 
-for verb in (init, check, sample, plan, run, backfill, status, quarantine, verify, accept, compact, cancel, gc, schema, version):
+for verb in (
+    init, check, sample, plan, run, backfill, submit, status, quarantine, verify, accept, compact, cancel, gc, schema, version,
+):  # fmt: skip
     cli.add_command(verb)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from raypipe.core.state import RunRecord
     from raypipe.core.window import Window
     from raypipe.launch import AcceptReport, CheckReport, CompactReport, GcReport, PlanReport, RunReport, StatusReport
+    from raypipe.launch.reports import UpstreamReport
     from raypipe.ports import Check
 
 Document = dict[str, Any]
@@ -40,6 +41,8 @@ def plan_document(report: PlanReport) -> Document:
         "stale": _with_reasons(plan.stale),
         "held": _with_reasons(plan.held),
         "waiting": _windows(plan.waiting),
+        "views": list(report.views),
+        "upstream": _upstream(report.upstream),
         "executor": report.executor,
         "estimated_seconds": report.estimated_seconds,
         "memory_bytes": report.memory_bytes,
@@ -86,6 +89,7 @@ def status_document(report: StatusReport) -> Document:
         "stale": _with_reasons(report.stale),
         "failed": [{**one.window.as_json(), "code": one.code, "error": one.error, "run_id": one.run_id} for one in report.failed],
         "waiting": _windows(report.waiting),
+        "upstream": _upstream(report.upstream),
         "other_widths": [
             {**window.as_json(), "shards": number, "tables": list(report.cut_tables)} for window, number in report.other_widths
         ],
@@ -94,6 +98,17 @@ def status_document(report: StatusReport) -> Document:
         "tables": _tables(report.tables),
         "quarantine": rows_document(report.quarantine),
         "runs": [_run(one) for one in snapshot.runs],
+    }
+
+
+def _upstream(report: UpstreamReport | None) -> Document | None:
+    if report is None:
+        return None
+    return {
+        "table": report.table,
+        "pipeline": report.pipeline,
+        "watermark": _instant(report.watermark_us),
+        "waiting": report.waiting.as_json() if report.waiting else None,
     }
 
 

@@ -5,6 +5,7 @@ All checks read plain data that may be wrong in any other way, so that these mis
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
@@ -29,7 +30,9 @@ def cross_checks(data: Any) -> Iterator[Problem]:
     yield from _contract(data)
     yield from _renamed_twice(data)
     yield from _outputs(data)
+    yield from _nothing_but_views(data)
     yield from _packages(data)
+    yield from _own_table(data)
 
 
 def source_format(data: Any) -> str | None:
@@ -65,7 +68,8 @@ def _unnamed_filters(data: Any, named: Found) -> Iterator[Problem]:
 
 
 def _unknown_tables(data: Any) -> Iterator[Problem]:
-    tables = [name for _, name in _texts(data, "outputs", "*", "table")]
+    views = {path for path, _ in _found(data, "outputs", "*", "view")}
+    tables = [name for path, name in _texts(data, "outputs", "*", "table") if (*path[:-1], "view") not in views]
     for path, name in _texts(data, "quality", "checks", "*", "table"):
         if tables and name not in tables:
             yield Problem(
@@ -101,6 +105,8 @@ def _format(data: Any) -> Iterator[Problem]:
 
 
 def _contract(data: Any) -> Iterator[Problem]:
+    if _is_table(data):
+        return
     kind = source_format(data)
     columns = _value(data, "source", "columns")
     if kind in ("csv", "jsonl") and (columns is None or columns == {}):
@@ -137,6 +143,28 @@ def _outputs(data: Any) -> Iterator[Problem]:
                     yield Problem((*path, word), "expected the key `key` beside it: without one, all rows stay")
         if isinstance(output, dict):
             yield from _twice([*_names(path, output, "group_by"), *_names(path, output, "measures")], "group or measure")
+            yield from _unique(path, output)
+
+
+def _unique(path: Path, output: dict[str, Any]) -> Iterator[Problem]:
+    """A table that is merged over all of history holds each key once; nothing is known of other columns before all is."""
+    word = next((word for word in ("key", "group_by") if output.get(word) is not None), None)
+    columns = output.get("columns")
+    if word is None or not isinstance(columns, dict):
+        return
+    alone = output[word] if isinstance(output[word], str) else [name for _, name in _names(path, output, word)]
+    for name, column in columns.items():
+        if isinstance(column, dict) and column.get("unique") is True and alone not in (name, [name.lower()]):
+            expected = (
+                f"expected false, or `{word}: {name}` alone: over all of history a table of this kind is unique by its {word}"
+            )
+            yield Problem((*path, "columns", name, "unique"), expected, show_got=True)
+
+
+def _nothing_but_views(data: Any) -> Iterator[Problem]:
+    outputs = [output for _, output in _found(data, "outputs", "*") if isinstance(output, dict)]
+    if outputs and all("view" in output for output in outputs):
+        yield Problem(("outputs",), "expected an output beside the views: a view is SQL over the tables of the others")
 
 
 def _names(path: Path, output: dict[str, Any], word: str) -> Found:
@@ -165,7 +193,23 @@ def _is_path(text: str) -> bool:
     return True
 
 
+def _own_table(data: Any) -> Iterator[Problem]:
+    """Refuse a pipeline that reads what it writes itself."""
+    read, out = _text(data, "source", "path"), _text(data, "destination", "path")
+    elsewhere = read is not None and out is not None and os.path.normpath(read) != os.path.normpath(out)
+    written = [one for _, one in _texts(data, "outputs", "*", "table")]
+    if _is_table(data) and not elsewhere and _text(data, "source", "table") in written:
+        yield Problem(("source", "table"), "expected a table of another pipeline: this one writes it itself", show_got=True)
+
+
+def _is_table(data: Any) -> bool:
+    return _text(data, "source", "kind") == "table"
+
+
 def _source_paths(data: Any) -> Found:
+    """Return the paths of a source of files."""
+    if _is_table(data):
+        return []
     return [*_texts(data, "source", "path"), *_texts(data, "source", "path", "*")]
 
 

@@ -22,7 +22,7 @@ def document_of(pipeline: p.Pipeline) -> dict[str, Any]:
         "source": _source(pipeline.source),
         "quality": _quality(pipeline.quality),
         "transform": [_step(step) for step in pipeline.transform],
-        "outputs": [_output(output) for output in pipeline.outputs],
+        "outputs": [*map(_output, pipeline.outputs), *({"table": one.name, "view": one.sql} for one in pipeline.views)],
         "destination": {"kind": "duckdb", "path": str(pipeline.destination.path)},
         "run": _run(pipeline.run),
     }
@@ -30,18 +30,34 @@ def document_of(pipeline: p.Pipeline) -> dict[str, Any]:
 
 def _time(time: p.EventTime) -> dict[str, Any]:
     end = {} if time.end_us is None else {"end": iso(time.end_us)}
-    return end | {
-        "column": time.column,
-        "format": time.format,
-        "zone": time.zone,
-        "start": iso(time.start_us),
-        "shard": str(time.shard),
-        "lateness": UNLIMITED if time.lateness_us is None else duration_text(time.lateness_us),
-        "delay": duration_text(time.delay_us),
+    seen = {"lookback": time.lookback, "lookahead": time.lookahead}
+    return (
+        end
+        | {name: str(width) for name, width in seen.items() if width is not None}
+        | {
+            "column": time.column,
+            "format": time.format,
+            "zone": time.zone,
+            "start": iso(time.start_us),
+            "shard": str(time.shard),
+            "lateness": UNLIMITED if time.lateness_us is None else duration_text(time.lateness_us),
+            "delay": duration_text(time.delay_us),
+        }
+    )
+
+
+def _source(source: p.Source) -> dict[str, Any]:
+    contract = {
+        "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
+        "extra_columns": source.extra_columns,
+        "on_drift": source.on_drift,
     }
+    if isinstance(source, p.TableSource):
+        return {"kind": "table", "path": str(source.path), "table": source.table} | contract
+    return _files(source) | contract
 
 
-def _source(source: p.FilesSource) -> dict[str, Any]:
+def _files(source: p.FilesSource) -> dict[str, Any]:
     csv = source.csv
     dialect = {
         "nulls": list(csv.nulls),
@@ -58,9 +74,6 @@ def _source(source: p.FilesSource) -> dict[str, Any]:
             "kind": "files",
             "path": [str(path) for path in source.paths],
             "format": source.format,
-            "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
-            "extra_columns": source.extra_columns,
-            "on_drift": source.on_drift,
         }
     )
 
@@ -73,15 +86,20 @@ def _ready(ready: p.Ready | None) -> dict[str, Any]:
 
 def _quality(quality: p.Quality) -> dict[str, Any]:
     limit = quality.max_quarantined
-    return ({} if limit is None else {"max_quarantined": {"share": limit.share, "at_least": limit.at_least}}) | {
-        "rules": [
-            {"name": one.name, "expect": one.expect, "otherwise": one.otherwise, "nulls": one.nulls} for one in quality.rules
-        ],
-        "checks": [
-            {"table": one.table, "expect": one.expect, "otherwise": one.otherwise, "on_empty": one.on_empty}
-            for one in quality.checks
-        ],
-    }
+    kept = {} if quality.keep_quarantined_us is None else {"keep_quarantined": duration_text(quality.keep_quarantined_us)}
+    return (
+        kept
+        | ({} if limit is None else {"max_quarantined": {"share": limit.share, "at_least": limit.at_least}})
+        | {
+            "rules": [
+                {"name": one.name, "expect": one.expect, "otherwise": one.otherwise, "nulls": one.nulls} for one in quality.rules
+            ],
+            "checks": [
+                {"table": one.table, "expect": one.expect, "otherwise": one.otherwise, "on_empty": one.on_empty}
+                for one in quality.checks
+            ],
+        }
+    )
 
 
 def _step(step: p.Step) -> dict[str, Any]:
@@ -92,13 +110,23 @@ def _step(step: p.Step) -> dict[str, Any]:
             latest = {"latest_by": list(step.latest_by)} if step.latest_by else {}
             return {"deduplicate": {"key": list(step.key)} | latest}
         case p.Lookup():
-            return {"lookup": {"path": str(step.path), "on": dict(step.on), "columns": dict(step.columns), "missing": step.missing}}
-        case p.PythonStep():
-            return {"python": step.function, "rows": step.rows}
-        case p.Drop() | p.Select():
-            return {"drop" if isinstance(step, p.Drop) else "select": list(step.columns)}
+            as_of = {} if step.as_of is None else {"as_of": step.as_of}
+            names = {"on": dict(step.on), "columns": dict(step.columns)}
+            return {"lookup": {"path": str(step.path)} | names | {"missing": step.missing} | as_of}
+        case p.PythonStep() | p.Explode() | p.Flatten() | p.Drop() | p.Select():
+            return _short_step(step)
         case _:
             return _step_of_columns(step)
+
+
+def _short_step(step: p.PythonStep | p.Explode | p.Flatten | p.Drop | p.Select) -> dict[str, Any]:
+    match step:
+        case p.PythonStep():
+            return {"python": step.function, "rows": step.rows}
+        case p.Explode():
+            return {"explode": step.column, "empty": step.empty}
+        case _:
+            return {type(step).__name__.lower(): list(step.columns)}
 
 
 def _step_of_columns(step: p.Derive | p.Cast | p.Rename | p.FillNull) -> dict[str, Any]:
@@ -115,12 +143,16 @@ def _step_of_columns(step: p.Derive | p.Cast | p.Rename | p.FillNull) -> dict[st
 
 
 def _output(output: p.Output) -> dict[str, Any]:
+    columns = {
+        name: {"type": str(one.type), "required": one.required, "unique": one.unique} for name, one in output.columns.items()
+    }
+    named = {"table": output.table} | ({"columns": columns} if columns else {})
     if isinstance(output, p.SqlOutput):
-        return {"table": output.table, "sql": output.sql}
+        return named | {"sql": output.sql}
     if isinstance(output, p.GroupByOutput):
-        return {"table": output.table, "group_by": dict(output.group_by), "measures": dict(output.measures)}
+        return named | {"group_by": dict(output.group_by), "measures": dict(output.measures)}
     keyed = {"key": list(output.key), "latest_by": list(output.latest_by), "delete_when": output.delete_when}
-    return {"table": output.table, "rows": "all"} | {name: value for name, value in keyed.items() if value}
+    return named | {"rows": "all"} | {name: value for name, value in keyed.items() if value}
 
 
 def _run(run: p.RunOptions) -> dict[str, Any]:
@@ -129,6 +161,7 @@ def _run(run: p.RunOptions) -> dict[str, Any]:
         "address": run.address,
         "memory": size_text(run.memory_bytes),
         "cpus_per_shard": run.cpus_per_shard,
+        "resources": dict(run.resources),
         "retries": {
             "attempts": run.retries.attempts,
             "delay": duration_text(round(run.retries.delay_s * _US_PER_S)),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Tag
 
-from raypipe.config.section import Section, known_kind, told_apart_by
+from raypipe.config.section import Section, kind_of, known_kind, told_apart_by
 from raypipe.config.step_sections import StepValue
 from raypipe.config.values import (
     ColumnName,
@@ -28,6 +28,7 @@ from raypipe.config.values import (
     OneCharacter,
     PositiveDuration,
     Rate,
+    ResourceName,
     ShardWidth,
     Size,
     Sql,
@@ -63,6 +64,11 @@ class TimeSection(Section):
         default=None,
         json_schema_extra={"default": "0s"},
         description="Time before a shard whose rows the SQL of outputs sees too, where the column _in_shard is false",
+    )
+    lookahead: Lookback = Field(
+        default=None,
+        json_schema_extra={"default": "0s"},
+        description="Time after a shard whose rows the SQL of outputs sees too; the shard is ready once that has passed as well",
     )
 
 
@@ -124,6 +130,33 @@ class FilesSection(Section):
     )
 
 
+class TableSection(Section):
+    """A table that another pipeline writes: a shard is ready as far as that table's watermark."""
+
+    kind: Literal["table"] = Field(description="Where events come from")
+    table: Identifier = Field(description="An output of another pipeline that has a column of event time")
+    path: LocalPath | None = Field(
+        default=None, description="The DuckDB file that holds it, relative to this file's folder; without, that of `destination`"
+    )
+    columns: dict[NewColumnName, ColumnValue] = Field(
+        default={}, description="The contract: name -> type, or {type, required}; without, all columns are read as they are"
+    )
+    extra_columns: Literal["ignore", "keep", "fail"] = Field(
+        default="ignore", description="Columns of the table that the contract does not name"
+    )
+    on_drift: Literal["fail", "evolve", "quarantine"] = Field(
+        default="fail", description="When a named column is missing or has another type"
+    )
+
+
+SOURCE_KINDS = ("files", "table")
+SourceValue = Annotated[
+    Annotated[FilesSection, Tag("files")] | Annotated[TableSection, Tag("table")],
+    kind_of(SOURCE_KINDS),
+    known_kind(*SOURCE_KINDS),
+]
+
+
 class MaxQuarantinedSection(Section):
     """A shard fails when more rows than both of these are quarantined."""
 
@@ -173,7 +206,25 @@ class QualitySection(Section):
     checks: list[CheckSection] = Field(default=[], description="Conditions on each shard's contribution, before it is visible")
 
 
-# ---- outputs: `sql`, `rows` or `group_by` names the kind --------------------------------------------------------
+# ---- outputs: `sql`, `rows`, `group_by` or `view` names the kind -------------------------------------------------
+
+
+class OutputColumnSection(ColumnSection):
+    """What an output promises of one of its columns."""
+
+    unique: Flag = Field(
+        default=False,
+        description="Whether no value stands twice: among the rows of each shard, or, for the key of a keyed table, over all of it",
+    )
+
+
+OutputColumns = Annotated[
+    dict[
+        ColumnName,
+        Annotated[OutputColumnSection, BeforeValidator(_long_column, json_schema_input_type=TypeWord | OutputColumnSection)],
+    ],
+    Field(description="The output's own contract, judged before a shard is visible: name -> type, or {type, required, unique}"),
+]
 
 
 class SqlSection(Section):
@@ -181,6 +232,7 @@ class SqlSection(Section):
 
     table: Identifier = Field(description="Name of the table at the destination")
     sql: Sql = Field(description="DuckDB SQL over `rows`, this shard's transformed rows")
+    columns: OutputColumns = Field(default={})
 
 
 class RowsSection(Section):
@@ -193,6 +245,7 @@ class RowsSection(Section):
         default=None, description="With a key: the row with the greatest values stands; then by event time, source, position"
     )
     delete_when: Sql | None = Field(default=None, description="With a key: a key whose newest row meets this is not in the table")
+    columns: OutputColumns = Field(default={})
 
 
 class GroupBySection(Section):
@@ -203,13 +256,24 @@ class GroupBySection(Section):
     measures: dict[NewColumnName, MeasureText] = Field(
         min_length=1, description="Column of the table -> a measure of any row expression, such as avg(dep_delay)"
     )
+    columns: OutputColumns = Field(default={})
 
 
-AnyOutput = SqlSection | RowsSection | GroupBySection
-OUTPUT_WORDS = ("sql", "rows", "group_by")
+class ViewSection(Section):
+    """A view: SQL over the tables of the other outputs, computed when it is read."""
+
+    table: Identifier = Field(description="Name of the view at the destination")
+    view: Sql = Field(description="DuckDB SQL over the tables of the other outputs, by their names")
+
+
+AnyOutput = SqlSection | RowsSection | GroupBySection | ViewSection
+OUTPUT_WORDS = ("sql", "rows", "group_by", "view")
 _OUTPUT_TAG, _OUTPUT_CHECK = told_apart_by(OUTPUT_WORDS, "kind of output")
 OutputValue = Annotated[
-    Annotated[SqlSection, Tag("sql")] | Annotated[RowsSection, Tag("rows")] | Annotated[GroupBySection, Tag("group_by")],
+    Annotated[SqlSection, Tag("sql")]
+    | Annotated[RowsSection, Tag("rows")]
+    | Annotated[GroupBySection, Tag("group_by")]
+    | Annotated[ViewSection, Tag("view")],
     _OUTPUT_TAG,
     _OUTPUT_CHECK,
 ]
@@ -248,6 +312,9 @@ class RunSection(Section):
         description="For all that a run does on a machine; shards in flight follow from it",
     )
     cpus_per_shard: Annotated[Number, Field(gt=0, le=1024)] = Field(default=1, description="Processors that one shard reserves")
+    resources: dict[ResourceName, Annotated[Number, Field(gt=0)]] = Field(
+        default={}, description="Custom resources of a Ray cluster that one shard reserves, such as {fast_disk: 1}"
+    )
     retries: RetriesSection = Field(default_factory=RetriesSection, description="What happens when a shard fails")
     shard_timeout: PositiveDuration = Field(
         default=1_800_000_000,
@@ -262,9 +329,9 @@ class PipelineSection(Section):
     name: Identifier = Field(description="The pipeline's identity in the ledger")
     description: str = Field(default="", description="What the pipeline is for")
     time: TimeSection = Field(description="Event time and shards")
-    source: Annotated[FilesSection, known_kind("files")] = Field(description="Where events come from")
+    source: SourceValue = Field(description="Where events come from")
     quality: QualitySection = Field(default_factory=QualitySection, description="Rules on rows and checks on contributions")
     transform: list[StepValue] = Field(default=[], description="Steps, in order")
-    outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out")
+    outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out, and views of them")
     destination: Annotated[DuckDBSection, known_kind("duckdb")] = Field(description="Where tables go")
     run: RunSection = Field(default_factory=RunSection, description="How the work is done")

@@ -88,13 +88,13 @@ def parse_shard_width(value: Any) -> Width:
 
 
 def parse_lookback(value: Any) -> Width | None:
-    """Return how far SQL looks back: a whole number of minutes, hours, days, weeks or months, or None for nothing (`0s`)."""
+    """Return how far SQL looks back or ahead: whole minutes, hours, days, weeks or months, or None for nothing (`0s`)."""
     if isinstance(value, str) and len(value) <= _DIGITS_MAX and (match := _DURATION.fullmatch(value)) and not float(match[1]):
         return None
     try:
         return parse_shard_width(value)
     except Unfit as unfit:
-        raise Unfit("a lookback such as 30m, 6h or 7d, in whole minutes or more, or 0s for none", nearest=unfit.nearest) from None
+        raise Unfit("a time such as 30m, 6h or 7d, in whole minutes or more, or 0s for none", nearest=unfit.nearest) from None
 
 
 def parse_rate(value: Any) -> float:

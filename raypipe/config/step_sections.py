@@ -81,6 +81,10 @@ class LookupSection(Section):
     missing: Literal["keep", "quarantine", "fail"] = Field(
         default="keep", description="What becomes of a row whose key the file lacks"
     )
+    as_of: ColumnName | None = Field(
+        default=None,
+        description="A column of the file: a row of it is valid from this time until the next of the same key, by our event time",
+    )
 
 
 class LookupStep(Section):
@@ -96,6 +100,21 @@ class PythonStep(Section):
     rows: Literal["same", "fewer", "more"] = Field(default="same", description="What the function may do to the number of rows")
 
 
+class ExplodeStep(Section):
+    """Make a row of each element of a list."""
+
+    explode: ColumnName = Field(description="A column of lists; each row becomes a row for each element")
+    empty: Literal["keep", "drop"] = Field(
+        default="keep", description="A row whose list is empty or null: keep it with a null element, or drop and count it"
+    )
+
+
+class FlattenStep(Section):
+    """Put the fields of struct columns in the place of these."""
+
+    flatten: ColumnNames = Field(description="Struct columns, whose fields become columns under their own names")
+
+
 class DropStep(Section):
     """Remove columns."""
 
@@ -109,10 +128,22 @@ class SelectStep(Section):
 
 
 StepButFilter = (
-    DeduplicateStep | DeriveStep | CastStep | RenameStep | FillNullStep | LookupStep | PythonStep | DropStep | SelectStep
+    DeduplicateStep
+    | DeriveStep
+    | CastStep
+    | RenameStep
+    | FillNullStep
+    | LookupStep
+    | PythonStep
+    | ExplodeStep
+    | FlattenStep
+    | DropStep
+    | SelectStep
 )
 AnyStep = FilterStep | StepButFilter
-STEP_WORDS = ("filter", "deduplicate", "derive", "cast", "rename", "fill_null", "lookup", "python", "drop", "select")
+STEP_WORDS = (
+    "filter", "deduplicate", "derive", "cast", "rename", "fill_null", "lookup", "python", "explode", "flatten", "drop", "select",
+)  # fmt: skip
 
 _STEP_TAG, _STEP_CHECK = told_apart_by(STEP_WORDS, "step")
 
@@ -125,6 +156,8 @@ StepValue = Annotated[
     | Annotated[FillNullStep, Tag("fill_null")]
     | Annotated[LookupStep, Tag("lookup")]
     | Annotated[PythonStep, Tag("python")]
+    | Annotated[ExplodeStep, Tag("explode")]
+    | Annotated[FlattenStep, Tag("flatten")]
     | Annotated[DropStep, Tag("drop")]
     | Annotated[SelectStep, Tag("select")],
     _STEP_TAG,

@@ -94,6 +94,14 @@ def instant_before(instant_us: int, span: Width, zone: str) -> int:
     return Calendar(instant_us, span, zone).boundary(-1)
 
 
+def instant_after(instant_us: int, span: Width, zone: str) -> int:
+    """Return the instant that lies so long after another; days and longer are counted on the zone's calendar."""
+    fixed = _FIXED_US.get(span.unit)
+    if fixed is not None:
+        return min(LAST_US, instant_us + span.count * fixed)
+    return Calendar(instant_us, span, zone).boundary(1)
+
+
 def common_width(one: Width, other: Width) -> Width:
     """Return a width whose cells, counted from one start, have a boundary wherever cells of either have one."""
     if one.unit == other.unit:

@@ -25,11 +25,13 @@ def input_fingerprint(slices: Sequence[Slice]) -> str:
 
     A routed slice is identified by the digest of its rows, so that a file replaced with one row changed makes late
     only the shards whose slice changed. Other slices are identified by the version of their file. What is read for the
-    lookback counts too, as something else than the shard's own.
+    lookback and the lookahead counts too, as something else than the shard's own.
     """
-    own = sorted(_identity(one) for one in slices if not one.lookback)
+    own = sorted(_identity(one) for one in slices if one.own)
     before = sorted(_identity(one) for one in slices if one.lookback)
-    return fingerprint([*own, ["lookback", before]] if before else own)
+    after = sorted(_identity(one) for one in slices if one.lookahead)
+    seen = [[name, identities] for name, identities in (("lookback", before), ("lookahead", after)) if identities]
+    return fingerprint([*own, *seen])
 
 
 def parts_fingerprint(parts: Iterable[InputPart]) -> str:

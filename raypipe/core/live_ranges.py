@@ -32,6 +32,8 @@ class LiveRanges:
 
     def meeting(self, window: Window) -> Sequence[Window]:
         """Return the live ranges that share an instant with a window."""
+        if not self.windows:  # a first run plans thousands of shards
+            return ()
         return (window,) if window in self.by_window else meeting(self.windows, window)
 
     def observed(self, window: Window) -> frozenset[Observed]:
@@ -44,8 +46,11 @@ class LiveRanges:
 
     def lacking(self, window: Window, outputs: Sequence[str]) -> tuple[str, ...]:
         """Return the outputs that have nothing in exactly this live range; none where it is no live range."""
-        have = {live.output for live in self.by_window.get(window, ())}
-        return tuple(output for output in outputs if output not in have) if have else ()
+        found = self.by_window.get(window)
+        if found is None:
+            return ()
+        have = {live.output for live in found}
+        return tuple(output for output in outputs if output not in have)
 
     def added(self, window: Window, outputs: Sequence[str]) -> tuple[str, ...]:
         """Return the outputs that may be done alone in a live range that lacks them; a compacted one is replaced whole."""

@@ -71,11 +71,24 @@ class Horizon:
         return self.calendar.index_of(window.start_us)
 
 
-def horizon(calendar: Calendar, start_us: int, end_us: int | None, delay_us: int, now_us: int) -> Horizon:
-    """Return what is ready: all of a closed data set, else the cells whose end and `delay` have passed."""
+def horizon(
+    calendar: Calendar,
+    start_us: int,
+    end_us: int | None,
+    delay_us: int,
+    now_us: int,
+    seen_until: Callable[[int], int] = lambda end_us: end_us,
+) -> Horizon:
+    """Return what is ready: all of a closed data set, else the cells of which all that they see and `delay` have passed.
+
+    `seen_until` says until when a cell that ends at an instant sees input.
+    """
     if end_us is not None:
         return Horizon(calendar, Window(start_us, end_us))
-    ready_us = calendar.boundary(calendar.index_of(now_us - delay_us)) if now_us - delay_us >= start_us else start_us
+    index = calendar.index_of(now_us - delay_us) if now_us - delay_us >= start_us else 0
+    while index > 0 and seen_until(calendar.boundary(index)) > now_us - delay_us:
+        index -= 1
+    ready_us = calendar.boundary(index) if index > 0 else start_us
     return Horizon(calendar, Window(start_us, ready_us) if ready_us > start_us else None)
 
 
@@ -185,7 +198,8 @@ def make_plan(
     todo = tuple(one for one in shards if one.window not in waiting)
     kept, failures = (todo, ()) if accept_shrunk else _without_shrunk(todo, known, slices)
     return Plan(
-        kept, failures=failures, stale=stale, waiting=tuple(sorted(waiting)), shrunk=_shrunk(late, known, slices, ready),
+        kept, failures=failures, stale=stale, waiting=tuple(sorted(waiting)),
+        shrunk=() if accept_shrunk else _shrunk(late, known, slices, ready),
         held=tuple(one for one in held if scope is Scope.DUE and not meeting(merged, one[0])),
     )  # fmt: skip
 
@@ -318,14 +332,19 @@ def _late(within: Sequence[Window], known: LiveRanges, slices: _Slices) -> list[
     One that was compacted is late if any of its parts is: the input of all of it may look current while rows are missing.
     """
     windows = [window for one in within for window in known.meeting(one)]
-    current = slices.fingerprints(part.window for window in windows for part in known.inputs(window))
-    return [window for window in windows if any(part.input_fp != current[part.window] for part in known.inputs(window))]
+    parts = [known.inputs(window) for window in windows]
+    current = slices.fingerprints(part.window for made_of in parts for part in made_of)
+    return [
+        window
+        for window, made_of in zip(windows, parts, strict=True)
+        if any(part.input_fp != current[part.window] for part in made_of)
+    ]
 
 
 def _widen(windows: Iterable[Window], known: LiveRanges) -> list[Window]:
     """Widen windows to the live ranges they meet in part, and make one of those that meet afterwards."""
     result: list[Window] = []
-    for window in sorted(set(windows)):
+    for window in sorted(windows):
         for met in known.meeting(window):
             window = window.hull(met)
         while result and result[-1].meets(window):

@@ -83,6 +83,13 @@ class Slice:
     """The shard also takes the rows of this file that have no readable event time, and its malformed lines."""
     lookback: bool = False
     """Only the SQL of the shard sees these rows, which lie in the time before it: they are accounted to other shards."""
+    lookahead: bool = False
+    """The same for rows of the time after it."""
+
+    @property
+    def own(self) -> bool:
+        """Whether the rows are of the shard itself, and not only seen by it."""
+        return not (self.lookback or self.lookahead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +106,12 @@ class Shard:
 
     @property
     def rows(self) -> int:
-        """Estimated rows, without those of the lookback."""
-        return sum(one.rows for one in self.slices if not one.lookback)
+        """Estimated rows, without those that are only seen."""
+        return sum(one.rows for one in self.slices if one.own)
 
     @property
     def size_bytes(self) -> int:
-        """Estimated bytes of input, with the lookback's."""
+        """Estimated bytes of input, with those of rows that are only seen."""
         return sum(one.size_bytes for one in self.slices)
 
 

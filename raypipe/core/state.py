@@ -114,6 +114,8 @@ class Snapshot:
     """Over the live shards."""
     outside: int = 0
     """Rows of the source that belong to no shard, as the last run saw."""
+    views: Mapping[str, str] = field(default_factory=dict)
+    """The views that the last run that opened wanted, and their SQL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,8 @@ class RunOpening:
     """Versions of raypipe and its engines, recorded and never compared."""
     merges: Mapping[str, Merge] = field(default_factory=dict)
     """How contributions become the table, of outputs whose table is not their union."""
+    views: Mapping[str, str] = field(default_factory=dict)
+    """Views over the output tables, and their SQL: checked to read nothing else."""
     outside: int = 0
     force: bool = False
     """Take the run over even from a holder that seems alive."""

@@ -37,10 +37,12 @@ from raypipe.destinations.arrow_rows import (
 )
 from raypipe.destinations.contributions import contributions, verify_checksums, wanted_starts
 from raypipe.destinations.duckdb_compact import Compacting
+from raypipe.destinations.duckdb_file import all_threads
 from raypipe.destinations.duckdb_merged import MergedTable
 from raypipe.destinations.duckdb_runs import beat, fenced, set_watermark
-from raypipe.destinations.duckdb_state import changed, query
+from raypipe.destinations.duckdb_state import changed, has_views, query
 from raypipe.destinations.duckdb_tables import Typed, delete_ranges, fit_table, insert_rows, schema_number, typed
+from raypipe.destinations.duckdb_views import make_views
 from raypipe.destinations.sql_statements import statements
 from raypipe.destinations.stored import Stored
 from raypipe.errors import AccountsDontBalance, ShardError
@@ -165,7 +167,8 @@ class _Commit:
         for shard in permit.compacted:
             values = {**self._values(permit), **_bounds([shard.window]), "outputs": list(self.request.definitions)}
             merging = Compacting(self.connection, values, shard, self._fit_tables({}))
-            whole = merging.merge(self.request.definitions)
+            with all_threads(self.connection):
+                whole = merging.merge(self.request.definitions)
             with _registered(self.connection, replaced_in=ranges_table([shard.window])):
                 query(self.connection, _SQL["delete_live"], values)
             with _registered(self.connection, live_in=live_table([whole], self.request.definitions, merging.schema_numbers)):
@@ -246,6 +249,8 @@ class _Commit:
         for output, parts in pieces.items():
             if parts:
                 stored[output] = self._fit(stored[output], parts)
+        if any(stored[output].created and not created for output, created, _ in found) and has_views(self.connection):
+            make_views(self.connection, self.pipeline)
         return stored
 
     def _fit(self, stored: Stored, parts: Sequence[Typed]) -> Stored:
@@ -301,7 +306,8 @@ class _Commit:
         with _registered(self.connection, loaded_in=ranges_table(ranges)):
             merged.touch(ranges, "loaded_in")
         rows = sum(shard.result.outputs[stored.output].rows for shard in loaded)
-        merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
+        with all_threads(self.connection):
+            merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
 
     def _replace_quarantine(
         self, replaced: Ranges, permit: CommitPermit, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]

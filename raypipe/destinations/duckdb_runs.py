@@ -14,6 +14,7 @@ from raypipe.core.state import Definition, OpenedRun, RunOpening, RunState
 from raypipe.core.watermark import low_watermark
 from raypipe.core.window import Window
 from raypipe.destinations.duckdb_state import changed, existing_tables, query
+from raypipe.destinations.duckdb_views import claim_views, drop_views, make_views
 from raypipe.destinations.holder import is_dead
 from raypipe.destinations.limits import HEARTBEAT_LIMIT_S
 from raypipe.destinations.sql_statements import statements
@@ -28,8 +29,12 @@ def open_run(connection: duckdb.DuckDBPyConnection, pipeline: str, opening: RunO
     values = {"pipeline": pipeline, "run": opening.run_id, "start": opening.start_us, "now": now_us}
     query(connection, _SQL["add_pipeline"], values)
     query(connection, _SQL["set_start"], values)
-    _claim_tables(connection, pipeline, opening.definitions)
+    dropped = drop_views(connection, pipeline, opening.views)
+    _claim_tables(connection, pipeline, opening.definitions, dropped)
     _set_merges(connection, pipeline, opening)
+    if opening.views:
+        claim_views(connection, pipeline, opening.views)
+        make_views(connection, pipeline)
     versions = {
         output: _number(connection, {**values, "output": output}, definition) for output, definition in opening.definitions.items()
     }
@@ -108,10 +113,10 @@ def set_watermark(connection: duckdb.DuckDBPyConnection, pipeline: str) -> None:
 # ---- tables -----------------------------------------------------------------------------------------------
 
 
-def _claim_tables(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Collection[str]) -> None:
+def _claim_tables(connection: duckdb.DuckDBPyConnection, pipeline: str, outputs: Collection[str], dropped: set[str]) -> None:
     owners = {output.lower(): (output, owner, created) for output, owner, created, _ in query(connection, _SQL["owners"])}
     mine = [output for output, owner, _ in owners.values() if owner == pipeline]
-    existing = existing_tables(connection, {*outputs, *mine})
+    existing = existing_tables(connection, {*outputs, *mine}) - dropped
     for output in outputs:
         spelled, owner, _ = owners.get(output.lower(), (output, None, False))
         _refuse_foreign(output, spelled, owner, pipeline, exists=output in existing)

@@ -17,6 +17,7 @@ from raypipe.core.shard import InputPart
 from raypipe.core.state import Definition, FailedShard, LiveRange, RunKind, RunRecord, RunState, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations.duckdb_state import has_state, query
+from raypipe.destinations.duckdb_views import recorded_views
 from raypipe.destinations.limits import RUNS_MAX
 from raypipe.destinations.sql_statements import statements
 
@@ -48,6 +49,7 @@ def _read(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:
             return Snapshot()
         values = {"pipeline": pipeline, "limit": RUNS_MAX}
         rows = {name: query(connection, sql, values) for name, sql in statements("snapshot").items()}
+        views = recorded_views(connection, pipeline)
     finally:
         connection.rollback()
     if not rows["pipeline_row"]:
@@ -63,6 +65,7 @@ def _read(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:
         runs=tuple(_run(row) for row in rows["runs"]),
         accounts=_accounts(rows["accounts"][0]),
         outside=rows["runs"][0][-1] if rows["runs"] else 0,
+        views=views,
     )
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from raypipe.core.digest import quote
+from raypipe.destinations.duckdb_file import reading
 from raypipe.destinations.sql_statements import statements
 from raypipe.errors import ShardError, StateFormat
-from raypipe.ports import SHARD_COLUMN
+from raypipe.ports import SHARD_COLUMN, Clock
 
 FORMAT_VERSION = 3
 
@@ -54,10 +56,30 @@ def has_state(connection: duckdb.DuckDBPyConnection) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def inspecting(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection | None]:
+    """Open a file in one read transaction; None where raypipe never was. Raises DestinationBusy."""
+    if not Path(path).exists():
+        yield None
+        return
+    with reading(path, clock) as connection:
+        connection.begin()
+        try:
+            yield connection if has_state(connection) else None
+        finally:
+            connection.rollback()
+
+
 def create_state(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the schema `_raypipe`, inside the caller's transaction."""
     for sql in statements("schema").values():
         query(connection, sql, {"version": FORMAT_VERSION})
+
+
+def has_views(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether the file knows of views; one of an earlier version without any does not."""
+    with contextlib.closing(connection.cursor()) as probe:
+        return _is_there(probe, "_raypipe.views")
 
 
 def existing_tables(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> set[str]:
@@ -67,14 +89,16 @@ def existing_tables(connection: duckdb.DuckDBPyConnection, names: Iterable[str])
     takes 40 ms in a fresh connection.
     """
     with contextlib.closing(connection.cursor()) as probe:
-        return {name for name in names if _is_there(probe, name)}
+        return {name for name in names if _is_there(probe, f"main.{quote(name)}")}
 
 
-def _is_there(probe: duckdb.DuckDBPyConnection, name: str) -> bool:
+def _is_there(probe: duckdb.DuckDBPyConnection, relation: str) -> bool:
     try:
-        query(probe, f"DESCRIBE main.{quote(name)}")
+        query(probe, f"DESCRIBE {relation}")
     except duckdb.CatalogException:
         return False
+    except duckdb.BinderException:  # a view of something that has changed
+        return True
     return True
 
 

@@ -78,7 +78,7 @@ class MemoryDestination:
             record = _opened_record(state, opening, now_us, self._is_dead)
             self.store.pipelines[self._pipeline] = state
             self._claim(state, opening)
-            state.start_us, state.outside = opening.start_us, opening.outside
+            state.start_us, state.outside, state.views = opening.start_us, opening.outside, opening.views
             versions = {output: _number(state, output, one) for output, one in opening.definitions.items()}
             state.runs[opening.run_id] = record
             state.run_definitions[opening.run_id] = versions

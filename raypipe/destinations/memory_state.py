@@ -49,6 +49,7 @@ class PipelineState:
     failed: dict[Window, FailedShard] = field(default_factory=dict)
     quarantine: dict[Window, list[Row]] = field(default_factory=dict)
     outside: int = 0
+    views: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ def snapshot_of(state: PipelineState) -> Snapshot:
         runs=_counted([run for place, run in enumerate(runs) if place < RUNS_MAX or run.state in OPEN], state),
         accounts=total(entry.shard.result.accounts for entry in done),
         outside=state.outside,
+        views=state.views,
     )
 
 

@@ -20,7 +20,7 @@ from raypipe.engine.batched_sql import ShardwiseSql, with_shard
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.groupable import groupable, reads_once
 from raypipe.engine.held_rows import HeldRows, RowsInput, hold, user_schema
-from raypipe.engine.lookback import IN_SHARD_KEPT, of_the_shard, require_in_shard
+from raypipe.engine.looking_around import IN_SHARD_KEPT, of_the_shard, require_in_shard
 from raypipe.engine.output_sql import ROWS, SqlRefused, parse_select
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes, reason
@@ -57,14 +57,15 @@ class Contribution:
 class Aggregator:
     """Computes the contributions of shards to all outputs. Picklable; may be used by several threads.
 
-    With `lookback`, rows have the column `_in_shard`: SQL sees all of them and has to mean it, `rows` outputs those of the shard.
+    With `looks_around`, rows have the column `_in_shard`: SQL sees all of them and has to mean it, `rows` outputs take those of
+    the shard.
     """
 
     def __init__(
-        self, outputs: Sequence[SqlOutput | RowsOutput], *, memory_bytes: int, spill_folder: str | Path, lookback: bool = False
+        self, outputs: Sequence[SqlOutput | RowsOutput], *, memory_bytes: int, spill_folder: str | Path, looks_around: bool = False
     ) -> None:
         self.outputs = tuple(outputs)
-        self._lookback = lookback
+        self._looks_around = looks_around
         self._sandboxes = Sandboxes(memory_bytes, spill_folder)
         self._selects: dict[str, _Select] = {}
         problems = []
@@ -72,7 +73,7 @@ class Aggregator:
             if isinstance(output, SqlOutput):
                 try:
                     sql, tree = parse_select(output.sql)
-                    if lookback:
+                    if looks_around:
                         require_in_shard(tree)
                     self._selects[output.table] = _Select(sql, groupable(tree), reads_once(tree))
                 except SqlRefused as refused:
@@ -133,14 +134,14 @@ class Aggregator:
         if isinstance(output, RowsOutput):
             return plain_schema(rows)
         with self._sandboxes.borrow() as connection:
-            mark = [pa.field(IN_SHARD_COLUMN, pa.bool_())] if self._lookback else []
+            mark = [pa.field(IN_SHARD_COLUMN, pa.bool_())] if self._looks_around else []
             connection.register(ROWS, pa.schema([*rows, *mark]).empty_table())
             try:
                 found = connection.sql(f"SELECT * FROM (\n{self._selects[output.table].sql}\n) LIMIT 0").to_arrow_table().schema
             except duckdb.Error as error:
                 raise SqlRefused(reason(error)) from error
             connection.unregister(ROWS)
-        if self._lookback and IN_SHARD_COLUMN in found.names:
+        if self._looks_around and IN_SHARD_COLUMN in found.names:
             raise SqlRefused(IN_SHARD_KEPT)
         taken = [name for name in found.names if name in (*RESERVED_COLUMNS, SHARD_COLUMN)]
         if taken:
@@ -164,7 +165,7 @@ class Aggregator:
     ) -> Contribution:
         def compute() -> pa.Table:
             if isinstance(output, RowsOutput):
-                return of_the_shard(rows.table()) if self._lookback else rows.table()
+                return of_the_shard(rows.table()) if self._looks_around else rows.table()
             select = self._selects[output.table]
             return ShardwiseSql(connection, select.sql, rows, groupable=select.groupable).run(shards)
 
@@ -182,7 +183,7 @@ class Aggregator:
             table = compute()
             if isinstance(output, SqlOutput):
                 refuse_unfit(f"outputs.{output.table}.sql", table.schema.names[:-1])  # the last one is our own `_shard`
-                if self._lookback and IN_SHARD_COLUMN in table.schema.names:
+                if self._looks_around and IN_SHARD_COLUMN in table.schema.names:
                     raise ConfigurationError(f"outputs.{output.table}.sql: {IN_SHARD_KEPT}")
             table = plain_table(table)
             return Contribution(table, _stats(connection, table, shards))

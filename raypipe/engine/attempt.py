@@ -20,7 +20,7 @@ from raypipe.engine.liveness import columns_to_read
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
 from raypipe.engine.quarantine import Quarantine
-from raypipe.engine.tally import AllShardsFailed, Tally, named
+from raypipe.engine.tally import AFTER, BEFORE, AllShardsFailed, Tally, named
 from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, Transform
 from raypipe.errors import AccountsDontBalance
@@ -50,19 +50,21 @@ class Attempt:
     memory_bytes: int
     spill: Path
     books: Books = field(init=False)
-    _lookback: Window | None = field(init=False)
-    """The time before the one shard, whose rows its SQL sees too."""
+    _seen: Mapping[int, Window] = field(init=False)
+    """The time before and after the one shard, whose rows its SQL sees too, by place."""
     _starts: list[int] = field(init=False)
     _untimed: dict[str, int] = field(init=False)
     """The place of the shard that takes the rows of a file that have no event time."""
 
     def __post_init__(self) -> None:
         windows = [one.window for one in self.shards]
-        self._lookback = self.pipeline.time.before(windows[0]) if windows else None
-        assert self._lookback is None or len(windows) == 1, "shards that look back are run one by one"
+        time = self.pipeline.time
+        assert not time.looks_around or len(windows) == 1, "shards that look around are run one by one"
+        around = {BEFORE: time.before(windows[0]), AFTER: time.after(windows[0])} if time.looks_around else {}
+        self._seen = {place: window for place, window in around.items() if window is not None}
         uris = sorted({one.file.uri for shard in self.shards for one in shard.slices})
         limit_bytes = max(self.memory_bytes // QUARANTINE_SHARE, QUARANTINE_BYTES_MIN)
-        self.books = Books(Tally(windows, self._lookback), Quarantine(windows, uris, limit_bytes))
+        self.books = Books(Tally(windows, time.looks_around), Quarantine(windows, uris, limit_bytes))
         self._starts = [one.start_us for one in windows]
         self._untimed = {one.file.uri: place for place, shard in enumerate(self.shards) for one in shard.slices if one.untimed}
 
@@ -91,8 +93,9 @@ class Attempt:
         empty = True
         for read in placed_batches(self._source_batches(), self._windows, self.memory_bytes):
             failpoints.hit("task.mid_read")
-            if self._lookback is not None:  # the shard has the place before it, as everywhere but in time
-                frame = read.batch.frame.with_columns((1 - pl.col(SHARD_INDEX).cast(pl.Int8)).cast(pl.UInt32).alias(SHARD_INDEX))
+            if self._seen:  # the shard has the first place, as everywhere but in time
+                places = pl.Series(list(self._by_place), dtype=pl.UInt32)
+                frame = read.batch.frame.with_columns(places.gather(read.batch.frame[SHARD_INDEX]).alias(SHARD_INDEX))
                 read = replace(read, batch=read.batch.with_frame(frame))
             self._count_read(read)
             if not read.batch.frame.is_empty():  # rejects may come without rows, and then without columns
@@ -104,7 +107,13 @@ class Attempt:
     @property
     def _windows(self) -> Sequence[Window]:
         """What is read, in order of time."""
-        return self.books.tally.windows if self._lookback is None else [self._lookback, *self.books.tally.windows]
+        return list(self._by_place.values()) if self._seen else self.books.tally.windows
+
+    @property
+    def _by_place(self) -> Mapping[int, Window]:
+        """The one shard and what it sees, in order of time."""
+        places = {0: self.books.tally.windows[0], **self._seen}
+        return dict(sorted(places.items(), key=lambda one: one[1]))
 
     def _known_schema(self) -> Mapping[str, pl.DataType]:
         """Return the columns of the source without reading it: the contract's, else those of a sample of its files."""
@@ -150,13 +159,10 @@ class Attempt:
             yield self.marked(batch.frame)
 
     def marked(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return rows as the outputs see them: with a lookback all are of the one shard, and a column tells which truly are."""
-        if self.pipeline.time.lookback is None:
+        """Return rows as the outputs see them: all that is seen is of the one shard, and a column tells what truly is."""
+        if not self.pipeline.time.looks_around:
             return frame
-        return frame.with_columns(
-            (pl.col(SHARD_INDEX) < len(self.shards)).alias(IN_SHARD_COLUMN),
-            *([pl.lit(0, dtype=pl.UInt32).alias(SHARD_INDEX)] if self._lookback else []),
-        )
+        return frame.with_columns((pl.col(SHARD_INDEX) == 0).alias(IN_SHARD_COLUMN), pl.lit(0, dtype=pl.UInt32).alias(SHARD_INDEX))
 
     def _balanced(self) -> list[Accounts]:
         """Return the accounts of all shards; one whose rows do not add up has failed."""
@@ -202,4 +208,4 @@ class Attempt:
 
 def _known_rows(shard: Shard) -> int | None:
     """Return the rows that the index counted for a shard, from footers and routed lines; None where it can only estimate."""
-    return shard.rows if all(one.exact or one.lookback for one in shard.slices) else None
+    return shard.rows if all(one.exact or not one.own for one in shard.slices) else None

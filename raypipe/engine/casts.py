@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from raypipe.core.datatype import DataType
+from raypipe.engine.nested_casts import cast_list, cast_struct
 from raypipe.engine.text_types import from_text, instants_of, polars_type, wall_clock
 
 
@@ -72,17 +73,20 @@ def _integer_widens(found: pl.DataType, target: pl.DataType) -> bool:
 
 
 def _nested_fit(found: pl.DataType, wanted: DataType, zone: str) -> Fit:
-    """Nested columns fit when all inside fits by type; a JSON text fits by value."""
+    """Nested columns fit as the least of what is inside does; a JSON text fits by value."""
     if isinstance(found, pl.String):
         return Fit.BY_VALUE
     if isinstance(found, pl.List) and wanted.item is not None:
-        inner = fit(_instantiated(found.inner), wanted.item, zone)
-        return Fit.WIDENS if inner in (Fit.SAME, Fit.WIDENS) else Fit.NEVER
+        return _least([fit(_instantiated(found.inner), wanted.item, zone)])
     if isinstance(found, pl.Struct) and wanted.fields:
         have = {field.name: _instantiated(field.dtype) for field in found.fields}
-        fits = [name in have and fit(have[name], kind, zone) in (Fit.SAME, Fit.WIDENS) for name, kind in wanted.fields]
-        return Fit.WIDENS if all(fits) and len(have) == len(fits) else Fit.NEVER
+        if have.keys() == {name for name, _ in wanted.fields}:
+            return _least([fit(have[name], kind, zone) for name, kind in wanted.fields])
     return Fit.NEVER
+
+
+def _least(fits: list[Fit]) -> Fit:
+    return next((one for one in (Fit.NEVER, Fit.BY_VALUE) if one in fits), Fit.WIDENS)
 
 
 def _instantiated(dtype: Any) -> pl.DataType:
@@ -122,6 +126,10 @@ def checked_cast(values: pl.Series, wanted: DataType, zone: str) -> pl.Series:
             return values.cast(target)
     if isinstance(found, pl.String):
         return from_text(values, wanted, zone)
+    if isinstance(found, pl.Struct):
+        return cast_struct(values, wanted, lambda inner, kind: checked_cast(inner, kind, zone))
+    if isinstance(found, pl.List) and wanted.item is not None:
+        return cast_list(values, wanted.item, lambda inner, kind: checked_cast(inner, kind, zone))
     return _special(found, target)(values, target, zone)
 
 

@@ -19,6 +19,7 @@ from raypipe.engine.quarantine import Quarantine
 from raypipe.engine.tally import Tally
 from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, RowStage, Transform
+from raypipe.engine.views import view_problems
 from raypipe.errors import ConfigurationError, ShardError
 from raypipe.pipeline import Pipeline, SqlOutput
 
@@ -88,15 +89,17 @@ def _output_problems(pipeline: Pipeline, batch: Batch | None, folder: Path) -> l
     except ConfigurationError as error:
         return [*problems, *error.problems]
     try:
+        columns: dict[str, pa.Schema] = {}
         if batch is not None:
-            problems += _misfits(outputs, batch.frame)
+            problems += _misfits(outputs, batch.frame, columns)
+        problems += view_problems(pipeline, columns, folder) if pipeline.views else []
     finally:
         outputs.close()
     return problems
 
 
-def _misfits(outputs: Outputs, frame: pl.DataFrame) -> Iterator[str]:
-    """Yield what of the outputs and their checks does not fit the rows."""
+def _misfits(outputs: Outputs, frame: pl.DataFrame, columns: dict[str, pa.Schema]) -> Iterator[str]:
+    """Yield what of the outputs and their checks does not fit the rows; note the columns of each table."""
     schema = frame.select(user_columns(frame)).to_arrow(compat_level=pl.CompatLevel.newest()).schema
     describe: list[Callable[[], dict[str, pa.Schema]]] = [
         lambda: outputs.aggregator.describe_outputs(schema),
@@ -104,10 +107,14 @@ def _misfits(outputs: Outputs, frame: pl.DataFrame) -> Iterator[str]:
     ]
     for described in describe:
         try:
-            for table, columns in described().items():
-                yield from outputs.checks.problems(table, columns)
+            found = described()
         except ConfigurationError as error:
             yield from error.problems
+            continue
+        columns |= found
+        for table, schema_of_table in found.items():
+            yield from outputs.checks.problems(table, schema_of_table)
+            yield from outputs.contracts.problems(table, schema_of_table)
 
 
 def _order_warnings(pipeline: Pipeline) -> Iterator[str]:

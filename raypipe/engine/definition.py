@@ -16,6 +16,7 @@ from raypipe.errors import ConfigurationError
 from raypipe.pipeline import (
     Check,
     Derive,
+    EventTime,
     Filter,
     GroupByOutput,
     Lookup,
@@ -24,8 +25,10 @@ from raypipe.pipeline import (
     PythonStep,
     RowsOutput,
     Rule,
+    Source,
     SqlOutput,
     Step,
+    TableSource,
 )
 
 _SQL = {
@@ -54,12 +57,11 @@ def _definition(parts: Mapping[str, str]) -> Definition:
 
 def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     time = pipeline.time
-    source = replace(pipeline.source, ready=None, paths=tuple(_place(path, pipeline.folder) for path in pipeline.source.paths))
     # A check belongs to the output that it checks; how long texts are kept changes no table.
     quality = replace(pipeline.quality, checks=(), keep_quarantined_us=None)
     parts = {
-        "source": fingerprint(_plain(source)),
-        "time": fingerprint([time.column, time.format, time.zone, time.start_us, *([str(time.lookback)] if time.lookback else [])]),
+        "source": fingerprint(_plain(_placed(pipeline.source, pipeline.data_folder or pipeline.folder))),
+        "time": fingerprint([time.column, time.format, time.zone, time.start_us, *_seen(time)]),
         "quality": fingerprint(_plain(quality)),
         "transform": fingerprint([_plain(_without_folder(step)) for step in pipeline.transform]),
     }
@@ -69,6 +71,18 @@ def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
         elif isinstance(step, Lookup):
             parts[f"lookup:{_place(step.path, pipeline.folder)}"] = _file_sha256(step.path)
     return parts
+
+
+def _placed(source: Source, folder: Path) -> Source:
+    """Return a source without what changes no table."""
+    if isinstance(source, TableSource):
+        return replace(source, path=_place(source.path, folder))
+    return replace(source, ready=None, paths=tuple(_place(path, folder) for path in source.paths))
+
+
+def _seen(time: EventTime) -> list[str]:
+    back = [str(time.lookback)] if time.lookback else []
+    return [*back, f"ahead {time.lookahead}"] if time.lookahead else back
 
 
 def _place(path: str, folder: Path) -> str:

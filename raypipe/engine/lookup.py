@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from raypipe.core.datatype import DataType
+from raypipe.core.window import iso
 from raypipe.engine.batches import HIDDEN, Batch
 from raypipe.engine.column_names import refuse_reserved
 from raypipe.engine.contract import converted
@@ -19,9 +20,13 @@ from raypipe.engine.quality import Books, Breach, settle
 from raypipe.engine.text_types import from_text
 from raypipe.errors import ConfigurationError
 from raypipe.pipeline import CsvDialect, Lookup
+from raypipe.ports import TIME_COLUMN
 
 DUPLICATES_SHOWN = 5
 _FOUND = "_found"
+_SINCE = "_since"  # int64, microseconds since 1970 UTC, as event time
+_PLACE = "_place"
+_EVER_US = -(2**62)  # before all event time
 _INFERRED = (DataType("int64"), DataType("float64"), DataType("bool"), DataType("date"), DataType("timestamp"))
 
 
@@ -84,12 +89,14 @@ class Reference:
 
     lookup: Lookup
     rows: pl.DataFrame
+    zone: str
+    """Of times in the file that name none."""
 
     def bind(self, schema: pl.Schema, where: str) -> BoundLookup:
         """Check the lookup against the rows' columns. Raises ConfigurationError with all that is wrong."""
         lookup, have = self.lookup, self.rows.columns
         problems = [f"the rows have no column {one!r}" for one in lookup.on if one not in schema]
-        wanted = [*lookup.on.values(), *lookup.columns.values()]
+        wanted = [*lookup.on.values(), *lookup.columns.values(), *filter(None, [lookup.as_of])]
         problems += [f"the file has no column {one!r}; it has {', '.join(have)}" for one in wanted if one not in have]
         problems += [f"the rows already have a column {one!r}: name the new one `columns: {{other_name: {theirs}}}`"
                      for one, theirs in lookup.columns.items() if one in schema]  # fmt: skip
@@ -98,11 +105,22 @@ class Reference:
         refuse_reserved(f"{where}.lookup", lookup.columns)
         keys = [self._key(theirs, schema[ours], f"_key_{place}") for place, (ours, theirs) in enumerate(lookup.on.items())]
         columns = [typed_column(self.rows[theirs]).alias(ours) for ours, theirs in lookup.columns.items()]
-        table = pl.DataFrame([*keys, *columns]).with_columns(pl.lit(True).alias(_FOUND))
+        since = [] if lookup.as_of is None else [self._since(lookup.as_of)]
+        table = pl.DataFrame([*keys, *columns, *since]).with_columns(pl.lit(True).alias(_FOUND))
         names = [one.name for one in keys]
         table = table.drop_nulls(names)  # a row without a key can never be found
-        self._refuse_duplicates(table, names)
-        return BoundLookup(lookup, table, tuple(names))
+        self._refuse_duplicates(table, [*names, *(one.name for one in since)])
+        return BoundLookup(lookup, table.sort(_SINCE) if since else table, tuple(names))
+
+    def _since(self, column: str) -> pl.Series:
+        """Return the instants, as event time counts them, from which the file's rows are valid."""
+        times, broken = converted(self.rows[column], DataType("timestamptz"), self.zone)
+        if broken is not None:
+            shown = self.rows[column].filter(broken)[0]
+            raise ConfigurationError(
+                f"lookup {self.lookup.path}: column {column!r} holds {shown!r}, expected a time that there is in {self.zone}"
+            )
+        return times.dt.epoch("us").fill_null(_EVER_US).alias(_SINCE)
 
     def _key(self, theirs: str, wanted: pl.DataType, name: str) -> pl.Series:
         values = self.rows[theirs]
@@ -122,8 +140,10 @@ class Reference:
         twice = table.group_by(keys, maintain_order=True).len().filter(pl.col("len") > 1)
         if twice.is_empty():
             return
+        if self.lookup.as_of is not None:
+            twice = twice.with_columns(pl.from_epoch(_SINCE, time_unit="us"))
         shown = ", ".join(f"{' / '.join(map(str, row[:-1]))} ({row[-1]} rows)" for row in twice.head(DUPLICATES_SHOWN).iter_rows())
-        key = ", ".join(self.lookup.on.values())
+        key = ", ".join([*self.lookup.on.values(), *filter(None, [self.lookup.as_of])])
         raise ConfigurationError(
             f"lookup {self.lookup.path}: the key {key} must be unique, but {twice.height} occur again: {shown}"
         )
@@ -161,11 +181,7 @@ class BoundLookup:
 
     def __call__(self, batch: Batch, books: Books) -> Batch:
         """Return the batch with the reference's columns behind the user's."""
-        ours = list(self.lookup.on)
-        joined = batch.frame.lazy().join(
-            self.table.lazy(), left_on=ours, right_on=list(self.keys), how="left", maintain_order="left"
-        )
-        frame = joined.collect(engine="in-memory")
+        frame = self._joined(batch.frame)
         missing = frame[_FOUND].is_null()
         frame = frame.drop(_FOUND)
         frame = frame.select(*(one for one in frame.columns if one not in HIDDEN), *(one for one in frame.columns if one in HIDDEN))
@@ -173,11 +189,26 @@ class BoundLookup:
             return batch.with_frame(frame)
         return settle(batch.with_frame(frame), [Breach(self.rule, missing, self._errors(frame), self.lookup.missing)], books)
 
+    def _joined(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows, in their order, with the columns of the table and the mark of those that were found."""
+        ours, keys = list(self.lookup.on), list(self.keys)
+        if self.lookup.as_of is None:
+            joined = rows.lazy().join(self.table.lazy(), left_on=ours, right_on=keys, how="left", maintain_order="left")
+            return joined.collect(engine="in-memory")
+        by_time = rows.with_row_index(_PLACE).sort(TIME_COLUMN, maintain_order=True)
+        found = by_time.join_asof(
+            self.table, left_on=TIME_COLUMN, right_on=_SINCE, by_left=ours, by_right=keys, coalesce=False, check_sortedness=False
+        )
+        return found.sort(_PLACE).drop(_PLACE, _SINCE, *(one for one in keys if one in found.columns))
+
     def _errors(self, frame: pl.DataFrame) -> Callable[[pl.Series], list[str]]:
         def errors(places: pl.Series) -> list[str]:
-            rows = frame[places].select(list(self.lookup.on)).iter_rows(named=True)
+            shown = frame[places]
+            ats = ["" if self.lookup.as_of is None else f" at {iso(time)}" for time in shown[TIME_COLUMN].to_list()]
+            rows = shown.select(list(self.lookup.on)).iter_rows(named=True)
             return [
-                f"{', '.join(f'{name} = {value!r}' for name, value in row.items())} is not in {self.lookup.path}" for row in rows
+                f"{', '.join(f'{name} = {value!r}' for name, value in row.items())} is not in {self.lookup.path}{at}"
+                for row, at in zip(rows, ats, strict=True)
             ]
 
         return errors

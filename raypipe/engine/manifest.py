@@ -125,6 +125,7 @@ def _slice_to_json(one: Slice) -> dict[str, Any]:
         "exact": one.exact,
         "untimed": one.untimed,
         "lookback": one.lookback,
+        "lookahead": one.lookahead,
     }
 
 
@@ -138,6 +139,7 @@ def _slice_from_json(document: Mapping[str, Any]) -> Slice:
         exact=document["exact"],
         untimed=document["untimed"],
         lookback=document.get("lookback", False),
+        lookahead=document.get("lookahead", False),
     )
 
 

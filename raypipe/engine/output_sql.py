@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -49,10 +49,13 @@ class SqlRefused(Exception):
     """The SQL of an output is not one that a pipeline may run; the text says why."""
 
 
-def parse_select(sql: str) -> tuple[str, dict[str, Any]]:
-    """Return the statement without its semicolon, and its syntax tree; raises SqlRefused if it is not one pure SELECT."""
+def parse_select(sql: str, tables: Sequence[str] = (ROWS,)) -> tuple[str, dict[str, Any]]:
+    """Return the statement without its semicolon, and its syntax tree.
+
+    Raises SqlRefused if it is not one pure SELECT over these tables.
+    """
     with _parser().cursor() as connection:
-        return _parsed(connection, sql)
+        return _parsed(connection, sql, tables)
 
 
 @lru_cache(maxsize=1)
@@ -75,7 +78,7 @@ def order_dependence(sql: str) -> list[str]:
     return list(warnings)
 
 
-def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[str, dict[str, Any]]:
+def _parsed(connection: duckdb.DuckDBPyConnection, sql: str, tables: Sequence[str]) -> tuple[str, dict[str, Any]]:
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
@@ -90,7 +93,7 @@ def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[str, dict[
     tree = json.loads(found[0]) if found else {"error": True, "error_message": "no answer"}
     if tree.get("error"):
         raise SqlRefused(tree["error_message"])
-    _check_tree(tree)
+    _check_tree(tree, tables)
     return text, tree
 
 
@@ -106,9 +109,10 @@ def walk(tree: object) -> Iterator[dict[str, Any]]:
             stack.extend(node)
 
 
-def _check_tree(tree: dict[str, Any]) -> None:
+def _check_tree(tree: dict[str, Any], tables: Sequence[str]) -> None:
     nodes = list(walk(tree))
-    tables = {ROWS, *(_cte_names(nodes))}
+    named = {*map(str.lower, tables), *_cte_names(nodes)}
+    shown = ", ".join(f'"{one}"' for one in tables)
     for node in nodes:
         kind = node.get("type")
         if kind in _NODES_REFUSED:
@@ -116,9 +120,9 @@ def _check_tree(tree: dict[str, Any]) -> None:
         if node.get("sample"):
             raise SqlRefused("a sample is random: a result must be a pure function of the rows")
         if kind == "BASE_TABLE":
-            _check_table(node, tables)
+            _check_table(node, named, shown)
         elif kind == "TABLE_FUNCTION":
-            _check_table_function(node)
+            _check_table_function(node, shown)
         elif kind == "FUNCTION":
             _check_function(str(node["function_name"]).lower(), len(node.get("arguments") or []))
         elif kind == "COLUMN_REF" and _is_clock(node):
@@ -131,16 +135,16 @@ def _cte_names(nodes: list[dict[str, Any]]) -> Iterator[str]:
             yield str(entry["key"]).lower()
 
 
-def _check_table(node: dict[str, Any], tables: set[str]) -> None:
+def _check_table(node: dict[str, Any], tables: set[str], shown: str) -> None:
     path = node["qualified_name"]["path"] if "qualified_name" in node else [node["table_name"]]
     if len(path) != 1 or str(path[0]).lower() not in tables:
-        raise SqlRefused(f'there is no table "{".".join(map(str, path))}": the SQL of an output sees only "{ROWS}"')
+        raise SqlRefused(f'there is no table "{".".join(map(str, path))}": this SQL sees only {shown}')
 
 
-def _check_table_function(node: dict[str, Any]) -> None:
+def _check_table_function(node: dict[str, Any], shown: str) -> None:
     name = str(node["function"].get("function_name", "")).lower()
     if name not in _TABLE_FUNCTIONS:
-        raise SqlRefused(f'the table function "{name}" is not allowed: the SQL of an output sees only "{ROWS}"')
+        raise SqlRefused(f'the table function "{name}" is not allowed: this SQL sees only {shown}')
 
 
 def _check_function(name: str, arguments: int) -> None:

@@ -19,6 +19,7 @@ from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.columns import columns_of_outputs
 from raypipe.engine.merged import MergedOutputs, merged_outputs, union_outputs
+from raypipe.engine.output_contract import OutputContracts
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.spool import FrameSpool
 from raypipe.errors import SchemaDrift
@@ -60,10 +61,11 @@ class Outputs:
         self.names = tuple(one.table for one in pipeline.outputs)
         self._outputs = union_outputs(pipeline.outputs)
         share_bytes = memory_bytes // (ROOMY_SHARE if roomy else LEAN_SHARE)
-        lookback = pipeline.time.lookback is not None
-        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder, lookback=lookback)
+        around = pipeline.time.looks_around
+        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder, looks_around=around)
         self.merged = MergedOutputs(merged_outputs(pipeline.outputs), memory_bytes=share_bytes, spill_folder=spill_folder)
         self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
+        self.contracts = OutputContracts(pipeline.outputs, memory_bytes=share_bytes, spill_folder=spill_folder)
         self._held_bytes = memory_bytes // HELD_SHARE
 
     def contributions(
@@ -75,7 +77,7 @@ class Outputs:
         judged by their checks.
         """
         if not self.merged.wanted(alone):
-            return self.checks.judge(Contributions(windows, self._united(frames, windows, alone)))
+            return self._judged(Contributions(windows, self._united(frames, windows, alone)))
         spool = self.merged.spool()
         try:
             passing = spool.passing(frames)
@@ -85,7 +87,11 @@ class Outputs:
             found.update(self._merged(spool, windows, uris, alone))
         finally:
             spool.close()
-        return self.checks.judge(Contributions(windows, found))
+        return self._judged(Contributions(windows, found))
+
+    def _judged(self, contributions: Contributions) -> Contributions:
+        """Return the contributions with what contracts and checks say of them."""
+        return self.checks.judge(self.contracts.judge(contributions))
 
     def _united(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str]) -> dict[str, Contribution]:
         """Return what the shards contribute to tables that are the union of contributions."""
@@ -98,7 +104,7 @@ class Outputs:
         self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str]
     ) -> Iterator[tuple[str, Contribution]]:
         """Yield what the shards contribute to keyed and combined tables."""
-        checked = {check.table for check in self.checks.checks}
+        checked = {*self.contracts.columns, *(check.table for check in self.checks.checks)}
         for output, table in self.merged.contributions(spool, windows, uris, alone):
             shown = self.merged.alone(output, table) if output.table in checked else None
             yield output.table, Contribution(table, self.aggregator.stats(table, windows), shown)
@@ -108,6 +114,7 @@ class Outputs:
         self.aggregator.close()
         self.merged.close()
         self.checks.close()
+        self.contracts.close()
 
     def _narrowed(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Keep only columns that an output can mean: a wide row is not held, nor streamed, for two of its columns."""

@@ -120,7 +120,8 @@ class BoundPython:
     def __call__(self, batch: Batch, books: Books) -> Batch:
         """Return the batch with each shard's rows replaced by what the function made of them."""
         frame = batch.frame
-        parts = [frame] if len(books.tally.windows) == 1 else frame.partition_by(SHARD_INDEX, maintain_order=True)
+        whole = len(books.tally.windows) == 1 and not books.tally.looks_around
+        parts = [frame] if whole else frame.partition_by(SHARD_INDEX, maintain_order=True)
         results = []
         for part in parts or [frame]:
             try:

@@ -15,6 +15,7 @@ from raypipe.engine.batches import ROW_COLUMN, SHARD_INDEX, Batch, user_columns
 from raypipe.engine.outputs import Outputs
 from raypipe.engine.tally import AllShardsFailed
 from raypipe.engine.transform import Resources, Transform
+from raypipe.engine.views import view_rows, view_selects
 from raypipe.errors import ShardError
 from raypipe.pipeline import Pipeline
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Source
@@ -50,14 +51,18 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
         assert batch.source is not None
         yield "source", batch.source[batch.frame[ROW_COLUMN]]
         for stage in Transform(pipeline).stages:
-            batch = next(stage.stream(iter([batch]), resources))
+            pieces = list(stage.stream(iter([batch]), resources))
+            batch = pieces[0].with_frame(pl.concat([piece.frame for piece in pieces]))
             yield stage.title, batch.frame
         rows = iter([attempt.marked(batch.frame)])
         contributions = outputs.contributions(rows, attempt.books.tally.windows, attempt.books.quarantine.uris)
         merged = {one.table: one for one in outputs.merged.outputs}
-        for table, found in contributions.of_shards([0]).items():
-            shown = outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else found
-            yield f"output {table}", _frame(shown)
+        tables = {
+            table: outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else found
+            for table, found in contributions.of_shards([0]).items()
+        }
+        yield from ((f"output {table}", _frame(shown)) for table, shown in tables.items())
+        yield from ((f"view {name}", _frame(shown)) for name, shown in view_rows(view_selects(pipeline), tables, attempt.spill))
     quarantined = attempt.books.quarantine.table([0])
     yield QUARANTINE_TABLE, _frame(quarantined)
 
@@ -71,8 +76,8 @@ def _frame(table: pa.Table) -> pl.DataFrame:
 def _first_rows(attempt: Attempt) -> Batch | None:
     """Return the first rows of the shard, with the last ones of the lookback that were read with them."""
     for batch in attempt.read():
-        own = pl.col(SHARD_INDEX) < len(attempt.shards)
+        own = pl.col(SHARD_INDEX) == 0
         rows = batch.frame.filter((own & (own.cum_sum() <= SAMPLED_ROWS)) | (~own & ((~own).cum_sum(reverse=True) <= SAMPLED_ROWS)))
-        if attempt.pipeline.time.lookback is None or not rows.filter(own).is_empty():
+        if not attempt.pipeline.time.looks_around or not rows.filter(own).is_empty():
             return batch.with_frame(rows)
     return None

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from raypipe import failpoints
 from raypipe.core.shard import InputFile, Shard, ShardFailure, Task
-from raypipe.engine.arrow_start import start_without_pandas
+from raypipe.engine.arrow_start import start_arrow
 from raypipe.engine.attempt import Attempt, Done
 from raypipe.engine.definition import definitions
 from raypipe.engine.liveness import without_unused
@@ -30,7 +30,7 @@ from raypipe.errors import (
     StopError,
     TransformFailed,
 )
-from raypipe.pipeline import Pipeline, PythonStep
+from raypipe.pipeline import Pipeline
 from raypipe.ports import QUARANTINE_TABLE, FileIndex, Source, Staged
 
 
@@ -61,8 +61,7 @@ class ShardRunner:
         self._make()
 
     def _make(self) -> None:
-        if not any(isinstance(step, PythonStep) for step in self.pipeline.transform):  # a user's function may well use pandas
-            start_without_pandas()
+        start_arrow(self.pipeline)
         self._spill = Path(self.stage_folder + ".spill")
         lean, roomy = (
             Outputs(self.pipeline, memory_bytes=self.memory_bytes, spill_folder=self._spill, roomy=one) for one in (False, True)
@@ -131,9 +130,9 @@ class ShardRunner:
     def _run_shards(self, shards: Sequence[Shard], spill: Path, *, whole_task: bool = False) -> Done:
         """Run shards together; when that fails and it is not known for which of them, run each half by itself.
 
-        With a lookback each is run by itself: it sees rows of its neighbours.
+        Where SQL looks around its shard each is run by itself: it sees rows of its neighbours.
         """
-        if self.pipeline.time.lookback is not None and len(shards) > 1:
+        if self.pipeline.time.looks_around and len(shards) > 1:
             middle = len(shards) // 2
             return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
         try:

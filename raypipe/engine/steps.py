@@ -18,7 +18,21 @@ from raypipe.engine.lookup import Reference, datatype_of
 from raypipe.engine.python_step import BoundPython, UserFunction
 from raypipe.engine.quality import Books, Breach, settle
 from raypipe.errors import ConfigurationError
-from raypipe.pipeline import Cast, Deduplicate, Derive, Drop, FillNull, Filter, Lookup, PythonStep, Rename, Rule, Select, Step
+from raypipe.pipeline import (
+    Cast,
+    Deduplicate,
+    Derive,
+    Drop,
+    FillNull,
+    Filter,
+    Flatten,
+    Lookup,
+    PythonStep,
+    Rename,
+    Rule,
+    Select,
+    Step,
+)
 
 BoundStep = Callable[[Batch, Books], Batch]
 """A step that knows its columns: rows in, rows out, and every row that went elsewhere is in the books."""
@@ -135,7 +149,25 @@ def bind_select(step: Select, schema: pl.Schema, where: str) -> BoundStep:
     return apply
 
 
-RowStep = Filter | Derive | Cast | Rename | FillNull | Lookup | PythonStep | Drop | Select
+def bind_flatten(step: Flatten, schema: pl.Schema, where: str) -> BoundStep:
+    """Prepare the fields of struct columns, each in the place of its struct; no two columns may end up with one name."""
+    require_columns(f"{where}.flatten", step.columns, schema)
+    for name in step.columns:
+        if not isinstance(schema[name], pl.Struct):
+            raise ConfigurationError(f"{where}.flatten: column {name!r} is {schema[name]}, expected a struct")
+    after = [one for name, dtype in schema.items() for one in (_fields(dtype) if name in step.columns else [name])]
+    refuse_reserved(f"{where}.flatten", after)
+    twice = sorted({name for name in after if after.count(name) > 1})
+    if twice:
+        raise ConfigurationError(f"{where}.flatten: two columns would be named {', '.join(map(repr, twice))}: rename one before")
+    return lambda batch, _: batch.with_frame(batch.frame.unnest(step.columns))
+
+
+def _fields(dtype: pl.DataType) -> list[str]:
+    return [field.name for field in dtype.fields] if isinstance(dtype, pl.Struct) else []
+
+
+RowStep = Filter | Derive | Cast | Rename | FillNull | Lookup | PythonStep | Flatten | Drop | Select
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +197,10 @@ class StepBinder:
                 return _bind_names(step, schema, where)
 
 
-def _bind_names(step: Rename | Drop | Select, schema: pl.Schema, where: str) -> BoundStep:
+def _bind_names(step: Rename | Flatten | Drop | Select, schema: pl.Schema, where: str) -> BoundStep:
     match step:
+        case Flatten():
+            return bind_flatten(step, schema, where)
         case Rename():
             return bind_rename(step, schema, where)
         case Drop():

@@ -14,6 +14,8 @@ from raypipe.engine.batches import SHARD_INDEX
 from raypipe.ports import TIME_COLUMN
 
 PerShard = Counter[int]
+BEFORE, AFTER = 1, 2
+"""Places of what the one shard of an attempt sees of the time around it."""
 
 
 class AllShardsFailed(Exception):
@@ -24,11 +26,12 @@ class AllShardsFailed(Exception):
 class Tally:
     """Counts per shard (by its place in the task). Changed by one thread; a failed shard's counts mean nothing.
 
-    With a lookback there is one shard; what lies before it has the place behind it, and is counted for nobody.
+    With a lookback or a lookahead there is one shard; what lies before it has the place BEFORE, what lies after it the place
+    AFTER, and is counted for nobody.
     """
 
     windows: Sequence[Window]
-    lookback: Window | None = None
+    looks_around: bool = False
     read: PerShard = field(default_factory=Counter)
     expanded: PerShard = field(default_factory=Counter)
     loaded: PerShard = field(default_factory=Counter)
@@ -44,7 +47,7 @@ class Tally:
 
     def counts(self, frame: pl.DataFrame) -> Mapping[int, int]:
         """Return how many rows of a frame each shard has; shards without rows are left out."""
-        if len(self.windows) == 1 and self.lookback is None:
+        if len(self.windows) == 1 and not self.looks_around:
             return {0: frame.height} if frame.height else {}
         counted = frame[SHARD_INDEX].value_counts()
         return dict(zip(counted[SHARD_INDEX].to_list(), counted["count"].to_list(), strict=True))
@@ -63,7 +66,8 @@ class Tally:
     def fail(self, shard: int, code: str, error: str) -> None:
         """Give a shard up; the first reason stays. What is wrong with the rows before it is wrong with what it sees."""
         if shard >= len(self.windows):
-            shard, error = 0, f"in {self.lookback}, to which it looks back: {error}"
+            where = "before it, to which it looks back" if shard == BEFORE else "after it, to which it looks ahead"
+            shard, error = 0, f"in the time {where}: {error}"
         self.failed.setdefault(shard, (code, error))
 
     def alive(self, frame: pl.DataFrame) -> pl.DataFrame:

@@ -13,12 +13,13 @@ import polars as pl
 from raypipe.engine.batches import RAW_COLUMN, Batch, user_columns
 from raypipe.engine.contract import Contract
 from raypipe.engine.deduplicate import DeduplicateStep
+from raypipe.engine.explode import ExplodeStage
 from raypipe.engine.lookup import Reference, read_reference
 from raypipe.engine.python_step import UserFunction, load_function
 from raypipe.engine.quality import Books
 from raypipe.engine.quarantine import raw_rows
 from raypipe.engine.steps import BoundStep, RowStep, StepBinder, bind_rules, describe
-from raypipe.pipeline import Cast, Deduplicate, FillNull, Filter, Lookup, Pipeline
+from raypipe.pipeline import Cast, Deduplicate, Explode, FillNull, Filter, Lookup, Pipeline
 
 Binder = Callable[[pl.Schema], BoundStep]
 
@@ -74,7 +75,7 @@ class DeduplicateStage:
         return self.step.stream(given, resources.books, memory_bytes=resources.memory_bytes, spill=resources.spill)
 
 
-Stage = RowStage | DeduplicateStage
+Stage = RowStage | DeduplicateStage | ExplodeStage
 
 
 def _with_raw(batch: Batch) -> Batch:
@@ -89,7 +90,7 @@ class Transform:
 
     pipeline: Pipeline
     stages: tuple[Stage, ...] = ()
-    _references: dict[str, Reference] = field(default_factory=dict)
+    _references: dict[str, pl.DataFrame] = field(default_factory=dict)
     _functions: dict[str, UserFunction] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -115,6 +116,8 @@ class Transform:
             if isinstance(step, Deduplicate):
                 later = pipeline.transform[place + 1 :]
                 yield DeduplicateStage(describe(step), DeduplicateStep(step, where), any(map(_sets_aside, later)))
+            elif isinstance(step, Explode):
+                yield ExplodeStage(describe(step), step, where)
             else:
                 yield RowStage(
                     describe(step), partial(_bind, binder, step, where), keeps_columns=isinstance(step, (Filter, FillNull))
@@ -123,8 +126,8 @@ class Transform:
     def _reference(self, lookup: Lookup) -> Reference:
         with self._lock:
             if lookup.path not in self._references:
-                self._references[lookup.path] = Reference(lookup, read_reference(lookup.path, self.pipeline.source.csv))
-            return Reference(lookup, self._references[lookup.path].rows)
+                self._references[lookup.path] = read_reference(lookup.path, self.pipeline.source.csv)
+            return Reference(lookup, self._references[lookup.path], self.pipeline.time.zone)
 
     def _function(self, function: str) -> UserFunction:
         with self._lock:

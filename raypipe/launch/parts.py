@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,14 @@ from raypipe.core.given_shards import given_shards
 from raypipe.core.live_ranges import versions_of
 from raypipe.core.merge import Merge
 from raypipe.core.plan import Horizon, Patience, horizon
+from raypipe.core.readiness import as_far_as
+from raypipe.core.shard import InputFile
 from raypipe.core.state import Definition, Snapshot
+from raypipe.core.upstream import UpstreamTable
 from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
-from raypipe.pipeline import Pipeline
-from raypipe.ports import Claims, Clock, Listing, Source, StageStore
+from raypipe.pipeline import Pipeline, TableSource
+from raypipe.ports import Claims, Clock, FileIndex, Source, StageStore, Upstream
 from raypipe.runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
@@ -72,9 +75,9 @@ class Parts:
 
     @property
     def _cells(self) -> Calendar:
-        """How files are cut: so that shards, and what they look back to, consist of whole cells."""
+        """How files are cut: so that shards, and what they look back and ahead to, consist of whole cells."""
         time = self.pipeline.time
-        width = common_width(time.shard, time.lookback) if time.lookback else time.shard
+        width = reduce(common_width, filter(None, (time.lookback, time.lookahead)), time.shard)
         return Calendar(time.start_us, width, time.zone)
 
     @property
@@ -82,8 +85,27 @@ class Parts:
         """What may be worked on now."""
         if self.given is not None:
             return given_shards(self.calendar, self.given)
+        if not isinstance(self.pipeline.source, TableSource):
+            return self.by_time
+        seen = self.upstream_seen
+        return as_far_as(self.by_time, seen.watermark_us if seen else None, self.pipeline.time.seen_until)
+
+    @property
+    def by_time(self) -> Horizon:
+        """What may be worked on now as far as it depends on the time."""
         time = self.pipeline.time
-        return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us())
+        return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us(), time.seen_until)
+
+    @cached_property
+    def upstream_seen(self) -> UpstreamTable | None:
+        """The table that the pipeline reads, as it was before the source was listed: so long, nothing more becomes ready."""
+        return self.upstream(self.pipeline.source).table() if isinstance(self.pipeline.source, TableSource) else None
+
+    def upstream(self, source: TableSource) -> Upstream:
+        """Return where the table stands that a pipeline reads."""
+        from raypipe.destinations.duckdb_upstream import DuckDBTable
+
+        return DuckDBTable(source.path, source.table, self.clock)
 
     @property
     def patience(self) -> Patience:
@@ -94,12 +116,15 @@ class Parts:
     @cached_property
     def source(self) -> Source:
         """The source; its index is in the state folder, or in the scratch folder."""
+        source = self.pipeline.source
+        if isinstance(source, TableSource):
+            from raypipe.sources.table import Table
+
+            return Table(source, self.pipeline.time, self._cells, self.index_folder, self.upstream(source))
         from raypipe.sources.files import Files
 
         memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
-        return Files(
-            self.pipeline.source, self.pipeline.time, self._cells, self.index_folder, memory_bytes, self.stand_in_folder
-        )  # fmt: skip
+        return Files(source, self.pipeline.time, self._cells, self.index_folder, memory_bytes, self.stand_in_folder)
 
     @cached_property
     def destination(self) -> DuckDBFile:
@@ -120,6 +145,15 @@ class Parts:
         """How contributions become the table, of outputs whose table is not their union."""
         return {output.table: output.merge for output in self.pipeline.outputs if output.merge is not None}
 
+    @cached_property
+    def views(self) -> Mapping[str, str]:
+        """The views and their SQL. Raises ConfigurationError for SQL that is not over the pipeline's own tables."""
+        if not self.pipeline.views:  # the common case, for which no engine is loaded
+            return {}
+        from raypipe.engine.views import view_selects
+
+        return view_selects(self.pipeline)
+
     def worker(self, memory_bytes: int) -> ShardRunner:
         """Return what does tasks, each within this share of the memory; what was dear to compute is staged in files."""
         from raypipe.engine.shard_run import ShardRunner
@@ -133,6 +167,13 @@ class Parts:
             stage=StageWhenDear(),
             planned={output: one.fingerprint for output, one in self.definitions.items()},
         )
+
+    def scan(self, file: InputFile) -> FileIndex:
+        """Scan a file for the index, without an engine but Arrow."""
+        from raypipe.engine.arrow_start import start_arrow
+
+        start_arrow(self.pipeline)
+        return self.source.scan(file)
 
     @property
     def claims(self) -> Claims:
@@ -191,16 +232,3 @@ def asked_window(parts: Parts, ask: Ask) -> tuple[int, int] | None:
         return None
     end_us = ask.end_us if ask.end_us is not None else (ready.window.end_us if ready.window else time.start_us)
     return (ask.start_us if ask.start_us is not None else time.start_us), end_us
-
-
-def warnings_of(pipeline: Pipeline, listing: Listing) -> tuple[str, ...]:
-    """Return what a person should know of a listing: a source without files is an empty one, or more often a mistyped path."""
-    if listing.files:
-        return ()
-    ready = pipeline.source.ready
-    marked = f" beside a marker {ready.marker}" if ready and ready.marker else ""
-    text = (
-        f"source.path matches no file{marked}: {', '.join(pipeline.source.paths)}; new shards are committed as empty. "
-        "Is the path right? Once there are files, the next run does the shards again that have rows"
-    )
-    return (text,)

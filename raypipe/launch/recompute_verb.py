@@ -20,7 +20,7 @@ from raypipe.core.shard import Reason, Shard, ShardResult, Task
 from raypipe.core.state import LiveRange, Snapshot
 from raypipe.core.window import Window, iso, to_us
 from raypipe.launch.parts import Parts, current_versions, scratch_index
-from raypipe.pipeline import Pipeline
+from raypipe.pipeline import Pipeline, TableSource
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Check, Listing, Staged
 
 if TYPE_CHECKING:
@@ -123,13 +123,11 @@ def _check_shards(found: Recomputation, computed: Iterable[ComputedAgain]) -> Ch
 
 def _check_records(found: Recomputation) -> Check:
     """Compare the rows read, over all shards, with the lines and footers of the files."""
-    from raypipe.sources.records import count_records
-
     parts, listing, name = found.parts, found.listing, "records"
     mark_us, ready = found.snapshot.watermark_us, parts.ready.window
     if found.left_out or ready is None or mark_us != ready.end_us:
         return Check(name, True, "not compared: not all of history is live as the source is now")
-    counts = [count_records(parts.pipeline.source, file.uri) for file in listing.files]
+    counts = _counts(parts, listing)
     if None in counts:
         return Check(name, True, "not compared: line ends do not tell the records of these files")
     records, outside = sum(one for one in counts if one is not None), _not_ready(parts, listing) + parts.source.outside(listing)
@@ -138,13 +136,24 @@ def _check_records(found: Recomputation) -> Check:
     return Check(name, records == read + outside, text)
 
 
+def _counts(parts: Parts, listing: Listing) -> list[int | None]:
+    """Return the records of each file, or of each part of a table as its pipeline's ledger has them; None where nothing tells."""
+    from raypipe.sources.records import count_records
+
+    source = parts.pipeline.source
+    if isinstance(source, TableSource):
+        table = parts.upstream(source).table()
+        return [part.rows for part in table.parts] if table else []
+    return [count_records(source, file.uri) for file in listing.files]
+
+
 def _not_ready(parts: Parts, listing: Listing) -> int:
     """Return the rows of shards that are not ready yet, by what the index knows of the files."""
-    ready, end_us = parts.ready.window, parts.pipeline.time.end_us
-    if ready is None or end_us is not None:
+    ready, end_us = parts.ready.window, parts.pipeline.time.end_us or LAST_US
+    if ready is None or ready.end_us >= end_us:
         return 0
-    (slices,) = parts.source.slices(listing, [Window(ready.end_us, LAST_US)])
-    return sum(one.rows for one in slices if not one.lookback)
+    (slices,) = parts.source.slices(listing, [Window(ready.end_us, end_us)])
+    return sum(one.rows for one in slices if one.own)
 
 
 # ---- computing again --------------------------------------------------------------------------------------

@@ -40,6 +40,19 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamReport:
+    """The table of another pipeline that one reads, and what waits for it."""
+
+    table: str
+    pipeline: str | None
+    """Who writes it; None while nobody does."""
+    watermark_us: int | None
+    """Every shard before this time is committed to it."""
+    waiting: Window | None
+    """Shards whose time has come, and that wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlanReport:
     """What a run would do."""
 
@@ -51,6 +64,9 @@ class PlanReport:
     """One phrase: `365 shards, 31 MB: inline, 2 threads`."""
     estimated_seconds: float | None = None
     memory_bytes: int = 0
+    views: tuple[str, ...] = ()
+    """Views that are to be made, replaced or dropped."""
+    upstream: UpstreamReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +89,7 @@ class StatusReport:
     """Ranges that were cut at another width than today's, with the number of live ranges in each..."""
     cut_tables: tuple[str, ...] = ()
     """...and the tables whose rows may depend on that."""
+    upstream: UpstreamReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,8 @@ class _Unwatched:
 def scratch_tables(parts: Parts) -> Iterator[Scratch]:
     """Make a scratch folder beside the state, with a copy of the index, for the time of the block.
 
-    The thresholds of `quality` (`max_quarantined`, `checks`) judge single shards and change no row: they are left out.
+    What judges single shards and changes no row is left out: the thresholds of `quality` (`max_quarantined`, `checks`) and the
+    contracts of outputs.
     """
     pipeline, state = parts.pipeline, Path(parts.state_folder)
     if not state.parent.is_dir():
@@ -84,7 +85,9 @@ def scratch_tables(parts: Parts) -> Iterator[Scratch]:
     try:
         with tempfile.TemporaryDirectory(prefix="widths-", dir=state) as folder:
             quality = replace(pipeline.quality, max_quarantined=None, checks=())
-            scratch = replace(pipeline, quality=quality, destination=DuckDBDestination(path=f"{folder}/out.duckdb"))
+            outputs = tuple(replace(one, columns={}) for one in pipeline.outputs)
+            destination = DuckDBDestination(path=f"{folder}/out.duckdb")
+            scratch = replace(pipeline, quality=quality, outputs=outputs, destination=destination)
             index = Path(Parts(scratch, parts.clock).index_folder)
             index.mkdir(parents=True)
             copy_index(parts.index_folder, str(index))

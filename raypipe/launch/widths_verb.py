@@ -161,7 +161,7 @@ def _told(change: TableDifference, at_us: int) -> str:
     return (
         f"table {change.table}: a cut at {iso(at_us)} changes it. Without the cut: {_row(change.left)}; "
         f"with it: {_row(change.right)}. "
-        "SQL sees one shard at a time; time.lookback lets it see the time before"
+        "SQL sees one shard at a time; time.lookback and time.lookahead let it see the time around it"
     )
 
 

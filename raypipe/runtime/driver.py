@@ -131,9 +131,7 @@ class Driver:
         self._claiming.planned(planned.plan.shards)
         remarks = planned.plan.remarks if self._planner.scope is Scope.DUE else ()
         self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside, remarks=remarks))
-        if not planned.plan.shards and not planned.plan.failures:
-            if planned.unreadable:
-                raise SourceUnreadable(unreadable_text(planned.unreadable))
+        if self._has_nothing_to_do(planned):
             return self._unopened(planned, None)
         if self._stopping.signal is not None:
             return self._unopened(planned, self._stopping.signal)
@@ -150,6 +148,14 @@ class Driver:
             with contextlib.suppress(Exception):  # an end that nobody planned for; the first error is the one to show
                 self._destination.close_run(run.run_id, run.epoch, RunState.FAILED)
             raise
+
+    def _has_nothing_to_do(self, planned: Planned) -> bool:
+        """Tell whether no shard is to be done, and the views stand as they should: other ones are made when a run opens."""
+        if planned.plan.shards or planned.plan.failures:
+            return False
+        if planned.unreadable:
+            raise SourceUnreadable(unreadable_text(planned.unreadable))
+        return planned.snapshot.views == self._opening.views
 
     def _open(self, opening: RunOpening) -> OpenedRun:
         try:

@@ -108,7 +108,8 @@ def _tables(connection: duckdb.DuckDBPyConnection, pipeline: str) -> list[str]:
 
 def _texts(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> Counter[tuple[Any, ...]]:
     names = ", ".join(quote(name) for name in rows.column_names if name != SHARD_COLUMN)
-    sql = f"SELECT epoch_us({SHARD_COLUMN}), CAST(json_array({names}) AS VARCHAR) FROM main.{quote(table)}"
+    start = f"epoch_us({SHARD_COLUMN})" if SHARD_COLUMN in rows.column_names else "NULL"  # rows of a merged table are of no shard
+    sql = f"SELECT {start}, CAST(json_array({names}) AS VARCHAR) FROM main.{quote(table)}"
     return Counter(connection.execute(sql).fetchall())
 
 

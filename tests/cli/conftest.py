@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -46,7 +47,15 @@ class Launched:
     stages: list[tuple[str, Sequence[str], Sequence[Sequence[Any]], int]] = field(default_factory=list)
     while_running: Callable[[Observer, StopFlag], None] = lambda observer, stop: None
 
-    def load(self, target: str, *, profile: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
+    def load(
+        self,
+        target: str,
+        *,
+        profile: str | None = None,
+        overrides: Sequence[str] = (),
+        folder: Path | None = None,
+        elsewhere: bool = False,
+    ) -> Pipeline:
         self.loads.append((target, profile, tuple(overrides)))
         return self.pipeline
 

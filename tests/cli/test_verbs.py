@@ -10,7 +10,10 @@ from raypipe import launch
 from raypipe.launch import CheckReport
 from raypipe.ports import Check
 
-VERBS = ["init", "check", "sample", "plan", "run", "backfill", "status", "verify", "compact", "cancel", "gc", "schema", "version"]
+VERBS = [
+    "init", "check", "sample", "plan", "run", "backfill", "submit", "status", "verify", "compact", "cancel", "gc",
+    "schema", "version",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "quarantine", "quarantine list", "quarantine show"])
@@ -24,7 +27,7 @@ def test_every_verb_explains_itself_with_an_example(raypipe, verb):
 def test_the_verbs_are_listed_in_the_order_in_which_a_person_meets_them(raypipe):
     text = raypipe("--help").stdout
 
-    places = [text.index(f"\n  {verb} ") for verb in [*VERBS[:7], "quarantine", *VERBS[7:]]]
+    places = [text.index(f"\n  {verb} ") for verb in [*VERBS[:8], "quarantine", *VERBS[8:]]]
     assert places == sorted(places)
     assert "...\n" not in text.split("Commands:")[1]  # no summary is cut
 

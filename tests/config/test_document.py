@@ -44,8 +44,11 @@ STEPS = st.one_of(
         on=st.dictionaries(COLUMNS, COLUMNS, min_size=1, max_size=2),
         columns=st.dictionaries(COLUMNS, COLUMNS, min_size=1, max_size=2),
         missing=st.sampled_from(["keep", "quarantine", "fail"]),
+        as_of=st.one_of(st.none(), COLUMNS),
     ),
     built(p.PythonStep, function=st.just("flights:enrich"), rows=st.sampled_from(["same", "fewer", "more"])),
+    built(p.Explode, column=COLUMNS, empty=st.sampled_from(["keep", "drop"])),
+    built(p.Flatten, columns=NAME_LISTS),
     built(p.Drop, columns=NAME_LISTS),
     built(p.Select, columns=NAME_LISTS),
 )
@@ -59,6 +62,8 @@ TIMES = built(
     shard=st.sampled_from([Width(15, "m"), Width(1, "d"), Width(1, "mo")]),
     lateness_us=st.one_of(st.none(), st.integers(0, 10**12)),
     delay_us=st.integers(0, 10**12),
+    lookback=st.sampled_from([None, Width(6, "d")]),
+    lookahead=st.sampled_from([None, Width(30, "m")]),
 )
 SOURCES = built(
     p.FilesSource,
@@ -75,6 +80,7 @@ SOURCES = built(
 QUALITIES = built(
     p.Quality,
     max_quarantined=st.one_of(st.none(), built(p.MaxQuarantined, share=st.floats(0, 1), at_least=st.integers(0, 9))),
+    keep_quarantined_us=st.sampled_from([None, 86_400_000_000]),
     rules=st.just((p.Rule(name="rule_of_test", expect="a > 1", otherwise="warn", nulls="fail"),)),
     checks=st.just((p.Check(table="t0", expect="count(*) > 1", otherwise="warn", on_empty="check"),)),
 )
@@ -84,11 +90,15 @@ RUNS = built(
     address=st.sampled_from([None, "ray://head:10001"]),
     memory_bytes=st.integers(1, 2**60),
     cpus_per_shard=st.floats(0.1, 64),
+    resources=st.dictionaries(st.sampled_from(["fast_disk", "a:1"]), st.floats(0.1, 8)),
     retries=built(Retries, attempts=st.integers(1, 9), delay_s=st.sampled_from([0.0, 0.5, 3600.0]), factor=st.floats(1, 9)),
     shard_timeout_s=st.sampled_from([0.001, 1800.0]),
 )
 OUTPUTS = st.lists(SQL, max_size=2).map(
-    lambda queries: (p.RowsOutput(table="t0"), *(p.SqlOutput(table=f"t{n}", sql=sql) for n, sql in enumerate(queries, 1)))
+    lambda queries: (
+        p.RowsOutput(table="t0", columns={"n": p.OutputColumn(type=parse_datatype("int64"), required=True, unique=True)}),
+        *(p.SqlOutput(table=f"t{n}", sql=sql) for n, sql in enumerate(queries, 1)),
+    )
 )
 PIPELINES = built(
     p.Pipeline,
@@ -99,6 +109,7 @@ PIPELINES = built(
     quality=QUALITIES,
     transform=st.lists(STEPS, max_size=4, unique_by=lambda step: getattr(step, "name", id(step))).map(tuple),
     outputs=OUTPUTS,
+    views=st.one_of(st.just(()), SQL.map(lambda sql: (p.View(name="seen", sql=sql),))),
     destination=st.just(p.DuckDBDestination(path="/data/x.duckdb")),
     run=RUNS,
     folder=st.just(Path("/data")),

@@ -35,7 +35,7 @@ def added(text: str) -> str:
     return GOOD + text
 
 
-STEPS = "filter, deduplicate, derive, cast, rename, fill_null, lookup, python, drop, select"
+STEPS = "filter, deduplicate, derive, cast, rename, fill_null, lookup, python, explode, flatten, drop, select"
 NAME = "a name of a-z, 0-9 and _ that starts with a letter and has at most 63 characters"
 DATE = "a date such as 2013-01-01 or a time such as 2013-01-01T06:00 or 2013-01-01T06:00:00Z"
 
@@ -50,29 +50,34 @@ CASES = [
     (changed("table: rides_clean", "table: 'x\"; DROP TABLE y; --'"), f'11: outputs.0.table: got "x\\"; DROP TABLE y; --", expected {NAME}; did you mean "x_drop_table_y"?'),
     (changed("table: rides_clean", "table: ../x"), f'11: outputs.0.table: got "../x", expected {NAME}; did you mean "x"?'),
     # keys
-    (changed("  shard: 1d", "  shrad: 1d"), '5: time.shrad: unknown key; did you mean "shard"? Known keys: column, format, zone, start, end, shard, lateness, delay, lookback'),
+    (changed("  shard: 1d", "  shrad: 1d"), '5: time.shrad: unknown key; did you mean "shard"? Known keys: column, format, zone, start, end, shard, lateness, delay, lookback, lookahead'),
     (changed("  shard: 1d\n", ""), "2: time.shard: missing, expected: Width of a shard; days and longer follow the zone's calendar"),
     (changed("name: rides\n", ""), "1: name: missing, expected: The pipeline's identity in the ledger"),
     (added("schedule: '* * * * *'\n"), "16: schedule: unknown key; known keys: name, description, time, source, quality, transform, outputs, destination, run, profiles"),
     (changed("  shard: 1d", "  shard: 1d\n  lateness: ever"), '6: time.lateness: got "ever", expected unlimited, or a duration such as 30s, 5m, 1h, 1d, 1w or 1mo'),
     (changed("  kind: files", "  kind: files\n  ready: {marker: done/_SUCCESS}"), '8: source.ready.marker: got "done/_SUCCESS", expected the name of a file, without a folder, such as _SUCCESS'),
-    (changed("  shard: 1d", "  shard: 1d\n  lookback: 6 days"), '6: time.lookback: got "6 days", expected a lookback such as 30m, 6h or 7d, in whole minutes or more, or 0s for none; did you mean "6d"?'),
-    (changed("  shard: 1d", "  shard: 1d\n  lookback: 90s"), '6: time.lookback: got "90s", expected a lookback such as 30m, 6h or 7d, in whole minutes or more, or 0s for none'),
-    (changed("  rows: all", "  rows: all\n  unique: [a]"), "13: outputs.0.unique: unknown key; known keys: table, rows, key, latest_by, delete_when"),
+    (changed("  shard: 1d", "  shard: 1d\n  lookback: 6 days"), '6: time.lookback: got "6 days", expected a time such as 30m, 6h or 7d, in whole minutes or more, or 0s for none; did you mean "6d"?'),
+    (changed("  shard: 1d", "  shard: 1d\n  lookahead: 90s"), '6: time.lookahead: got "90s", expected a time such as 30m, 6h or 7d, in whole minutes or more, or 0s for none'),
+    (changed("  rows: all", "  rows: all\n  unique: [a]"), "13: outputs.0.unique: unknown key; known keys: table, rows, key, latest_by, delete_when, columns"),
+    (changed("  rows: all", "  rows: all\n  columns: {a: {type: int64, uniqe: true}}"), '13: outputs.0.columns.a.uniqe: unknown key; did you mean "unique"? Known keys: type, required, unique'),
+    (changed("  rows: all", "  rows: all\n  key: [at, a]\n  columns: {a: {type: int64, unique: true}}"), "14: outputs.0.columns.a.unique: got true, expected false, or `key: a` alone: over all of history a table of this kind is unique by its key"),
+    (changed("  rows: all", "  group_by: [b]\n  measures: {n: count(*)}\n  columns: {n: {type: int64, unique: true}}"), "14: outputs.0.columns.n.unique: got true, expected false, or `group_by: n` alone: over all of history a table of this kind is unique by its group_by"),
     (changed("  rows: all", "  rows: all\n  latest_by: [a]"), "13: outputs.0.latest_by: expected the key `key` beside it: without one, all rows stay"),
     (changed("  rows: all", "  group_by: [a]\n  measures: {n: mode(x)}"), f'13: outputs.0.measures.n: got "mode(x)", expected one of {known_measures()}'),
     (changed("  rows: all", "  group_by: [a]\n  measures: {A: count(*)}"), '13: outputs.0.measures.A: got "count(*)", expected another name: a group or measure has this one already, at outputs.0.group_by.0'),
-    (changed("  rows: all", "  sql: SELECT 1\n  columns: {}"), "13: outputs.0.columns: unknown key; known keys: table, sql"),
+    (changed("  rows: all", "  sql: SELECT 1\n  column: {}"), '13: outputs.0.column: unknown key; did you mean "columns"? Known keys: table, sql, columns'),
     (changed("columns: {at: timestamp,", "columns: {at: {type: timestamp, requird: true},"), '9: source.columns.at.requird: unknown key; did you mean "required"? Known keys: type, required'),
     (added("run: {retries: {attempt: 3}}\n"), '16: run.retries.attempt: unknown key; did you mean "attempts"? Known keys: attempts, delay, factor'),
-    (added("transform: [{lookup: {path: a.csv, on: a, column: [b]}}]\n"), '16: transform.0.lookup.column: unknown key; did you mean "columns"? Known keys: path, on, columns, missing'),
+    (added("transform: [{lookup: {path: a.csv, on: a, column: [b]}}]\n"), '16: transform.0.lookup.column: unknown key; did you mean "columns"? Known keys: path, on, columns, missing, as_of'),
     # kinds
-    (changed("kind: files", "kind: kafka"), '7: source.kind: got "kafka", expected a known kind: files'),
-    (changed("kind: files", "kind: file"), '7: source.kind: got "file", expected a known kind: files; did you mean "files"?'),
+    (changed("kind: files", "kind: kafka"), '7: source.kind: got "kafka", expected a known kind: files, table'),
+    (changed("kind: files", "kind: file"), '7: source.kind: got "file", expected a known kind: files, table; did you mean "files"?'),
     (changed("  kind: files\n", ""), "6: source.kind: missing, expected: Where events come from"),
     (changed("kind: duckdb", "kind: postgres"), '14: destination.kind: got "postgres", expected a known kind: duckdb'),
     (changed("kind: duckdb", "kind: 7"), "14: destination.kind: got 7, expected a known kind: duckdb"),
-    (changed("  rows: all", "  view: SELECT 1"), "11: outputs.0: expected one of the keys sql, rows, group_by; the keys here are: table, view"),
+    (changed("  rows: all", "  shape: SELECT 1"), "11: outputs.0: expected one of the keys sql, rows, group_by, view; the keys here are: table, shape"),
+    (changed("  rows: all", "  view: SELECT 1"), "10: outputs: expected an output beside the views: a view is SQL over the tables of the others"),
+    (changed("  rows: all", "  rows: all\n- {table: seen, view: FROM rides_clean}\nquality: {checks: [{table: seen, expect: count(*) > 0}]}"), '14: quality.checks.0.table: got "seen", expected a table of the outputs: rides_clean'),
     (changed("  rows: all", "  rows: all\n  sql: SELECT 1"), "11: outputs.0: expected one kind of output an item; this one has sql and rows"),
     (changed("  rows: all", "  rows: some"), '12: outputs.0.rows: got "some", expected all'),
     (added("transform: [{filtre: a > 1}]\n"), f'16: transform.0: expected one of the keys {STEPS}; the keys here are: filtre; did you mean "filter"?'),
@@ -133,6 +138,11 @@ CASES = [
     (added("run: {shard_timeout: 0s}\n"), '16: run.shard_timeout: got "0s", expected a duration such as 30s, 5m, 1h, 1d, 1w or 1mo, more than 0s'),
     (added("run: {cpus_per_shard: 0}\n"), "16: run.cpus_per_shard: got 0, expected more than 0"),
     (added("run: {cpus_per_shard: .inf}\n"), "16: run.cpus_per_shard: got inf, expected a finite number"),
+    (
+        added("run: {resources: {gpu: 1}}\n"),
+        '16: run.resources.gpu: got the key "gpu", expected the name of a custom resource; CPUs are run.cpus_per_shard, memory is run.memory',
+    ),
+    (added("run: {resources: {disk: 0}}\n"), "16: run.resources.disk: got 0, expected more than 0"),
     (added("run: {cpus_per_shard: two}\n"), '16: run.cpus_per_shard: got "two", expected a number'),
     (added("run: {retries: {attempts: 0}}\n"), "16: run.retries.attempts: got 0, expected at least 1"),
     (added("run: {retries: {attempts: 1.5}}\n"), "16: run.retries.attempts: got 1.5, expected a whole number"),

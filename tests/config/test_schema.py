@@ -15,7 +15,8 @@ DOCUMENT = """
 name: flights
 description: all built keys
 time:
-  {column: t, format: iso, zone: UTC, start: 2013-01-01, end: 2014-01-01, shard: 1d, lateness: unlimited, delay: 0s, lookback: 6d}
+  {column: t, format: iso, zone: UTC, start: 2013-01-01, end: 2014-01-01, shard: 1d, lateness: unlimited, delay: 0s, lookback: 6d,
+   lookahead: 1h}
 source:
   kind: files
   path: [a.csv, b.csv.gz]
@@ -37,18 +38,21 @@ transform:
   - cast: {x: "decimal(10,2)"}
   - rename: {x: y}
   - fill_null: {y: 0, d: text, t: 1.5, z: false}
-  - lookup: {path: a.csv, on: {d: e}, columns: [f], missing: fail}
+  - lookup: {path: a.csv, on: {d: e}, columns: [f], missing: fail, as_of: since}
   - {python: "m:f", rows: fewer}
+  - {explode: a, empty: drop}
+  - flatten: [b]
   - drop: a
   - select: [a, b]
 outputs:
-  - {table: a, sql: SELECT 1}
+  - {table: a, sql: SELECT 1, columns: {n: {type: int64, required: true, unique: true}, m: string}}
   - {table: b, rows: all, key: [a], latest_by: [d], delete_when: d > 1}
   - {table: c, group_by: [a], measures: {n: count(*)}}
+  - {table: d, view: SELECT 1}
 destination: {kind: duckdb, path: x.duckdb}
 run:
   {executor: ray, address: null, memory: 2GiB, cpus_per_shard: 0.5, retries: {attempts: 3, delay: 1s, factor: 4},
-  shard_timeout: 30m}
+  shard_timeout: 30m, resources: {disk: 1}}
 profiles: {prod: {destination: {path: y.duckdb}}}
 """
 
@@ -90,6 +94,7 @@ def test_the_document_of_this_test_names_every_key_of_the_schema(schema, documen
         (["destination", "kind"], "postgres"),
         (["outputs", 0, "table"], "Big Table"),
         (["outputs", 1, "unique"], ["a"]),
+        (["outputs", 0, "columns", "n", "unique"], "yes"),
         (["outputs", 2, "measures"], []),
         (["transform", 0], {"filtre": "a"}),
         (["run", "memory"], 512),

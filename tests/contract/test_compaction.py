@@ -110,7 +110,7 @@ def with_true_stats(work: Any, request: Any, staged: Any) -> Any:
     return replace(request, shards=shards), [replace(staged, results=tuple(map(true, staged.results)))]
 
 
-@pytest.fixture(params=["duckdb", "memory"])
+@pytest.fixture(params=[pytest.param("duckdb", marks=pytest.mark.slow), "memory"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, still_clock: Any, work: Any) -> Place:
     if request.param == "memory":
         here = MemoryDestination("p", clock=still_clock)

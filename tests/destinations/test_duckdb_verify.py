@@ -13,6 +13,7 @@ import pytest
 from raypipe.core.state import RunState
 from raypipe.destinations.duckdb import DuckDBFile
 
+pytestmark = pytest.mark.slow  # a real file is opened several times a test
 Sql = Callable[..., list[tuple[Any, ...]]]
 
 

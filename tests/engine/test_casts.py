@@ -27,7 +27,7 @@ UTC = pl.Datetime("us", "UTC")
         (US, "date", BY_VALUE), (US, "timestamptz", WIDENS), (UTC, "timestamp", WIDENS), (pl.Datetime("ns"), "timestamp", WIDENS),
         (pl.Int64(), "date", NEVER), (pl.Int64(), "timestamp", NEVER), (pl.String(), "int64", BY_VALUE), (pl.Int64(),
         "string", BY_VALUE),
-        (pl.List(pl.Int32()), "list<int64>", WIDENS), (pl.List(pl.Int64()), "list<int32>", NEVER), (pl.List(pl.Int64()),
+        (pl.List(pl.Int32()), "list<int64>", WIDENS), (pl.List(pl.Int64()), "list<int32>", BY_VALUE), (pl.List(pl.Int64()),
         "int64", NEVER),
         (pl.Struct({"a": pl.Int32()}), "struct<a: int64>", WIDENS), (pl.Struct({"b": pl.Int32()}), "struct<a: int64>", NEVER),
         (pl.Categorical(), "string", WIDENS), (pl.Boolean(), "int64", BY_VALUE), (pl.Binary(), "int64", NEVER),
@@ -78,3 +78,22 @@ def test_times_follow_the_zone():
 def test_types_with_nothing_in_common_are_refused():
     with pytest.raises(TypeError, match="cannot become int64"):
         cast("int64", [[1]])
+
+
+def test_a_value_inside_a_list_or_a_struct_that_does_not_fit_makes_its_row_unfit_and_no_other():
+    kind = parse_datatype("list<struct<price: decimal(9,2), days: list<date>>>")
+    items = pl.List(pl.Struct({"price": pl.String, "days": pl.List(pl.String)}))
+    good = {"price": "1.5", "days": ["2024-03-01", None]}
+    rows = [
+        [good, {"price": None, "days": None}],
+        [],
+        None,
+        [good, {"price": "1.5", "days": ["march"]}],
+        [None],
+        [{**good, "price": "x"}],
+    ]
+    typed = checked_cast(pl.Series(rows, dtype=items), kind, "UTC")
+    assert fit(items, kind, "UTC") is BY_VALUE
+    fine = {"price": Decimal("1.50"), "days": [dt.date(2024, 3, 1), None]}
+    assert typed.to_list() == [[fine, {"price": None, "days": None}], [], None, None, [None], None]
+    assert checked_cast(pl.Series([], dtype=items), kind, "UTC").to_list() == []

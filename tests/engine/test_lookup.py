@@ -108,3 +108,80 @@ def test_a_file_that_is_not_there_is_a_mistake_of_the_configuration(make_pipelin
 )  # fmt: skip
 def test_a_csv_column_has_the_first_type_that_holds_all_of_it(texts, dtype):
     assert typed_column(pl.Series("c", texts, dtype=pl.String)).dtype == dtype
+
+
+# ---- valid in time ----------------------------------------------------------------------------------------
+
+HOUR_US = 3_600_000_000
+RATES = (
+    "k,since,rate\na,1970-01-01T02:00,20\na,1970-01-01T01:00,10\na,1970-01-01T04:00,30\nb,,1\nb,1970-01-01T03:00,2\n,1970-01-01,9\n"
+)
+
+
+@pytest.fixture
+def rates(make_pipeline, run, tmp_path):
+    """Look rates up for (key, hour) and return the rate of each."""
+    path = tmp_path / "rates.csv"
+
+    def rated(*rows, file=RATES, zone="UTC", missing="keep", **options):
+        path.write_text(file)
+        lookup = Lookup(path=str(path), on={"c": "k"}, columns={"rate": "rate"}, as_of="since", missing=missing)
+        times = [int(hour * HOUR_US) for _, hour in rows]
+        return run(
+            make_pipeline({"c": "string"}, steps=[lookup], zone=zone), {"c": [key for key, _ in rows], "_time": times}, **options
+        )
+
+    return rated
+
+
+def test_a_reference_row_is_valid_from_its_time_until_the_next_of_its_key(rates):
+    asked = [
+        ("a", 3.9),
+        ("b", 2.99),
+        ("a", 4),
+        ("a", 1),
+        ("a", 0.99),
+        ("a", 2),
+        ("b", 3),
+        ("z", 3),
+        (None, 3),
+        ("a", 1.999),
+        ("a", 5),
+    ]
+    staged = rates(*asked, hours=6)
+    found = {(row["c"], row["rate"]) for row in staged.tables["out"].to_pylist()}
+    assert found == {("a", 20), ("b", 1), ("a", 30), ("a", 10), ("a", None), ("b", 2), ("z", None), (None, None)}
+    alone = rates(*asked, hours=6, batch_rows=1)
+    assert alone.tables["out"].to_pylist() == staged.tables["out"].to_pylist()  # in the order in which they came
+    assert [row["c"] for row in staged.tables["out"].to_pylist()] == [key for key, _ in asked]
+    assert [row["rate"] for row in staged.tables["out"].to_pylist()] == [20, 1, 30, 10, None, 20, 2, None, None, 10, 30]
+
+
+def test_a_row_before_the_first_of_its_key_is_missing_and_says_when(rates):
+    staged = rates(("a", 0.5), ("a", 1.5), missing="quarantine", hours=2)
+    assert [one.accounts for one in staged.results] == [Accounts(read=1, quarantined=1), Accounts(read=1, loaded=1)]
+    assert staged.tables["_quarantine"]["error"].to_pylist()[0].endswith("rates.csv at 1970-01-01T00:30:00Z")
+
+
+def test_times_of_the_file_are_wall_clock_in_the_zone_of_the_pipeline_unless_they_say_otherwise(rates):
+    file = "k,since,rate\na,1970-01-01T02:00,1\na,1970-01-01T02:00Z,2\n"
+    staged = rates(("a", 0.99), ("a", 1.0), ("a", 2.0), file=file, zone="Europe/Madrid", hours=3)  # an hour ahead of UTC
+    assert staged.tables["out"]["rate"].to_pylist() == [None, 1, 2]
+
+
+def test_two_rows_of_one_key_and_time_and_a_time_that_is_none_are_refused(rates):
+    twice = "k,since,rate\na,1970-01-01T02:00,1\na,1970-01-01T02:00,2\n"
+    failure = rates(("a", 1), file=twice, hours=2).failures[0]
+    assert failure.error.endswith("the key k, since must be unique, but 1 occur again: a / 1970-01-01 02:00:00 (2 rows)")
+    failure = rates(("a", 1), file="k,since,rate\na,soon,1\n", hours=2).failures[0]
+    assert failure.error.endswith("column 'since' holds 'soon', expected a time that there is in UTC")
+    assert failure.code == "configuration"
+
+
+def test_a_time_in_parquet_keeps_its_type(make_pipeline, run, tmp_path):
+    frame = pl.DataFrame({"k": ["a"], "since": pl.Series("since", [HOUR_US]).cast(pl.Datetime("us")), "rate": [7]})
+    frame.write_parquet(tmp_path / "r.parquet")
+    lookup = Lookup(path=str(tmp_path / "r.parquet"), on={"c": "k"}, columns={"since": "since", "rate": "rate"}, as_of="since")
+    staged = run(make_pipeline({"c": "string"}, steps=[lookup]), {"c": ["a", "a"], "_time": [0, HOUR_US]}, hours=2)
+    assert staged.tables["out"]["rate"].to_pylist() == [None, 7]
+    assert staged.tables["out"].schema.names == ["c", "since", "rate", "_shard"]

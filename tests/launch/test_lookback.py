@@ -167,7 +167,9 @@ def test_sql_that_never_asks_which_rows_are_the_shards_own_is_refused_by_check_a
     for sql in ("SELECT ts, n FROM rows", "SELECT * EXCLUDE (_in_shard) FROM rows", "SELECT '_in_shard' AS a FROM rows"):
         pipeline = replace(looking.pipeline, outputs=(SqlOutput(table="made", sql=sql),))
         (problem,) = launch.check(pipeline).problems
-        assert problem.startswith("outputs.made.sql: with time.lookback, `rows` also holds rows of the time before the shard")
+        assert problem.startswith(
+            "outputs.made.sql: with time.lookback or time.lookahead, `rows` also holds rows of the time around"
+        )
         with pytest.raises(ConfigurationError, match="QUALIFY _in_shard"):
             looking.run(pipeline=pipeline)
     assert not looking.out.exists()

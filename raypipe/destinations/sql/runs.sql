@@ -24,6 +24,27 @@ SELECT output, pipeline, created, merge FROM _raypipe.tables
 -- From now on this pipeline writes the table.
 INSERT INTO _raypipe.tables VALUES ($output, $pipeline, false, NULL)
 
+-- name: view_owners
+-- Who keeps which view, and its SQL.
+SELECT view, pipeline, sql FROM _raypipe.views
+
+-- name: add_view
+-- From now on the pipeline keeps the view, in this form.
+INSERT INTO _raypipe.views VALUES ($view, $pipeline, $sql, false)
+
+-- name: forget_view
+-- The pipeline keeps the view no longer, or keeps another under its name.
+DELETE FROM _raypipe.views WHERE pipeline = $pipeline AND view = $view
+
+-- name: views_to_make
+-- Views that do not stand yet, once all tables of the pipeline do.
+SELECT view, sql FROM _raypipe.views
+WHERE pipeline = $pipeline AND NOT made AND NOT EXISTS (FROM _raypipe.tables WHERE pipeline = $pipeline AND NOT created)
+
+-- name: views_made
+-- All views of the pipeline stand.
+UPDATE _raypipe.views SET made = true WHERE pipeline = $pipeline
+
 -- name: set_merge
 -- How contributions become the table.
 UPDATE _raypipe.tables SET merge = $merge WHERE pipeline = $pipeline AND output = $output

@@ -30,6 +30,15 @@ CREATE TABLE _raypipe.tables (
 );
 COMMENT ON TABLE _raypipe.tables IS 'The output tables and the one pipeline that writes each.';
 
+-- name: create_views
+-- The views that a pipeline keeps over its own tables. Files of earlier versions get it when the first view comes.
+CREATE TABLE IF NOT EXISTS _raypipe.views (
+    view VARCHAR NOT NULL, pipeline VARCHAR NOT NULL,
+    sql VARCHAR NOT NULL,
+    made BOOLEAN NOT NULL            -- whether the view stands with this SQL; it waits until all tables of the pipeline are there
+);
+COMMENT ON TABLE _raypipe.views IS 'The views over output tables and the one pipeline that keeps each.';
+
 -- name: create_runs
 -- One row a run; commits compare its epoch by a write, so that nothing lands after a take-over, cancel or close.
 CREATE TABLE _raypipe.runs (

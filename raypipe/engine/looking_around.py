@@ -1,4 +1,4 @@
-"""Lookback: what SQL that sees rows of the time before its shard has to say, and what of such rows is the shard's own."""
+"""Lookback and lookahead: what SQL that sees rows of the time around its shard has to say, and which are the shard's own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ IN_SHARD_KEPT = (
     "or give it another name"
 )
 _UNMEANT = (
-    "with time.lookback, `rows` also holds rows of the time before the shard, which are for other shards to tell: leave them "
-    f"out by {IN_SHARD_COLUMN}, as in QUALIFY {IN_SHARD_COLUMN} after window functions, or WHERE {IN_SHARD_COLUMN}"
+    "with time.lookback or time.lookahead, `rows` also holds rows of the time around the shard, which are for others to tell: "
+    f"leave them out by {IN_SHARD_COLUMN}, as in QUALIFY {IN_SHARD_COLUMN} after window functions, or WHERE {IN_SHARD_COLUMN}"
 )
 
 

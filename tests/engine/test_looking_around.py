@@ -7,7 +7,7 @@ import pytest
 
 from raypipe.core.window import Window
 from raypipe.engine.batches import SHARD_INDEX, Batch
-from raypipe.engine.lookback import require_in_shard
+from raypipe.engine.looking_around import require_in_shard
 from raypipe.engine.output_sql import SqlRefused, parse_select
 from raypipe.engine.quarantine import Quarantine
 from raypipe.ports import POSITION_COLUMN, SOURCE_COLUMN
