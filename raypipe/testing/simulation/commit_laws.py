@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from raypipe.core.accounts import Accounts, total
 from raypipe.core.commit import CommitRequest
 from raypipe.core.intervals import normalise
 from raypipe.core.merge import DELETED_COLUMN
 from raypipe.core.shard import Outcome
 from raypipe.core.state import LiveRange
 from raypipe.core.window import Window
-from raypipe.destinations.memory_state import MemoryStore, PipelineState
+from raypipe.destinations.memory_state import LedgerEntry, MemoryStore, PipelineState
 from raypipe.ports import QUARANTINE_TABLE
 from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS, Contribution, Rules, contribution, rules_of
 from raypipe.testing.simulation.source import File, SourceHistory
@@ -63,6 +64,7 @@ class Reading:
 
     window: Window
     tables: Mapping[str, Any]
+    accounts: Accounts
     rules: Rules
     files: int
     """From how few files it can have been made."""
@@ -94,25 +96,25 @@ class CommitJudge:
     read: Readings
     """What was committed until now."""
 
-    def judge(self, request: CommitRequest, promise: Promise, window: Window, outcome: Outcome) -> None:
+    def judge(self, request: CommitRequest, promise: Promise, entry: LedgerEntry) -> None:
         """Judge one shard."""
-        if outcome in WRITTEN:
-            self._judge_written(request, promise, window)
-        elif outcome is Outcome.SATISFIED:
+        window, accounts = entry.shard.window, entry.shard.result.accounts
+        if entry.outcome in WRITTEN:
+            self._judge_written(request, promise, window, accounts)
+        elif entry.outcome is Outcome.SATISFIED:
             for output in OUTPUTS:
                 self._judge_satisfied(request, promise, window, output)
-        elif outcome is Outcome.COMPACTED:
-            self._judge_compacted(window)
+        elif entry.outcome is Outcome.COMPACTED:
+            self._judge_compacted(window, accounts)
 
-    def _judge_written(self, request: CommitRequest, promise: Promise, window: Window) -> None:
+    def _judge_written(self, request: CommitRequest, promise: Promise, window: Window, accounts: Accounts) -> None:
         rules = self._rules(request.definitions)
         tables = self._tables(window)
-        moments = [
-            one for one in range(promise.planned_at, self.source.now + 1) if self.expected(one, window, rules).tables == tables
-        ]
+        made = {one: self.expected(one, window, rules) for one in range(promise.planned_at, self.source.now + 1)}
+        moments = [one for one, there in made.items() if there.tables == tables and there.accounts == accounts]
         require(bool(moments), "what was committed is no reading of the source since its plan")
         files = min(sum(_has_rows(file, window) for file in self.source.history[one].values()) for one in moments)
-        self.read.of_commit[window, self.state.live["clean", window].seq] = Reading(window, tables, rules, files)
+        self.read.of_commit[window, self.state.live["clean", window].seq] = Reading(window, tables, accounts, rules, files)
         for (output, old), live in self.before.items():
             if old.meets(window):
                 require(live.definition <= request.definitions[output], "an older definition replaced a newer one")
@@ -127,7 +129,7 @@ class CommitJudge:
             for one in self.read.of(live):
                 require(self.is_reading(one, promise.planned_at), "a run settled a shard with input older than its plan")
 
-    def _judge_compacted(self, window: Window) -> None:
+    def _judge_compacted(self, window: Window, accounts: Accounts) -> None:
         """Compare a compacted range with what was live in it: the same readings, which say the same to a reader."""
         now = self.state.live["clean", window]
         old = sorted((live for (name, there), live in self.before.items() if name == "clean" and there.meets(window)), key=_window)
@@ -138,9 +140,9 @@ class CommitJudge:
         parts = tuple(one for live in old for one in self.read.of(live))
         require([part.window for part in now.parts] == [one.window for one in parts], "a compacted range forgot its parts")
         require(now.parts == tuple(part for live in old for part in live.inputs), "a compacted range forgot the input of its parts")
-        require(
-            _as_one(parts) == _as_one([Reading(window, self._tables(window), parts[0].rules, 0)]), "a compaction changed a table"
-        )
+        require(accounts == total(one.accounts for one in parts), "a compaction changed the accounts")
+        now_says = Reading(window, self._tables(window), accounts, parts[0].rules, 0)
+        require(_as_one(parts) == _as_one([now_says]), "a compaction changed a table")
         self.read.merged[window, now.seq] = parts
 
     def is_reading(self, one: Reading, since: int) -> bool:
@@ -185,7 +187,8 @@ def _as_one(readings: Sequence[Reading]) -> Any:
         total, count = sums.get(row["key"], (0, 0))
         sums[row["key"]] = (total + row["sum.sum"], count + row["count.count"])
     for row in rows["newest"]:
-        newest[row["key"]] = max((row["_time"], row["uid"], row["value"], row[DELETED_COLUMN]), newest.get(row["key"], (-1,)))
+        version = (row["revision"], row["_time"], row["uid"], row["value"], row[DELETED_COLUMN])
+        newest[row["key"]] = max(version, newest.get(row["key"], (-1,)))
     unions = [sorted(row["uid"] for row in rows[name]) for name in ("clean", QUARANTINE_TABLE)]
     return unions, sums, newest
 

@@ -167,7 +167,7 @@ class Laws:
         require(all(_balance(entry.shard.result.accounts) for entry in entries), "accounts that do not balance were committed")
         judge = CommitJudge(self.state, self.store, self.source, self._live_before, self._made, self.read)
         for entry in entries:
-            judge.judge(request, promise, entry.shard.window, entry.outcome)
+            judge.judge(request, promise, entry)
         if promise.atomic:
             _judge_whole(promise, receipt.outcomes)
         self.look()

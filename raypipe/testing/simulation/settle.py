@@ -79,7 +79,9 @@ def _compare_with_clean_run(world: World) -> None:
     whole = Window(0, world.hours * HOUR_US)
     clean = CommitJudge(state, store, world.source, {}, {}, world.laws.read).expected(world.source.now, whole, world.rules).tables
     there = {output: world.destination.rows(output) for output in OUTPUTS}
-    newest = [{name: row[name] for name in ("key", "uid", "value")} for row in clean["newest"] if not row[DELETED_COLUMN]]
+    newest = [
+        {name: row[name] for name in ("key", "uid", "value", "revision")} for row in clean["newest"] if not row[DELETED_COLUMN]
+    ]
     totals = [{"key": row["key"], "sum": row["sum.sum"], "count": row["count.count"]} for row in clean["totals"]]
     aside = [row for rows in state.quarantine.values() for row in rows]
     require(_rows(there["clean"]) == _rows(clean["clean"]), "the table is not what one clean run writes")
