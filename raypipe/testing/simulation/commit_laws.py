@@ -44,8 +44,12 @@ class Promise:
     """The moment of the source at which it began: what it commits is from then or later."""
     atomic: bool
     accept_shrunk: bool
+    claims: bool = False
+    """Whether it claims what it works on."""
     plan: set[int] = field(default_factory=set)
     """The hours of its first plan."""
+    claimed: set[int] = field(default_factory=set)
+    """The hours that it asked for as an atomic run before it planned, whatever came of it."""
     done: dict[Window, Outcome] = field(default_factory=dict)
 
     @property

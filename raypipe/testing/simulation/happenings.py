@@ -187,6 +187,13 @@ def lose_index(world: World) -> None:
     world.index.forget(world.random)
 
 
+def lose_claims(world: World) -> None:
+    """Claims are gone: they are there for fairness only."""
+    if world.claims.kept:
+        world.claims.forget()
+        world.tell("claims are lost")
+
+
 def arrive(world: World) -> None:
     """Something that was sent long ago arrives."""
     if world.network.under_way:
@@ -205,6 +212,7 @@ HAPPENINGS: tuple[tuple[float, Callable[[World], None]], ...] = (
     (0.020, change_rules),
     (0.025, compact),
     (0.008, lose_index),
+    (0.008, lose_claims),
     (0.008, kill),
     (0.012, freeze),
     (0.003, cancel),

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from raypipe.testing.simulation import mutants_of_commits, mutants_of_compactions, mutants_of_drivers, mutants_of_plans
+from raypipe.testing.simulation import (
+    mutants_of_claims,
+    mutants_of_commits,
+    mutants_of_compactions,
+    mutants_of_drivers,
+    mutants_of_plans,
+)
 
 MUTANTS = (
     *mutants_of_commits.MUTANTS, *mutants_of_plans.MUTANTS, *mutants_of_drivers.MUTANTS, *mutants_of_compactions.MUTANTS,
+    *mutants_of_claims.MUTANTS,
 )  # fmt: skip
 
 SEEDS_MAX = 10_000  # a mutant that no seed below this shows is alive
@@ -18,10 +25,16 @@ FIRST_SEEDS = {
     "adopted_without_observed": 72,
     "atomic_goes_on_after_a_failure": 134,
     "atomic_in_parts": 134,
+    "atomic_runs_claim_no_live_ranges": 4,
+    "atomic_runs_claim_nothing": 4,
+    "atomic_runs_claim_what_is_asked": 4,
+    "atomic_runs_meet": 4,
     "atomic_superseded_in_part": 776,
     "atomic_survivors_go_on": 208,
     "cancel_is_a_note": 0,
     "checksums_not_checked": 52,
+    "claims_outlive_their_run": 6,
+    "claims_refuse_nothing": 4,
     "close_and_failures_are_not_fenced": 13,
     "commit_id_of_the_run_alone": 464,
     "commit_id_without_the_run": 1,
@@ -39,20 +52,24 @@ FIRST_SEEDS = {
     "damage_ends_doubt": 2864,
     "damaged_work_is_dropped": 47,
     "delete_and_insert_apart": 0,
+    "done_is_not_said": 0,
     "ended_runs_open_again": 0,
     "epoch_not_compared": 11,
     "failed_attempts_are_dropped": 16,
     "failures_count_as_done": 0,
     "fence_read_before_the_transaction": 11,
     "fence_removed": 2,
+    "finished_work_is_free": 44,
     "garbage_asks_before_it_lists": 71,
     "garbage_of_open_runs": 9,
+    "held_shards_are_dropped": 4,
     "index_keeps_stale_entries": 4,
     "input_not_checked_after_reading": 15,
     "late_by_count": 0,
     "ledger_in_its_own_transaction": 0,
     "listing_before_observing": 3228,
     "live_ranges_are_cut": 23,
+    "marks_after_observing": 26,
     "nothing_is_late": 0,
     "observed_at_the_commit": 536,
     "older_definition_wins": 71,

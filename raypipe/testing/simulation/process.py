@@ -12,8 +12,7 @@ from raypipe.core.retry import Retries
 from raypipe.core.state import RunKind, RunOpening
 from raypipe.core.window import Window, iso
 from raypipe.errors import RaypipeError
-from raypipe.ports import Clock, Destination, Executor, StageStore, StopFlag
-from raypipe.runtime.claiming import NoClaims
+from raypipe.ports import Claims, Clock, Destination, Executor, StageStore, StopFlag
 from raypipe.runtime.compactor import Compacted, Compactor
 from raypipe.runtime.driver import Driver, DriverSettings
 from raypipe.runtime.planner import Planner
@@ -73,6 +72,7 @@ class Seams:
     destination: Destination
     executor: Executor
     stages: StageStore
+    claims: Claims
     clock: Clock
 
 
@@ -133,7 +133,8 @@ class Process:
             task_timeout_s=TASK_TIMEOUT_S,
         )  # fmt: skip
         return Driver(
-            settings, self._opening, planner, seams.destination, seams.executor, seams.stages, self, seams.clock, self.stop
+            settings, self._opening, planner, seams.destination, seams.executor, seams.stages, self, seams.clock, self.stop,
+            claims=seams.claims,
         )  # fmt: skip
 
     def _compact(self, seams: Seams) -> Compacted:
@@ -141,7 +142,7 @@ class Process:
         assert self.ask.compact_before_us is not None
         settler = Settler(Stopping(self.stop, seams.clock), self.on)
         into = self.ask.calendar if self.ask.cell_by_cell else None
-        return Compactor(seams.destination, NoClaims(), settler, self.on).run(self._opening, self.ask.compact_before_us, into)
+        return Compactor(seams.destination, seams.claims, settler, self.on).run(self._opening, self.ask.compact_before_us, into)
 
     @property
     def _opening(self) -> RunOpening:

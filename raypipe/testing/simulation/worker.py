@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, cast
@@ -122,11 +122,14 @@ class SimulatedExecutor:
     """The work of all processes."""
     waits: Any
     """Gives way to others until something may have ended."""
+    begins: Callable[[Task], None]
+    """Told of every task that begins."""
     slots: int = 1
     ended: deque[Completion] = field(default_factory=deque)
 
     def submit_task(self, key: object, task: Task) -> None:
         """Start a task; now and then two executions of it."""
+        self.begins(task)
         for _ in range(2 if self.worker.faults() and self.worker.random.random() < 0.04 else 1):
             self.pieces.append(Piece(self, key, self.worker.run(task)))
 
