@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 
 from raypipe.core import events as ev
 from raypipe.core.claims import Claimant, Refusal
@@ -10,6 +11,7 @@ from raypipe.core.shard import Shard, Task
 from raypipe.core.window import Window
 from raypipe.errors import Interrupted
 from raypipe.ports import Claims
+from raypipe.runtime.planner import Planned
 from raypipe.runtime.stopping import Stopping
 
 WHOLE_RUN = "run"  # the name of what an atomic run claims at once
@@ -29,6 +31,26 @@ class Claiming:
         self._mark = 0
         self._held: set[str] = set()
         self._told = False
+
+    def planned_within(self, asked: Window | None, plan: Callable[[], Planned]) -> Planned:
+        """Plan; an atomic run holds a claim on all of its plan from before it. Raises Interrupted when told to stop.
+
+        Live ranges may widen shards beyond what was asked for: then more is claimed, and planned again. Nothing is held
+        while it waits for more, so that two such runs never wait for each other.
+        """
+        while True:
+            if self._claimant.atomic and asked:
+                self.claim_window(asked)
+            self.before_planning()
+            planned = plan()
+            windows = [*([asked] if asked else []), *(one.window for one in planned.plan.shards)]
+            widened = reduce(Window.hull, windows) if windows else None
+            if not self._claimant.atomic or widened == asked:
+                break
+            self.release(WHOLE_RUN, done=False)
+            asked = widened
+        self.planned(planned.plan.shards)
+        return planned
 
     def before_planning(self) -> None:
         """Note what others have finished; called before the destination is observed, so that nothing is missed."""

@@ -125,13 +125,9 @@ class Driver:
 
     def _planned_run(self) -> ev.RunClosed:
         try:
-            if self._settings.atomic and (window := self._planner.window or self._planner.ready.window):
-                self._claiming.claim_window(window)
-            self._claiming.before_planning()
-            planned = self._planner.first(self._scanner.scan)
+            planned = self._claiming.planned_within(self._planner.asked, lambda: self._planner.first(self._scanner.scan))
         except Interrupted:
             return self._unopened(None, self._stopping.signal)
-        self._claiming.planned(planned.plan.shards)
         remarks = planned.plan.remarks if self._planner.scope is Scope.DUE else ()
         self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside, remarks=remarks))
         if self._has_nothing_to_do(planned):

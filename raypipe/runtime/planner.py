@@ -68,6 +68,13 @@ class Planner:
         """Today's fingerprint of each output."""
         return {output: one.fingerprint for output, one in self.definitions.items()}
 
+    @property
+    def asked(self) -> Window | None:
+        """All that is asked for and ready, in whole shards as the calendar cuts them; live ranges may widen them."""
+        window = self.window or self.ready.window
+        cells = self.ready.cells(window) if window else []
+        return cells[0].hull(cells[-1]) if cells else None
+
     def first(self, scan: Scan) -> Planned:
         """Plan the run."""
         snapshot = self.destination.snapshot()

@@ -229,8 +229,11 @@ class Bench:
         definitions = {"t": Definition(0, "f", {"sql": "f"})}
         return Planner(self.source, self.destination, self.ready, scope, window, definitions, self.clock)
 
-    def driver(self, run_id: str = "r1", *, scope: Scope = Scope.DUE, atomic: bool = False, prepare: Any = None) -> Driver:
-        planner = self.planner(scope)
+    def driver(
+        self, run_id: str = "r1", *, scope: Scope = Scope.DUE, window: Window | None = None, atomic: bool = False,
+        prepare: Any = None,
+    ) -> Driver:  # fmt: skip
+        planner = self.planner(scope, window)
         settings = DriverSettings(
             pipeline="p", executor="by hand", memory_bytes=1 << 30, atomic=atomic, retries=self.retries, task_timeout_s=60.0
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from raypipe.core import events as ev
+from raypipe.core.calendar import Calendar, Width
 from raypipe.core.claims import Claimant
 from raypipe.core.plan import Scope
 from raypipe.core.shard import Outcome
@@ -21,6 +24,14 @@ OTHER = Claimant("other", "elsewhere:2:1.0")
 def claims(bench, tmp_path):
     bench.claims = FileClaims(str(tmp_path / "claims.sqlite"), "p", bench.clock)
     return bench.claims
+
+
+def run_in_wider_shards(bench):
+    """Fill the table with live ranges of two hours; shards are of one hour again afterwards."""
+    narrow = bench.ready
+    bench.ready = replace(narrow, calendar=Calendar(0, Width(2, "h")))
+    assert bench.run("wide").committed == 2
+    bench.ready = narrow
 
 
 def test_a_shard_that_another_run_works_on_is_left_to_it_and_is_satisfied(bench, claims, window_of):
@@ -93,6 +104,38 @@ def test_shards_of_an_atomic_run_are_left_to_it_by_others(bench, claims):
     assert len(found[0].held) == 4
     later = dict.fromkeys(found[0].held, 0)
     assert claims.take(OTHER, "1", later).done == found[0].held
+
+
+def test_an_atomic_run_claims_the_whole_shards_that_its_window_meets_and_plans_once(bench, claims, window_of):
+    bench.ready = replace(bench.ready, calendar=Calendar(0, Width(2, "h")))
+    found = []
+    bench.told.when(ev.RunOpened, lambda _: found.append(claims.take(OTHER, "1", {window_of(0): 9, window_of(2): 9})))
+    assert bench.run(scope=Scope.ALL, window=window_of(1), atomic=True).committed == 1
+    assert (found[0].held, bench.source.listings) == ({window_of(0)}, 1)
+
+
+def test_an_atomic_run_claims_all_that_live_ranges_widen_it_to(bench, claims, window_of):
+    run_in_wider_shards(bench)
+    found = []
+    bench.told.when(ev.RunOpened, lambda _: found.append(claims.take(OTHER, "1", {window_of(0): 9, window_of(2): 9})))
+    assert bench.run("narrow", scope=Scope.ALL, window=window_of(1), atomic=True).committed == 1
+    assert found[0].held == {window_of(0)}
+
+
+def test_an_atomic_run_holds_nothing_while_it_waits_for_what_live_ranges_add(bench, claims, window_of):
+    run_in_wider_shards(bench)
+    atomic = Claimant("other", "elsewhere:2:1.0", atomic=True)
+    claims.take(atomic, "run", {window_of(0): 0})
+    taken = []
+
+    def look(_):
+        taken.append(claims.take(Claimant("third", "elsewhere:3:1.0", atomic=True), "run", {window_of(1): 0}))
+        claims.release("third", None, done=False)
+        claims.release("other", None, done=False)
+
+    bench.told.when(ev.Warned, look)
+    assert bench.run("narrow", scope=Scope.ALL, window=window_of(1), atomic=True).committed == 1
+    assert taken == [None]
 
 
 def test_an_answer_to_opening_that_is_lost_is_asked_for_again(bench, wrap):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from raypipe.core.accounts import Accounts, total
 from raypipe.core.commit import CommitRequest
+from raypipe.core.intervals import normalise
+from raypipe.core.merge import DELETED_COLUMN
 from raypipe.core.shard import Outcome
 from raypipe.core.state import LiveRange
 from raypipe.core.window import Window
-from raypipe.destinations.memory_state import MemoryStore, PipelineState
+from raypipe.destinations.memory_state import LedgerEntry, MemoryStore, PipelineState
 from raypipe.ports import QUARANTINE_TABLE
 from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS, Contribution, Rules, contribution, rules_of
 from raypipe.testing.simulation.source import File, SourceHistory
@@ -41,14 +44,47 @@ class Promise:
     """The moment of the source at which it began: what it commits is from then or later."""
     atomic: bool
     accept_shrunk: bool
+    claims: bool = False
+    """Whether it claims what it works on."""
     plan: set[int] = field(default_factory=set)
     """The hours of its first plan."""
+    claimed: set[int] = field(default_factory=set)
+    """The hours that it asked for as an atomic run before it planned, whatever came of it."""
     done: dict[Window, Outcome] = field(default_factory=dict)
 
     @property
     def done_hours(self) -> set[int]:
         """The hours that it committed or found done."""
         return {hour for window in self.done for hour in hours(window)}
+
+
+Identity = tuple[Window, int]
+"""A range and the commit that put it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one commit read and put there for a range: it stands for itself, also where the range was compacted since."""
+
+    window: Window
+    tables: Mapping[str, Any]
+    accounts: Accounts
+    rules: Rules
+    files: int
+    """From how few files it can have been made."""
+
+
+@dataclass(slots=True)
+class Readings:
+    """All that was ever committed, and which of it a live range is made up of."""
+
+    of_commit: dict[Identity, Reading] = field(default_factory=dict)
+    merged: dict[Identity, tuple[Reading, ...]] = field(default_factory=dict)
+
+    def of(self, live: LiveRange) -> tuple[Reading, ...]:
+        """Return what a live range is made up of, in order."""
+        identity = (live.window, live.seq)
+        return self.merged.get(identity) or (self.of_commit[identity],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,46 +97,67 @@ class CommitJudge:
     before: Mapping[tuple[str, Window], LiveRange]
     made: dict[Any, Contribution]
     """Contributions that were computed already: the same are asked for again and again."""
-    files: dict[tuple[Window, int], int]
-    """From how few files each range can have been made, by its window and commit."""
+    read: Readings
+    """What was committed until now."""
 
-    def judge(self, request: CommitRequest, promise: Promise, window: Window, outcome: Outcome) -> None:
+    def judge(self, request: CommitRequest, promise: Promise, entry: LedgerEntry) -> None:
         """Judge one shard."""
-        if outcome in WRITTEN:
-            rules = self._rules(request.definitions)
-            require(
-                self.is_reading(window, rules, promise.planned_at), "what was committed is no reading of the source since its plan"
-            )
-            self._remember_files(window, self.state.live["clean", window].seq, rules, promise.planned_at)
-            for (output, old), live in self.before.items():
-                if old.meets(window):
-                    require(live.definition <= request.definitions[output], "an older definition replaced a newer one")
-                    require(promise.accept_shrunk or self._has_files(live, promise), "a source that shrank replaced rows")
-        elif outcome is Outcome.SATISFIED:
+        window, accounts = entry.shard.window, entry.shard.result.accounts
+        if entry.outcome in WRITTEN:
+            self._judge_written(request, promise, window, accounts)
+        elif entry.outcome is Outcome.SATISFIED:
             for output in OUTPUTS:
                 self._judge_satisfied(request, promise, window, output)
+        elif entry.outcome is Outcome.COMPACTED:
+            self._judge_compacted(window, accounts)
+
+    def _judge_written(self, request: CommitRequest, promise: Promise, window: Window, accounts: Accounts) -> None:
+        rules = self._rules(request.definitions)
+        tables = self._tables(window)
+        made = {one: self.expected(one, window, rules) for one in range(promise.planned_at, self.source.now + 1)}
+        moments = [one for one, there in made.items() if there.tables == tables and there.accounts == accounts]
+        require(bool(moments), "what was committed is no reading of the source since its plan")
+        files = min(sum(_has_rows(file, window) for file in self.source.history[one].values()) for one in moments)
+        self.read.of_commit[window, self.state.live["clean", window].seq] = Reading(window, tables, accounts, rules, files)
+        for (output, old), live in self.before.items():
+            if old.meets(window):
+                require(live.definition <= request.definitions[output], "an older definition replaced a newer one")
+                for one in self.read.of(live) if not promise.accept_shrunk else ():
+                    require(self._has_files(one, promise), "a source that shrank replaced rows")
 
     def _judge_satisfied(self, request: CommitRequest, promise: Promise, window: Window, output: str) -> None:
         met = [live for (name, there), live in self.state.live.items() if name == output and there.meets(window)]
         require(set(hours(window)) <= {hour for live in met for hour in hours(live.window)}, "a shard was settled that is not done")
         for live in met:
             require(live.definition >= request.definitions[output], "a run settled a shard with an older definition")
-            rules = self.rules_of_live(live.window)
-            require(self.is_reading(live.window, rules, promise.planned_at), "a run settled a shard with input older than its plan")
+            for one in self.read.of(live):
+                require(self.is_reading(one, promise.planned_at), "a run settled a shard with input older than its plan")
 
-    def rules_of_live(self, window: Window) -> Rules:
-        """Return the definition that a live range was made by."""
-        return self._rules({output: self.state.live[output, window].definition for output in OUTPUTS})
+    def _judge_compacted(self, window: Window, accounts: Accounts) -> None:
+        """Compare a compacted range with what was live in it: the same readings, which say the same to a reader."""
+        now = self.state.live["clean", window]
+        old = sorted((live for (name, there), live in self.before.items() if name == "clean" and there.meets(window)), key=_window)
+        require(normalise(live.window for live in old) == (window,), "a compaction took in what was not live, or cut a range")
+        for output in OUTPUTS:
+            made_by = {live.definition for (name, there), live in self.before.items() if name == output and there.meets(window)}
+            require(made_by == {self.state.live[output, window].definition}, "a compaction mixed definitions")
+        parts = tuple(one for live in old for one in self.read.of(live))
+        require([part.window for part in now.parts] == [one.window for one in parts], "a compacted range forgot its parts")
+        require(now.parts == tuple(part for live in old for part in live.inputs), "a compacted range forgot the input of its parts")
+        require(accounts == total(one.accounts for one in parts), "a compaction changed the accounts")
+        now_says = Reading(window, self._tables(window), accounts, parts[0].rules, 0)
+        require(_as_one(parts) == _as_one([now_says]), "a compaction changed a table")
+        self.read.merged[window, now.seq] = parts
 
-    def is_reading(self, window: Window, rules: Rules, since: int) -> bool:
-        """Tell whether the tables hold for a range what the source gave at some moment since then."""
-        return any(self._is_there(window, self.expected(one, window, rules)) for one in range(self.source.now, since - 1, -1))
+    def is_reading(self, one: Reading, since: int) -> bool:
+        """Tell whether what was committed is what the source gave at some moment since then."""
+        moments = range(self.source.now, since - 1, -1)
+        return any(self.expected(moment, one.window, one.rules).tables == one.tables for moment in moments)
 
-    def _is_there(self, window: Window, one: Contribution) -> bool:
+    def _tables(self, window: Window) -> Mapping[str, Any]:
         tables = self.store.tables
         there = {output: tables.get(output, {}).get(window) for output in OUTPUTS}
-        there[QUARANTINE_TABLE] = self.state.quarantine.get(window)
-        return one.tables == there
+        return {**there, QUARANTINE_TABLE: self.state.quarantine.get(window)}
 
     def expected(self, moment: int, window: Window, rules: Rules) -> Contribution:
         """Return what a range contributes by the source of a moment."""
@@ -117,20 +174,31 @@ class CommitJudge:
         assert rules is not None
         return rules
 
-    def _has_files(self, before: LiveRange, promise: Promise) -> bool:
+    def _has_files(self, before: Reading, promise: Promise) -> bool:
         """Tell whether the source had, at some moment since, as many files for a range as the range was made from."""
-        needed = self.files[before.window, before.seq]
         return any(
-            sum(_has_rows(file, before.window) for file in files.values()) >= needed
+            sum(_has_rows(file, before.window) for file in files.values()) >= before.files
             for files in self.source.history[promise.planned_at :]
         )
 
-    def _remember_files(self, window: Window, seq: int, rules: Rules, since: int) -> None:
-        """Note from how few files a range can have been made."""
-        moments = [one for one in range(since, self.source.now + 1) if self._is_there(window, self.expected(one, window, rules))]
-        self.files[window, seq] = min(
-            sum(_has_rows(file, window) for file in self.source.history[one].values()) for one in moments
-        )  # fmt: skip
+
+def _as_one(readings: Sequence[Reading]) -> Any:
+    """Return what readings say to a reader together: rows, rows set aside, sums by key, and the newest row of each key."""
+    rows = {name: [row for one in readings for row in one.tables[name]] for name in (*OUTPUTS, QUARANTINE_TABLE)}
+    sums: dict[int, tuple[int, int]] = {}
+    newest: dict[int, Any] = {}
+    for row in rows["totals"]:
+        total, count = sums.get(row["key"], (0, 0))
+        sums[row["key"]] = (total + row["sum.sum"], count + row["count.count"])
+    for row in rows["newest"]:
+        version = (row["revision"], row["_time"], row["uid"], row["value"], row[DELETED_COLUMN])
+        newest[row["key"]] = max(version, newest.get(row["key"], (-1,)))
+    unions = [sorted(row["uid"] for row in rows[name]) for name in ("clean", QUARANTINE_TABLE)]
+    return unions, sums, newest
+
+
+def _window(live: LiveRange) -> Window:
+    return live.window
 
 
 def _has_rows(file: File, window: Window) -> bool:

@@ -61,6 +61,15 @@ def made_up_ask(world: World) -> Ask:
     )
 
 
+def made_up_compaction(world: World) -> Ask:
+    """Return what somebody may ask for to be compacted."""
+    r = world.random
+    return Ask(
+        compact_before_us=r.randint(2, world.hours) * HOUR_US, cell_by_cell=r.random() < 0.3, width=r.randint(2, WIDTH_MAX),
+        rules=world.rules,
+    )  # fmt: skip
+
+
 # ---- people -----------------------------------------------------------------------------------------------
 
 
@@ -80,6 +89,12 @@ def change_rules(world: World) -> None:
     world.tell(f"the pipeline is {world.rules} now")
     if len(world.running) < FEW_PROCESSES and r.random() < 0.5:  # whoever edits a pipeline runs it
         world.start_at(world.steps + r.randrange(10), lambda: made_up_ask(world))
+
+
+def compact(world: World) -> None:
+    """Somebody makes one live range of old ones."""
+    if world.laws.state.live and len(world.running) < PROCESSES_MAX:
+        world.start(made_up_compaction(world))
 
 
 def cancel(world: World) -> None:
@@ -172,6 +187,13 @@ def lose_index(world: World) -> None:
     world.index.forget(world.random)
 
 
+def lose_claims(world: World) -> None:
+    """Claims are gone: they are there for fairness only."""
+    if world.claims.kept:
+        world.claims.forget()
+        world.tell("claims are lost")
+
+
 def arrive(world: World) -> None:
     """Something that was sent long ago arrives."""
     if world.network.under_way:
@@ -188,7 +210,9 @@ def pass_time(world: World) -> None:
 HAPPENINGS: tuple[tuple[float, Callable[[World], None]], ...] = (
     (0.070, change_source),
     (0.020, change_rules),
+    (0.025, compact),
     (0.008, lose_index),
+    (0.008, lose_claims),
     (0.008, kill),
     (0.012, freeze),
     (0.003, cancel),

@@ -11,11 +11,12 @@ from raypipe.core.accounts import Accounts
 from raypipe.core.commit import CommitRequest, Receipt
 from raypipe.core.events import RunClosed
 from raypipe.core.replay import CommittedShard, Replayed
-from raypipe.core.shard import Outcome
+from raypipe.core.shard import Outcome, Task
 from raypipe.core.state import LiveRange, OpenedRun
 from raypipe.core.window import Window
 from raypipe.destinations.memory_state import OPEN, MemoryStore, PipelineState, snapshot_of
-from raypipe.testing.simulation.commit_laws import WRITTEN, CommitJudge, Promise, hours, require
+from raypipe.testing.simulation.claim_laws import ClaimLaws
+from raypipe.testing.simulation.commit_laws import WRITTEN, CommitJudge, Promise, Readings, hours, require
 from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS, Contribution
 from raypipe.testing.simulation.source import SourceHistory
 from raypipe.testing.simulation.stage import Disk
@@ -30,6 +31,7 @@ class Laws:
     store: MemoryStore
     source: SourceHistory
     disk: Disk
+    claims: ClaimLaws
     commits: int = 0
     _promises: dict[tuple[str, int], Promise] = field(default_factory=dict)
     _epochs: dict[str, int] = field(default_factory=dict)
@@ -38,7 +40,7 @@ class Laws:
     """Rows that a commit put there and that are in the source ever since."""
     _contents: dict[tuple[str, Window, int], Any] = field(default_factory=dict)
     _made: dict[Any, Contribution] = field(default_factory=dict)
-    _files: dict[tuple[Window, int], int] = field(default_factory=dict)
+    read: Readings = field(default_factory=Readings)
     _live_before: dict[tuple[str, Window], LiveRange] = field(default_factory=dict)
     """What was live when anybody last looked."""
     _replayed: Replayed = field(default_factory=Replayed)
@@ -139,6 +141,11 @@ class Laws:
         require(self._epochs[run_id] == epoch, "a driver that was taken over closed the run of its successor")
         self._over.add(run_id)
 
+    def began(self, task: Task, promise: Promise) -> None:
+        """A driver hands out a task."""
+        if promise.claims:
+            self.claims.began(task, promise, self.state.live.values())
+
     def reported(self, closed: RunClosed, promise: Promise) -> None:
         """A driver told how its run ended."""
         if closed.status == "done":
@@ -165,14 +172,15 @@ class Laws:
         require(all(not a.meets(b) for a, b in itertools.pairwise(windows)), "shards of one commit overlap")
         require({entry.shard.window: entry.outcome for entry in entries} == dict(receipt.outcomes), "the receipt is not the ledger")
         require(all(_balance(entry.shard.result.accounts) for entry in entries), "accounts that do not balance were committed")
-        judge = CommitJudge(self.state, self.store, self.source, self._live_before, self._made, self._files)
+        judge = CommitJudge(self.state, self.store, self.source, self._live_before, self._made, self.read)
         for entry in entries:
-            judge.judge(request, promise, entry.shard.window, entry.outcome)
+            judge.judge(request, promise, entry)
         if promise.atomic:
             _judge_whole(promise, receipt.outcomes)
         self.look()
         written = {entry.shard.window for entry in entries if entry.outcome in WRITTEN}
         self._published |= self.source.uids().intersection(self._visible(written))
+        self.claims.committed(request, receipt.commit_seq, receipt.outcomes)
 
 
 def _judge_whole(promise: Promise, outcomes: Mapping[Window, Outcome]) -> None:

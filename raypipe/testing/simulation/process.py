@@ -10,13 +10,16 @@ from raypipe.core.calendar import Calendar, Width
 from raypipe.core.plan import Scope, horizon
 from raypipe.core.retry import Retries
 from raypipe.core.state import RunKind, RunOpening
-from raypipe.core.window import Window
+from raypipe.core.window import Window, iso
 from raypipe.errors import RaypipeError
-from raypipe.ports import Clock, Destination, Executor, StageStore, StopFlag
+from raypipe.ports import Claims, Clock, Destination, Executor, StageStore, StopFlag
+from raypipe.runtime.compactor import Compacted, Compactor
 from raypipe.runtime.driver import Driver, DriverSettings
 from raypipe.runtime.planner import Planner
+from raypipe.runtime.settling import Settler
+from raypipe.runtime.stopping import Stopping
 from raypipe.testing.simulation.commit_laws import Promise, Violation, hours
-from raypipe.testing.simulation.rows import Rules
+from raypipe.testing.simulation.rows import MERGES, Rules
 from raypipe.testing.simulation.source import SimulatedSource
 
 MEMORY_BYTES = 8 * 1024**2  # tasks of 1 MiB
@@ -33,16 +36,26 @@ class Ask:
     width: int = 1
     atomic: bool = False
     accept_shrunk: bool = False
+    compact_before_us: int | None = None
+    """Compact all that ends by then, instead of running shards."""
+    cell_by_cell: bool = False
+    """Of a compaction: one range in each cell of the calendar."""
     rules: Rules
 
     @property
     def kind(self) -> RunKind:
-        """Whether this is a run or a backfill."""
+        """Whether this is a run, a backfill or a compaction."""
+        if self.compact_before_us is not None:
+            return RunKind.COMPACT
         return RunKind.RUN if self.scope is Scope.DUE else RunKind.BACKFILL
 
     def __str__(self) -> str:
         extra = [word for word, there in (("atomic", self.atomic), ("accept shrunk", self.accept_shrunk)) if there]
         rules = ".".join(map(str, self.rules))
+        if self.compact_before_us is not None:
+            return (
+                f"compact before {iso(self.compact_before_us)}{f' by {self.width} h' if self.cell_by_cell else ''}, rules {rules}"
+            )
         return ", ".join([f"{self.scope} {self.window or 'of history'} by {self.width} h", *extra, f"rules {rules}"])
 
     @property
@@ -59,6 +72,7 @@ class Seams:
     destination: Destination
     executor: Executor
     stages: StageStore
+    claims: Claims
     clock: Clock
 
 
@@ -76,6 +90,7 @@ class Process:
     tell: Callable[[ev.RunClosed, Promise], None]
     stop: StopFlag = field(default_factory=StopFlag)
     closed: ev.RunClosed | None = None
+    compacted: Compacted | None = None
     error: RaypipeError | None = None
 
     @property
@@ -83,6 +98,8 @@ class Process:
         """How it ended, in a phrase."""
         if self.error is not None:
             return f"{type(self.error).__name__}: {self.error}"
+        if self.compacted is not None:
+            return f"{len(self.compacted.done)} compacted"
         return self.closed.status if self.closed else "not yet"
 
     def on(self, event: ev.RunEvent) -> None:
@@ -94,6 +111,9 @@ class Process:
     def run(self, seams: Seams) -> None:
         """Run the driver to its end, whatever end that is. Raises Violation for an error that nobody planned for."""
         try:
+            if self.ask.compact_before_us is not None:
+                self.compacted = self._compact(seams)
+                return
             self.closed = self._driver(seams).run()
         except RaypipeError as error:
             self.error = error
@@ -112,10 +132,22 @@ class Process:
             pipeline="p", executor="simulated", memory_bytes=MEMORY_BYTES, atomic=ask.atomic, retries=RETRIES,
             task_timeout_s=TASK_TIMEOUT_S,
         )  # fmt: skip
-        opening = RunOpening(
-            run_id=self.run_id, kind=ask.kind, window=ask.window, start_us=0, holder=self.holder,
-            definitions=ask.rules.definitions(), versions={}, force=self.force,
-        )  # fmt: skip
         return Driver(
-            settings, opening, planner, seams.destination, seams.executor, seams.stages, self, seams.clock, self.stop
+            settings, self._opening, planner, seams.destination, seams.executor, seams.stages, self, seams.clock, self.stop,
+            claims=seams.claims,
+        )  # fmt: skip
+
+    def _compact(self, seams: Seams) -> Compacted:
+        """Compact what is old enough, as `raypipe compact` does."""
+        assert self.ask.compact_before_us is not None
+        settler = Settler(Stopping(self.stop, seams.clock), self.on)
+        into = self.ask.calendar if self.ask.cell_by_cell else None
+        return Compactor(seams.destination, seams.claims, settler, self.on).run(self._opening, self.ask.compact_before_us, into)
+
+    @property
+    def _opening(self) -> RunOpening:
+        ask = self.ask
+        return RunOpening(
+            run_id=self.run_id, kind=ask.kind, window=ask.window, start_us=0, holder=self.holder,
+            definitions=ask.rules.definitions(), versions={}, merges=MERGES, force=self.force,
         )  # fmt: skip

@@ -9,13 +9,20 @@ from typing import Any, NamedTuple
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.fingerprint import digest_hex
+from raypipe.core.merge import DELETED_COLUMN, Combined, Keyed, Merge, parse_measure
 from raypipe.core.shard import OutputStat
 from raypipe.core.state import Definition
 from raypipe.core.window import Window
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN
 
 HOUR_US = 3_600_000_000
-OUTPUTS = ("clean", "totals")
+OUTPUTS = ("clean", "newest", "totals")
+"""A union of rows, the row of each key with the highest revision, and sums by key."""
+MERGES: Mapping[str, Merge] = {
+    "newest": Keyed(("key",), ("revision",)),
+    "totals": Combined(("key",), (parse_measure("sum", "sum(value)"), parse_measure("count", "count(*)"))),
+}
+DELETES = 8  # a row with this value deletes its key from `newest`
 
 
 class Row(NamedTuple):
@@ -25,6 +32,11 @@ class Row(NamedTuple):
     key: int
     value: int
     uid: int
+
+    @property
+    def revision(self) -> int:
+        """What decides between rows of a key: neither time nor value, so that the newest row may come first."""
+        return self.value * 5 % 9
 
 
 class Rules(NamedTuple):
@@ -38,6 +50,7 @@ class Rules(NamedTuple):
         """Return the definition of each output, as the engine would fingerprint it."""
         return {
             "clean": Definition(0, f"{self.quality}.{self.clean}", {"quality": str(self.quality), "sql": str(self.clean)}),
+            "newest": Definition(0, f"{self.quality}.{self.clean}", {"quality": str(self.quality), "sql": str(self.clean)}),
             "totals": Definition(0, f"{self.quality}.{self.totals}", {"quality": str(self.quality), "sql": str(self.totals)}),
         }
 
@@ -74,6 +87,7 @@ def contribution(window: Window, rows: Sequence[Row], rules: Rules) -> Contribut
     clean: list[Mapping[str, Any]] = []
     aside: list[Mapping[str, Any]] = []
     totals: dict[int, list[int]] = {}
+    newest: dict[int, Row] = {}
     filtered = 0
     for row in rows:
         if row.uid % 7 == 0:
@@ -85,9 +99,15 @@ def contribution(window: Window, rows: Sequence[Row], rules: Rules) -> Contribut
             total = totals.setdefault(row.key, [0, 0])
             total[0] += row.value + rules.totals
             total[1] += 1
-    summed = [{SHARD_COLUMN: start, "key": key, "sum": s, "count": n} for key, (s, n) in sorted(totals.items())]
+            newest[row.key] = max(row, newest.get(row.key, row), key=lambda one: (one.revision, one.time_us, one.uid))
+    summed = [{SHARD_COLUMN: start, "key": key, "sum.sum": s, "count.count": n} for key, (s, n) in sorted(totals.items())]
+    latest = [
+        {SHARD_COLUMN: start, "key": key, "uid": row.uid, "value": row.value * 10 + rules.clean,
+         "revision": row.revision, "_time": row.time_us, "_source": 0, "_position": row.uid, DELETED_COLUMN: row.value == DELETES}
+        for key, row in sorted(newest.items())
+    ]  # fmt: skip
     accounts = Accounts(read=len(rows), loaded=len(clean), filtered=filtered, quarantined=len(aside))
-    return Contribution(window, {"clean": clean, "totals": summed, QUARANTINE_TABLE: aside}, accounts)
+    return Contribution(window, {"clean": clean, "newest": latest, "totals": summed, QUARANTINE_TABLE: aside}, accounts)
 
 
 def _hash(row: Mapping[str, Any]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, cast
@@ -11,7 +11,7 @@ from typing import Any, cast
 from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Task
 from raypipe.errors import OutOfMemory, RaypipeError
 from raypipe.ports import QUARANTINE_TABLE, Completion, Staged
-from raypipe.testing.simulation.rows import Contribution, Row, Rules, contribution
+from raypipe.testing.simulation.rows import OUTPUTS, Contribution, Row, Rules, contribution
 from raypipe.testing.simulation.source import SimulatedSource
 from raypipe.testing.simulation.stage import Disk
 
@@ -51,7 +51,7 @@ class SimulatedWorker:
         failures = tuple(ShardFailure(window, "os_error", "the disk", retryable=self._happens(0.7)) for window in sorted(failed))
         good = [(shard, one) for shard, one in zip(shards, made, strict=True) if shard.window not in failed]
         results = tuple(self._result(shard, one) for shard, one in good)
-        tables = {name: [row for _, one in good for row in one.tables[name]] for name in ("clean", "totals", QUARANTINE_TABLE)}
+        tables = {name: [row for _, one in good for row in one.tables[name]] for name in (*OUTPUTS, QUARANTINE_TABLE)}
         if self._happens(0.01):  # rows lost on the way out of the engine
             tables["clean"] = tables["clean"][:-1]
         fingerprints = {output: one.fingerprint for output, one in self.rules.definitions().items()}
@@ -122,11 +122,14 @@ class SimulatedExecutor:
     """The work of all processes."""
     waits: Any
     """Gives way to others until something may have ended."""
+    begins: Callable[[Task], None]
+    """Told of every task that begins."""
     slots: int = 1
     ended: deque[Completion] = field(default_factory=deque)
 
     def submit_task(self, key: object, task: Task) -> None:
         """Start a task; now and then two executions of it."""
+        self.begins(task)
         for _ in range(2 if self.worker.faults() and self.worker.random.random() < 0.04 else 1):
             self.pieces.append(Piece(self, key, self.worker.run(task)))
 

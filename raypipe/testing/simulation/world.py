@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from random import Random
 
 from raypipe.destinations.memory import MemoryDestination
 from raypipe.destinations.memory_state import MemoryStore
+from raypipe.runtime.claiming import NoClaims
 from raypipe.testing.simulation.baton import Baton, Party
+from raypipe.testing.simulation.claim_laws import ClaimLaws
+from raypipe.testing.simulation.claim_table import ClaimTable
+from raypipe.testing.simulation.claims import SimulatedClaims
 from raypipe.testing.simulation.clock import SimulatedClock
 from raypipe.testing.simulation.commit_laws import Promise, Violation
 from raypipe.testing.simulation.destination import Network, SimulatedDestination
@@ -49,7 +54,9 @@ class World:
         self.destination = MemoryDestination(
             PIPELINE, clock=self.clock, store=MemoryStore(lock=nullcontext()), dead=self.dead_holders.__contains__
         )
-        self.laws = Laws(self.destination.store, self.source, self.disk)
+        self.has_claims = r.random() < 0.5
+        self.claims = ClaimTable(r, self.clock, lambda: self.faults, self.dead_holders.__contains__)
+        self.laws = Laws(self.destination.store, self.source, self.disk, ClaimLaws(self.claims))
         self.rules = Rules(0, 0, 0)
         self.older_rules = [self.rules]
         self.baton = Baton(self._choose)
@@ -82,15 +89,17 @@ class World:
     def process(self, ask: Ask, run_id: str | None = None, *, force: bool = False) -> tuple[Process, SimulatedExecutor, Seams]:
         """Make a process for an ask, and its seams."""
         self._names += 1
-        promise = Promise(self.source.now, ask.atomic, ask.accept_shrunk)
+        promise = Promise(self.source.now, ask.atomic, ask.accept_shrunk, self.has_claims)
         name, holder = run_id or f"run{self._names}", f"host{self._names}"
         end_us = self.hours * HOUR_US if self.is_closed_history else None
         process = Process(name, holder, ask, promise, force, self.ready_hours * HOUR_US, end_us, self.laws.reported)
         source = SimulatedSource(self.source, self.index, ask.calendar, end_us, self.pause)
         worker = SimulatedWorker(source, self.disk, ask.rules, self.random, lambda: self.faults)
-        executor = SimulatedExecutor(worker, self.pieces, self._wait, self.random.randint(1, 2))
+        begins = partial(self.laws.began, promise=promise)
+        executor = SimulatedExecutor(worker, self.pieces, self._wait, begins, self.random.randint(1, 2))
+        claims = SimulatedClaims(self.laws.claims, promise, self.pause) if self.has_claims else NoClaims()
         stage = SimulatedStage(self.disk, self.pause)
-        return process, executor, Seams(source, self.way_to_destination(promise), executor, stage, self.clock)
+        return process, executor, Seams(source, self.way_to_destination(promise), executor, stage, claims, self.clock)
 
     def way_to_destination(self, promise: Promise) -> SimulatedDestination:
         """Return the destination as one process reaches it."""
@@ -112,6 +121,7 @@ class World:
     def _live(self, party: Party, process: Process, seams: Seams) -> None:
         process.run(seams)
         del self.running[party]
+        self.laws.claims.ended(process.run_id, process.holder)
         self.tell(f"{process.holder} ends {process.run_id}: {process.ending}")
         if process.error is not None and self.random.random() < 0.5:
             self.start_at(self.steps + self.random.randrange(30), lambda: process.ask)
