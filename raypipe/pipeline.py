@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,6 +88,15 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MoreFiles:
+    """Files in another place or of another format, with the contract of the source that they are put together with."""
+
+    paths: tuple[str, ...]
+    format: Literal["parquet", "csv", "jsonl"]
+    csv: CsvDialect = field(default_factory=CsvDialect)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesSource:
     """Files: Parquet, CSV or JSON Lines, by glob or list."""
 
@@ -99,6 +108,43 @@ class FilesSource:
     on_drift: Literal["fail", "evolve", "quarantine"] = "fail"
     ready: Ready | None = None
     """None: a shard waits for nothing but its time."""
+    also: tuple[MoreFiles, ...] = ()
+    """Further files, whose rows are put together with these."""
+
+    @property
+    def parts(self) -> tuple[FilesSource, ...]:
+        """The source as those that it is put together from, each of one format."""
+        alone = replace(self, also=())
+        return (alone, *(replace(alone, paths=one.paths, format=one.format, csv=one.csv) for one in self.also))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedInput:
+    """A further input, which the SQL of outputs sees as a table of this name, beside `rows`; its contract names its columns.
+
+    Its rows have an event time of their own. Those of a shard are accounted to the shard; those that it only sees, which lie
+    before or after it, to others, and the column `_in_shard` tells which are which.
+    """
+
+    name: str
+    source: FilesSource
+    column: str
+    format: str = "iso"
+    lookback: Width | None = None
+    lookahead: Width | None = None
+
+    def event_time(self, of_rows: EventTime) -> EventTime:
+        """Return where its event time stands; all else of it is that of the pipeline."""
+        return replace(of_rows, column=self.column, format=self.format, lookback=self.lookback, lookahead=self.lookahead)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One source of files of one format, with its event time, and the table in which SQL sees its rows."""
+
+    table: str
+    source: FilesSource
+    time: EventTime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,6 +404,7 @@ class Pipeline:
     description: str = ""
     time: EventTime
     source: FilesSource
+    inputs: tuple[NamedInput, ...] = ()
     quality: Quality = field(default_factory=Quality)
     transform: tuple[Step, ...] = ()
     outputs: tuple[Output, ...]
@@ -367,3 +414,14 @@ class Pipeline:
     run: RunOptions = field(default_factory=RunOptions)
     folder: Path = Path()
     """Where relative paths and Python steps are found."""
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """All sources; a file's `origin` is the place of its source among them."""
+        given = [("rows", self.source, self.time), *((one.name, one.source, one.event_time(self.time)) for one in self.inputs)]
+        return tuple(Stream(table=table, source=part, time=time) for table, source, time in given for part in source.parts)
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether a shard sees more than rows of its own, so that each is run by itself."""
+        return self.time.looks_around or bool(self.inputs)

@@ -87,6 +87,8 @@ class SourceBatch:
 
     rows: pa.RecordBatch
     rejects: tuple[Reject, ...] = ()
+    origin: int = 0
+    """Which of the pipeline's sources the rows are of; a batch is of one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
+from raypipe.config.input_checks import input_checks
 from raypipe.config.instants import parse_instant, zone_exists
 from raypipe.config.paths import PACKAGE, absolute, check_path, format_of, formats
 from raypipe.config.problems import Problem, Unfit, dotted, either, nearest_of
@@ -31,6 +32,7 @@ def cross_checks(data: Any) -> Iterator[Problem]:
     yield from _outputs(data)
     yield from _nothing_but_views(data)
     yield from _packages(data)
+    yield from input_checks(data)
 
 
 def source_format(data: Any) -> str | None:

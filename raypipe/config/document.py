@@ -20,6 +20,7 @@ def document_of(pipeline: p.Pipeline) -> dict[str, Any]:
         "description": pipeline.description,
         "time": _time(pipeline.time),
         "source": _source(pipeline.source),
+        "inputs": {one.name: _input(one) for one in pipeline.inputs},
         "quality": _quality(pipeline.quality),
         "transform": [_step(step) for step in pipeline.transform],
         "outputs": [*map(_output, pipeline.outputs), *({"table": one.name, "view": one.sql} for one in pipeline.views)],
@@ -46,8 +47,14 @@ def _time(time: p.EventTime) -> dict[str, Any]:
     )
 
 
-def _source(source: p.FilesSource) -> dict[str, Any]:
-    csv = source.csv
+def _input(one: p.NamedInput) -> dict[str, Any]:
+    seen = {"lookback": one.lookback, "lookahead": one.lookahead}
+    time = {"column": one.column, "format": one.format} | {name: str(width) for name, width in seen.items() if width is not None}
+    return {"source": _source(one.source), "time": time}
+
+
+def _files(files: p.FilesSource | p.MoreFiles) -> dict[str, Any]:
+    csv = files.csv
     dialect = {
         "nulls": list(csv.nulls),
         "delimiter": csv.delimiter,
@@ -56,13 +63,17 @@ def _source(source: p.FilesSource) -> dict[str, Any]:
         "encoding": csv.encoding,
         "multiline": csv.multiline,
     }
+    written = {"csv": dialect} if files.format == "csv" else {}
+    return written | {"path": [str(path) for path in files.paths], "format": files.format}
+
+
+def _source(source: p.FilesSource) -> dict[str, Any]:
     return (
-        ({"csv": dialect} if source.format == "csv" else {})
+        _files(source)
         | _ready(source.ready)
+        | ({"also": [_files(one) for one in source.also]} if source.also else {})
         | {
             "kind": "files",
-            "path": [str(path) for path in source.paths],
-            "format": source.format,
             "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
             "extra_columns": source.extra_columns,
             "on_drift": source.on_drift,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -14,20 +14,25 @@ import pyarrow as pa
 from raypipe import failpoints
 from raypipe.core.accounts import Accounts
 from raypipe.core.shard import OutputStat, Shard, ShardFailure, ShardResult
-from raypipe.core.window import Window
-from raypipe.engine.batches import SHARD_INDEX, Batch, ReadBatch, empty_batch, placed_batches
+from raypipe.engine.batches import SHARD_INDEX, Batch, empty_batch, placed_batches
+from raypipe.engine.contract import Contract
 from raypipe.engine.liveness import columns_to_read
+from raypipe.engine.named_inputs import as_seen
+from raypipe.engine.output_sql import ROWS
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
 from raypipe.engine.quarantine import Quarantine
-from raypipe.engine.tally import AFTER, BEFORE, AllShardsFailed, Tally, named
+from raypipe.engine.seen import Seen
+from raypipe.engine.spool import FrameSpool
+from raypipe.engine.tally import AllShardsFailed, Tally, named
 from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, Transform
 from raypipe.errors import AccountsDontBalance
-from raypipe.pipeline import Pipeline
-from raypipe.ports import IN_SHARD_COLUMN, QUARANTINE_TABLE, Listing, Reject, Source, SourceBatch
+from raypipe.pipeline import NamedInput, Pipeline, Stream
+from raypipe.ports import IN_SHARD_COLUMN, QUARANTINE_TABLE, SOURCE_COLUMN, Listing, Reject, Source
 
 QUARANTINE_BYTES_MIN = 1024 * 1024  # a task with hardly any memory can still set some rows aside
+INPUT_SHARE = 16  # of the task's memory: rows of a named input that are held before they go to disk
 QUARANTINE_SHARE = 8  # of the task's memory: rows set aside are held until the end, with their raw text
 
 
@@ -50,21 +55,19 @@ class Attempt:
     memory_bytes: int
     spill: Path
     books: Books = field(init=False)
-    _seen: Mapping[int, Window] = field(init=False)
-    """The time before and after the one shard, whose rows its SQL sees too, by place."""
+    _seen: Seen = field(init=False)
+    """What is read of the rows, beside those of the shards."""
     _starts: list[int] = field(init=False)
     _untimed: dict[str, int] = field(init=False)
     """The place of the shard that takes the rows of a file that have no event time."""
 
     def __post_init__(self) -> None:
         windows = [one.window for one in self.shards]
-        time = self.pipeline.time
-        assert not time.looks_around or len(windows) == 1, "shards that look around are run one by one"
-        around = {BEFORE: time.before(windows[0]), AFTER: time.after(windows[0])} if time.looks_around else {}
-        self._seen = {place: window for place, window in around.items() if window is not None}
+        assert not self.pipeline.looks_around or len(windows) == 1, "shards that look around are run one by one"
+        self._seen = Seen.of(self.pipeline.time, windows)
         uris = sorted({one.file.uri for shard in self.shards for one in shard.slices})
         limit_bytes = max(self.memory_bytes // QUARANTINE_SHARE, QUARANTINE_BYTES_MIN)
-        self.books = Books(Tally(windows, time.looks_around), Quarantine(windows, uris, limit_bytes))
+        self.books = Books(Tally(windows, self.pipeline.looks_around), Quarantine(windows, uris, limit_bytes))
         self._starts = [one.start_us for one in windows]
         self._untimed = {one.file.uri: place for place, shard in enumerate(self.shards) for one in shard.slices if one.untimed}
 
@@ -79,7 +82,10 @@ class Attempt:
         rows = self._counted(transform.stream(self.read(), resources))
         tally = self.books.tally
         alone = self.shards[0].outputs  # the same for all shards of a task
-        contributions = outputs.contributions(rows, tally.windows, self.books.quarantine.uris, alone)
+        inputs = self.inputs()
+        contributions = outputs.contributions(rows, tally.windows, self.books.quarantine.uris, alone, inputs)
+        for spool in inputs.values():
+            spool.close()
         check_quarantined(self.pipeline.quality.max_quarantined, tally)
         for place, (code, error) in contributions.failed.items():
             tally.fail(place, code, error)
@@ -91,29 +97,52 @@ class Attempt:
         """Read the source, place the rows, and count what comes, rejects too, before anything is done with it."""
         failpoints.hit("task.after_open")
         empty = True
-        for read in placed_batches(self._source_batches(), self._windows, self.memory_bytes):
-            failpoints.hit("task.mid_read")
-            if self._seen:  # the shard has the first place, as everywhere but in time
-                places = pl.Series(list(self._by_place), dtype=pl.UInt32)
-                frame = read.batch.frame.with_columns(places.gather(read.batch.frame[SHARD_INDEX]).alias(SHARD_INDEX))
-                read = replace(read, batch=read.batch.with_frame(frame))
-            self._count_read(read)
-            if not read.batch.frame.is_empty():  # rejects may come without rows, and then without columns
-                empty = False
-                yield read.batch
+        for batch in self._placed(ROWS, self._seen, self._columns):
+            empty = False
+            yield batch
         if empty and (schema := self._known_schema()):
             yield empty_batch(schema)  # SQL may have something to say of no rows, and tables want their columns
 
-    @property
-    def _windows(self) -> Sequence[Window]:
-        """What is read, in order of time."""
-        return list(self._by_place.values()) if self._seen else self.books.tally.windows
+    def inputs(self) -> dict[str, FrameSpool]:
+        """Read the named inputs to their end: what SQL sees of each, while what is the shard's own is in the books."""
+        found = {one.name: FrameSpool(self.spill, self.memory_bytes // INPUT_SHARE) for one in self.pipeline.inputs}
+        for one in self.pipeline.inputs:
+            for _ in found[one.name].passing(self._typed(one)):
+                pass
+        return found
 
-    @property
-    def _by_place(self) -> Mapping[int, Window]:
-        """The one shard and what it sees, in order of time."""
-        places = {0: self.books.tally.windows[0], **self._seen}
-        return dict(sorted(places.items(), key=lambda one: one[1]))
+    def _typed(self, one: NamedInput) -> Iterator[pl.DataFrame]:
+        """Yield the rows of an input by its contract, the first time none, which tell the columns."""
+        time, tally = one.event_time(self.pipeline.time), self.books.tally
+        contracts = {origin: Contract(stream.source, time.zone) for origin, stream in self._streams(one.name)}
+        columns = tuple(one.source.columns) if one.source.extra_columns == "ignore" else None
+        yield as_seen(empty_batch({name: polars_type(column.type) for name, column in one.source.columns.items()}).frame, one)
+        for batch in self._placed(one.name, Seen.of(time, tally.windows), lambda: columns):
+            frame = tally.alive(contracts[batch.origin].apply(batch, self.books).frame)
+            tally.loaded.update(tally.counts(frame))
+            yield as_seen(frame, one)
+
+    def _placed(self, table: str, seen: Seen, columns: Callable[[], Sequence[str] | None]) -> Iterator[Batch]:
+        """Read what is seen of an input, and count what comes, rejects too, before anything is done with it."""
+        origins = {origin for origin, _ in self._streams(table)}
+        slices = [one for shard in self.shards for one in shard.slices if one.file.origin in origins]
+        if not slices:
+            return
+        uris = self.books.quarantine.uris
+        numbers = pl.Series([bisect.bisect_left(uris, uri) for uri in sorted({one.file.uri for one in slices})], dtype=pl.UInt32)
+        batches = self.source.read(seen.windows, slices, columns())
+        for read in placed_batches(batches, seen.windows, self.memory_bytes):
+            failpoints.hit("task.mid_read")
+            frame = seen.placed(read.batch.frame)
+            if len(numbers) < len(uris):  # the files are numbered among those of all inputs
+                frame = frame.with_columns(numbers.gather(frame[SOURCE_COLUMN]).alias(SOURCE_COLUMN))
+            batch = read.batch.with_frame(frame)
+            self._count_read(batch, read.rejects)
+            if not frame.is_empty():  # rejects may come without rows, and then without columns
+                yield batch
+
+    def _streams(self, table: str) -> Iterator[tuple[int, Stream]]:
+        return ((origin, stream) for origin, stream in enumerate(self.pipeline.streams) if stream.table == table)
 
     def _known_schema(self) -> Mapping[str, pl.DataType]:
         """Return the columns of the source without reading it: the contract's, else those of a sample of its files."""
@@ -126,18 +155,15 @@ class Attempt:
         files = sorted({one.file for shard in self.shards for one in shard.slices}, key=lambda one: one.uri)
         return Listing(tuple(files)) if files else self.source.list()
 
-    def _source_batches(self) -> Iterator[SourceBatch]:
-        slices = [one for shard in self.shards for one in shard.slices]
-        if not slices:
-            return iter(())
+    def _columns(self) -> Sequence[str] | None:
+        """Return the columns to read of the rows."""
         contract = self.pipeline.source.columns
-        have = contract or self.source.columns(self._listing())
-        return self.source.read(self._windows, slices, columns_to_read(self.pipeline, tuple(have)))
+        return columns_to_read(self.pipeline, tuple(contract or self.source.columns(self._listing())))
 
-    def _count_read(self, read: ReadBatch) -> None:
+    def _count_read(self, batch: Batch, rejects: Sequence[Reject]) -> None:
         tally = self.books.tally
-        tally.add_read(read.batch.frame)
-        placed = [(place, one) for one in read.rejects if (place := self._shard_of(one)) is not None]
+        tally.add_read(batch.frame)
+        placed = [(place, one) for one in rejects if (place := self._shard_of(one)) is not None]
         if not placed:
             return
         for place, one in placed:

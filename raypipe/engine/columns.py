@@ -123,7 +123,7 @@ def _texts_of(output: Output) -> Iterator[str]:
 @lru_cache(maxsize=64)
 def sql_sees_all(sql: str) -> bool:
     """Tell whether SQL means columns of `rows` that it does not name: a star, a whole row as a value, a natural join."""
-    nodes = list(_nodes(parse_select(sql)[1]))
+    nodes = list(_nodes(parse_select(sql, None)[1]))
     tables = {str(node.get("alias") or node.get("table_name")).lower() for node in nodes if node.get("type") == "BASE_TABLE"}
     return any(_means_all(node, tables) for node in nodes)
 

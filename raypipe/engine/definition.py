@@ -17,6 +17,7 @@ from raypipe.pipeline import (
     Check,
     Derive,
     EventTime,
+    FilesSource,
     Filter,
     GroupByOutput,
     Lookup,
@@ -55,21 +56,32 @@ def _definition(parts: Mapping[str, str]) -> Definition:
 
 def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     time = pipeline.time
-    source = replace(pipeline.source, ready=None, paths=tuple(_place(path, pipeline.folder) for path in pipeline.source.paths))
     # A check belongs to the output that it checks; how long texts are kept changes no table.
     quality = replace(pipeline.quality, checks=(), keep_quarantined_us=None)
     parts = {
-        "source": fingerprint(_plain(source)),
+        "source": fingerprint(_plain(_located(pipeline.source, pipeline.folder))),
         "time": fingerprint([time.column, time.format, time.zone, time.start_us, *_seen(time)]),
         "quality": fingerprint(_plain(quality)),
         "transform": fingerprint([_plain(_without_folder(step)) for step in pipeline.transform]),
     }
+    for one in pipeline.inputs:
+        parts[f"input:{one.name}"] = fingerprint(_plain(replace(one, source=_located(one.source, pipeline.folder))))
     for step in pipeline.transform:
         if isinstance(step, PythonStep):
             parts[f"python:{step.function}"] = code_fingerprint(step.function, pipeline.folder)
         elif isinstance(step, Lookup):
             parts[f"lookup:{_place(step.path, pipeline.folder)}"] = _file_sha256(step.path)
     return parts
+
+
+def _located(source: FilesSource, folder: Path) -> FilesSource:
+    """Return a source as it counts: its files by their places, and not what a shard waits for."""
+
+    def places(paths: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_place(path, folder) for path in paths)
+
+    also = tuple(replace(one, paths=places(one.paths)) for one in source.also)
+    return replace(source, ready=None, paths=places(source.paths), also=also)
 
 
 def _seen(time: EventTime) -> list[str]:

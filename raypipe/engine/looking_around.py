@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
 
-from raypipe.engine.output_sql import SqlRefused, walk
+from raypipe.engine.output_sql import ROWS, SqlRefused, walk
 from raypipe.ports import IN_SHARD_COLUMN
 
 IN_SHARD_KEPT = (
@@ -14,14 +15,20 @@ IN_SHARD_KEPT = (
     "or give it another name"
 )
 _UNMEANT = (
-    "with time.lookback or time.lookahead, `rows` also holds rows of the time around the shard, which are for others to tell: "
+    "with a lookback or lookahead, a table also holds rows of the time around the shard, which are for others to tell: "
     f"leave them out by {IN_SHARD_COLUMN}, as in QUALIFY {IN_SHARD_COLUMN} after window functions, or WHERE {IN_SHARD_COLUMN}"
 )
 
 
-def require_in_shard(tree: object) -> None:
-    """Refuse SQL that never asks which rows are the shard's own. Raises SqlRefused."""
-    if not any(_means_in_shard(node) for node in walk(tree)):
+def require_in_shard(tree: object, wide: Collection[str] = (ROWS,)) -> None:
+    """Refuse SQL that never asks which rows are the shard's own, over tables of which the `wide` ones hold others too.
+
+    SQL that joins to rows of the shard alone, and to nothing else, need not ask. Raises SqlRefused.
+    """
+    nodes = list(walk(tree))
+    read = {str(node["table_name"]).lower() for node in nodes if node.get("type") == "BASE_TABLE"}
+    spread = ROWS in wide or (ROWS not in read and bool(read.intersection(wide)))
+    if spread and not any(map(_means_in_shard, nodes)):
         raise SqlRefused(_UNMEANT)
 
 

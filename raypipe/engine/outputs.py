@@ -19,6 +19,7 @@ from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.columns import columns_of_outputs
 from raypipe.engine.merged import MergedOutputs, merged_outputs, union_outputs
+from raypipe.engine.named_inputs import input_schemas
 from raypipe.engine.output_contract import OutputContracts
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.spool import FrameSpool
@@ -62,26 +63,34 @@ class Outputs:
         self._outputs = union_outputs(pipeline.outputs)
         share_bytes = memory_bytes // (ROOMY_SHARE if roomy else LEAN_SHARE)
         around = pipeline.time.looks_around
-        self.aggregator = Aggregator(self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder, looks_around=around)
+        self.aggregator = Aggregator(
+            self._outputs, memory_bytes=share_bytes, spill_folder=spill_folder, looks_around=around,
+            inputs=input_schemas(pipeline.inputs),
+        )  # fmt: skip
         self.merged = MergedOutputs(merged_outputs(pipeline.outputs), memory_bytes=share_bytes, spill_folder=spill_folder)
         self.checks = Checks(pipeline.quality.checks, memory_bytes=share_bytes, spill_folder=spill_folder)
         self.contracts = OutputContracts(pipeline.outputs, memory_bytes=share_bytes, spill_folder=spill_folder)
         self._held_bytes = memory_bytes // HELD_SHARE
 
     def contributions(
-        self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str] = ()
+        self,
+        frames: Iterator[pl.DataFrame],
+        windows: Sequence[Window],
+        uris: Sequence[str],
+        alone: Sequence[str] = (),
+        inputs: Mapping[str, FrameSpool] | None = None,
     ) -> Contributions:
         """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row.
 
         `uris` are the task's files, as SOURCE_COLUMN numbers them. With `alone`, only these outputs are computed, and
-        judged by their checks.
+        judged by their checks. `inputs` are the rows of the named inputs, which SQL sees beside these.
         """
         if not self.merged.wanted(alone):
-            return self._judged(Contributions(windows, self._united(frames, windows, alone)))
+            return self._judged(Contributions(windows, self._united(frames, windows, alone, inputs)))
         spool = self.merged.spool()
         try:
             passing = spool.passing(frames)
-            found = self._united(passing, windows, alone)
+            found = self._united(passing, windows, alone, inputs)
             for _ in passing:  # what no other output has read
                 pass
             found.update(self._merged(spool, windows, uris, alone))
@@ -93,12 +102,18 @@ class Outputs:
         """Return the contributions with what contracts and checks say of them."""
         return self.checks.judge(self.contracts.judge(contributions))
 
-    def _united(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str]) -> dict[str, Contribution]:
+    def _united(
+        self,
+        frames: Iterator[pl.DataFrame],
+        windows: Sequence[Window],
+        alone: Sequence[str],
+        inputs: Mapping[str, FrameSpool] | None,
+    ) -> dict[str, Contribution]:
         """Return what the shards contribute to tables that are the union of contributions."""
         if not any(not alone or one.table in alone for one in self._outputs):
             return {}
         rows = self._rows(frames, windows, alone)
-        return {} if rows is None else self.aggregator.contributions(rows, windows, alone)
+        return {} if rows is None else self.aggregator.contributions(rows, windows, alone, inputs)
 
     def _merged(
         self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str]

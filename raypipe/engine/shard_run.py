@@ -133,7 +133,7 @@ class ShardRunner:
 
         Where SQL looks around its shard each is run by itself: it sees rows of its neighbours.
         """
-        if self.pipeline.time.looks_around and len(shards) > 1:
+        if self.pipeline.looks_around and len(shards) > 1:
             middle = len(shards) // 2
             return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
         try:

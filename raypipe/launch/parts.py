@@ -19,7 +19,7 @@ from raypipe.core.plan import Horizon, Patience, horizon
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
-from raypipe.pipeline import Pipeline
+from raypipe.pipeline import EventTime, Pipeline, Stream
 from raypipe.ports import Claims, Clock, Listing, Source, StageStore
 from raypipe.runtime.system_clock import SystemClock
 
@@ -69,10 +69,8 @@ class Parts:
         time = self.pipeline.time
         return Calendar(time.start_us, time.shard, time.zone)
 
-    @property
-    def _cells(self) -> Calendar:
+    def _cells(self, time: EventTime) -> Calendar:
         """How files are cut: so that shards, and what they look back and ahead to, consist of whole cells."""
-        time = self.pipeline.time
         width = reduce(common_width, filter(None, (time.lookback, time.lookahead)), time.shard)
         return Calendar(time.start_us, width, time.zone)
 
@@ -81,8 +79,11 @@ class Parts:
         """What may be worked on now."""
         if self.given is not None:
             return given_shards(self.calendar, self.given)
-        time = self.pipeline.time
-        return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us(), time.seen_until)
+        time, times = self.pipeline.time, [stream.time for stream in self.pipeline.streams]
+        return horizon(
+            self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us(),
+            lambda end_us: max(one.seen_until(end_us) for one in times),
+        )  # fmt: skip
 
     @property
     def patience(self) -> Patience:
@@ -93,12 +94,19 @@ class Parts:
     @cached_property
     def source(self) -> Source:
         """The source; its index is in the state folder, or in the scratch folder."""
+        streams = self.pipeline.streams
+        if len(streams) == 1:
+            return self._files(streams[0], self.stand_in_folder)
+        from raypipe.sources.concatenated import Concatenated
+
+        return Concatenated(tuple(self._files(one, None) for one in streams), tuple(one.table for one in streams))
+
+    def _files(self, stream: Stream, stand_in_folder: str | None) -> Source:
         from raypipe.sources.files import Files
 
         memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
-        return Files(
-            self.pipeline.source, self.pipeline.time, self._cells, self.index_folder, memory_bytes, self.stand_in_folder
-        )  # fmt: skip
+        memory_bytes //= len(self.pipeline.streams)
+        return Files(stream.source, stream.time, self._cells(stream.time), self.index_folder, memory_bytes, stand_in_folder)
 
     @cached_property
     def destination(self) -> DuckDBFile:

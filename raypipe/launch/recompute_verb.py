@@ -125,7 +125,8 @@ def _check_records(found: Recomputation) -> Check:
     mark_us, ready = found.snapshot.watermark_us, parts.ready.window
     if found.left_out or ready is None or mark_us != ready.end_us:
         return Check(name, True, "not compared: not all of history is live as the source is now")
-    counts = [count_records(parts.pipeline.source, file.uri) for file in listing.files]
+    streams = parts.pipeline.streams
+    counts = [count_records(streams[file.origin].source, file.uri) for file in listing.files]
     if None in counts:
         return Check(name, True, "not compared: line ends do not tell the records of these files")
     records, outside = sum(one for one in counts if one is not None), _not_ready(parts, listing) + parts.source.outside(listing)

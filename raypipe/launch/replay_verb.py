@@ -12,6 +12,7 @@ from __future__ import annotations
 from raypipe.core.plan import Scope
 from raypipe.core.state import RunKind
 from raypipe.core.window import Window, iso
+from raypipe.errors import UsageError
 from raypipe.launch.parts import Parts, current_versions, shards_window
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import Pipeline
@@ -50,6 +51,8 @@ def _stand_in(parts: Parts, window: Window) -> None:
     for row in parts.destination.quarantine_rows(rule=None, window=window, limit=ROWS_MAX):
         if row["source"] not in files and can_stand_in(row["raw"], truncated=row["truncated"]):
             gone.setdefault(row["source"], {})[row["position"]] = row["raw"]
+    if gone and len(pipeline.streams) > 1:
+        raise UsageError(f"{min(gone)} is gone, and rows of a pipeline with several sources cannot stand in for it: restore it")
     stand_ins = StandIns(parts.stand_in_folder, pipeline.source, pipeline.time.column)
     for uri, raws in sorted(gone.items()):
         stand_ins.write(uri, iso(window.start_us), list(raws.values()), sorted(files))

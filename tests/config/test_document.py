@@ -76,6 +76,7 @@ SOURCES = built(
     extra_columns=st.sampled_from(["ignore", "keep", "fail"]),
     on_drift=st.sampled_from(["fail", "evolve", "quarantine"]),
     ready=st.sampled_from([None, p.Ready(files=3), p.Ready(marker="_SUCCESS")]),
+    also=st.sampled_from([(), (p.MoreFiles(paths=("/data/*.jsonl",), format="jsonl"),)]),
 )
 QUALITIES = built(
     p.Quality,
@@ -107,6 +108,12 @@ PIPELINES = built(
     source=SOURCES,
     quality=QUALITIES,
     transform=st.lists(STEPS, max_size=4, unique_by=lambda step: getattr(step, "name", id(step))).map(tuple),
+    inputs=st.one_of(
+        st.just(()),
+        built(p.NamedInput, name=st.just("clicks"), source=SOURCES, column=COLUMNS, lookahead=st.just(Width(1, "h"))).map(
+            lambda one: (one,)
+        ),
+    ),
     outputs=OUTPUTS,
     views=st.one_of(st.just(()), SQL.map(lambda sql: (p.View(name="seen", sql=sql),))),
     destination=st.just(p.DuckDBDestination(path="/data/x.duckdb")),

@@ -53,7 +53,7 @@ CASES = [
     (changed("  shard: 1d", "  shrad: 1d"), '5: time.shrad: unknown key; did you mean "shard"? Known keys: column, format, zone, start, end, shard, lateness, delay, lookback, lookahead'),
     (changed("  shard: 1d\n", ""), "2: time.shard: missing, expected: Width of a shard; days and longer follow the zone's calendar"),
     (changed("name: rides\n", ""), "1: name: missing, expected: The pipeline's identity in the ledger"),
-    (added("schedule: '* * * * *'\n"), "16: schedule: unknown key; known keys: name, description, time, source, quality, transform, outputs, destination, run, profiles"),
+    (added("schedule: '* * * * *'\n"), "16: schedule: unknown key; known keys: name, description, time, source, inputs, quality, transform, outputs, destination, run, profiles"),
     (changed("  shard: 1d", "  shard: 1d\n  lateness: ever"), '6: time.lateness: got "ever", expected unlimited, or a duration such as 30s, 5m, 1h, 1d, 1w or 1mo'),
     (changed("  kind: files", "  kind: files\n  ready: {marker: done/_SUCCESS}"), '8: source.ready.marker: got "done/_SUCCESS", expected the name of a file, without a folder, such as _SUCCESS'),
     (changed("  shard: 1d", "  shard: 1d\n  lookback: 6 days"), '6: time.lookback: got "6 days", expected a time such as 30m, 6h or 7d, in whole minutes or more, or 0s for none; did you mean "6d"?'),
@@ -69,6 +69,11 @@ CASES = [
     (changed("columns: {at: timestamp,", "columns: {at: {type: timestamp, requird: true},"), '9: source.columns.at.requird: unknown key; did you mean "required"? Known keys: type, required'),
     (added("run: {retries: {attempt: 3}}\n"), '16: run.retries.attempt: unknown key; did you mean "attempts"? Known keys: attempts, delay, factor'),
     (added("transform: [{lookup: {path: a.csv, on: a, column: [b]}}]\n"), '16: transform.0.lookup.column: unknown key; did you mean "columns"? Known keys: path, on, columns, missing, as_of'),
+    # further inputs
+    (added("inputs: {rows: {source: {kind: files, path: c.csv, columns: {a: int64}}, time: {column: a}}}\n"), "16: inputs.rows: expected another name: `rows` are the rows of the source"),
+    (added("inputs: {clicks: {source: {kind: files, path: c.parquet}, time: {column: a}}}\n"), "16: inputs.clicks.source.columns: missing, expected the columns that SQL sees of the input, and their types"),
+    (added("inputs: {clicks: {source: {kind: files, path: c.parquet, csv: {}, columns: {a: int64}}, time: {column: a}}}\n"), "16: inputs.clicks.source.csv: the files are parquet; expected this key for csv files only"),
+    (added("inputs: {clicks: {source: {kind: files, path: c, columns: {a: int64}}, time: {colum: a}}}\n"), '16: inputs.clicks.source.path: got "c", expected a suffix that tells the one format of the files (.parquet, .csv, .jsonl or .ndjson), or the key format beside it'),
     # kinds
     (changed("kind: files", "kind: kafka"), '7: source.kind: got "kafka", expected a known kind: files'),
     (changed("kind: files", "kind: file"), '7: source.kind: got "file", expected a known kind: files; did you mean "files"?'),
