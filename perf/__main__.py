@@ -1,69 +1,87 @@
-"""`python -m perf --rows 1000000`: the canonical job by raypipe and by hand, in turn, as whole processes."""
+"""`python -m perf`: measures raypipe beside its peers; `--help` lists what can be asked."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import sys
-import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
+from perf.bench import WARM_ROWS, Bench
+from perf.budgets import compare, read_budgets
+from perf.canonical import WrongAnswer
+from perf.command import Asked, parse_arguments
+from perf.contenders import canonical
+from perf.machine import machine, versions
+from perf.measure import CommandFailed
+from perf.plots import NoMatplotlib, plot
+from perf.report import console, model_lines, page, verdicts
+from perf.results import Results, models, read, write
+from perf.scenarios import SCENARIOS
+from perf.values import Found, Work
 
-from perf.events import make_events, pipeline_text
-from perf.measure import Measured, measure
-
-HERE = Path(__file__).parent
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m perf", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--executor", default="inline", choices=["inline", "ray"])
-    asked = parser.parse_args()
-    folder = make_events(HERE / "data" / f"events-{asked.rows}", asked.rows)
-    found: dict[str, list[Measured]] = {"raypipe": [], "by hand": []}
-    for _ in range(asked.runs):
-        with tempfile.TemporaryDirectory() as scratch:
-            found["raypipe"].append(_raypipe(folder, Path(scratch), asked.executor))
-            found["by hand"].append(measure([sys.executable, str(HERE / "by_hand.py"), str(folder), f"{scratch}/hand.duckdb"]))
-            _require_equal(Path(scratch))
-    _print(asked.rows, found)
+DATA = Path(__file__).parent / "data"
+FAILED = 1  # a contender failed or answered wrongly; a missed budget is a result, and ends with 0
 
 
-def _raypipe(folder: Path, scratch: Path, executor: str) -> Measured:
-    config = scratch / "canonical.yaml"
-    config.write_text(pipeline_text(folder, scratch / "raypipe.duckdb"))
-    return measure([sys.executable, "-m", "raypipe", "run", str(config), "--executor", executor])
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what was asked; return the exit code."""
+    asked = parse_arguments(sys.argv[1:] if words is None else words, DATA)
+    bench = Bench(asked.data, asked.runs, asked.quick, asked.rows, asked.against, _say, asked.without)
+    results = Results(machine(), versions(), (), asked.note)
+    failed = False
+    warm_up(bench)
+    for name in asked.scenarios:
+        try:
+            for found in SCENARIOS[name](bench):
+                dated = replace(found, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+                print(console(dated), flush=True)
+                results = _kept(asked, results, dated)
+        except (WrongAnswer, CommandFailed) as error:
+            failed = True
+            print(f"{name} failed: {error}", file=sys.stderr)
+    try:
+        _end(asked, results)
+    except NoMatplotlib as error:
+        failed = True
+        print(error, file=sys.stderr)
+    return FAILED if failed else 0
 
 
-def _require_equal(scratch: Path) -> None:
-    """A figure counts only where both gave the same answer."""
-    connection = duckdb.connect()
-    connection.execute(
-        f"ATTACH '{scratch}/raypipe.duckdb' AS ours (READ_ONLY); ATTACH '{scratch}/hand.duckdb' AS theirs (READ_ONLY)"
-    )
-    ours, theirs = "SELECT * EXCLUDE (_shard) FROM ours.hourly", "SELECT * FROM theirs.hourly"
-    query = f"SELECT (SELECT count(*) FROM ({ours} EXCEPT ALL {theirs})), (SELECT count(*) FROM ({theirs} EXCEPT ALL {ours}))"
-    different = connection.execute(query).fetchone()
-    connection.close()
-    if different != (0, 0):
-        raise SystemExit(f"the answers differ: {different} rows")
+def warm_up(bench: Bench) -> None:
+    """Run raypipe once over little data, so that no scenario pays for compiling its modules or for cold libraries."""
+    bench.in_turn([canonical("warm-up", bench.events(WARM_ROWS))], Work(WARM_ROWS), runs=1)
+    bench.taken_yardsticks()
 
 
-def _print(rows: int, found: dict[str, list[Measured]]) -> None:
-    print(f"{rows:,} rows, median of {len(found['raypipe'])} runs in turn")
-    for name, runs in found.items():
-        wall_s = statistics.median(one.wall_s for one in runs)
-        cpu_s = statistics.median(one.cpu_s for one in runs)
-        peak = statistics.median(one.peak_bytes for one in runs)
-        print(
-            f"  {name:8}  {wall_s:7.2f} s wall  {cpu_s:7.2f} s CPU  {peak / 1024**2:6.0f} MiB peak  {rows / wall_s:12,.0f} rows/s"
-        )
-    ratios = [a.wall_s / b.wall_s for a, b in zip(found["raypipe"], found["by hand"], strict=True)]
-    print(f"  raypipe / by hand: {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
+def _kept(asked: Asked, results: Results, found: Found) -> Results:
+    """Add what was found; the document on disk is complete after every step."""
+    newer = replace(results, found=(found,))
+    known = read(asked.json) if asked.json and asked.json.exists() else results
+    merged = known.merged(newer)
+    if asked.json:
+        write(merged, asked.json)
+    return merged
+
+
+def _end(asked: Asked, results: Results) -> None:
+    if asked.json and asked.json.exists():
+        results = read(asked.json)
+    results = results.ordered(list(SCENARIOS))
+    compared = compare(read_budgets(), results.figures)
+    for text in (model_lines(models(results.found)), verdicts(compared)):
+        if text:
+            print(text)
+    if asked.report:
+        asked.report.write_text(page(results, compared))
+    if asked.plot:
+        plot(results, asked.plot)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

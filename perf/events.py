@@ -1,73 +1,118 @@
-"""Made-up events, the same for the same number of rows: thirty daily Parquet files, 2 % of the rows dirty."""
+"""Made-up events, the same for the same shape: daily Parquet files with dirty and duplicate rows, and late ones beside."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 
-DAYS = 30
 COUNTRIES = 250
+START = date(2026, 1, 1)
 
 
-def make_events(folder: Path, rows: int) -> Path:
-    """Write the events and their dimension into a folder once; return the folder."""
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the events are like. Shares are of all rows; late rows stand in files of their own, which come afterwards."""
+
+    rows: int
+    days: int = 30
+    dirty_per_mille: int = 20
+    duplicate_per_mille: int = 10
+    late_per_mille: int = 1
+    seed: int = 0
+
+    @property
+    def end(self) -> date:
+        """The day after the last."""
+        return START + timedelta(days=self.days)
+
+    @property
+    def folder_name(self) -> str:
+        """A name that no other shape has."""
+        parts = (self.rows, self.days, self.dirty_per_mille, self.duplicate_per_mille, self.late_per_mille, self.seed)
+        return "events-" + "-".join(str(one) for one in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """A folder with events-*.parquet, late-*.parquet and countries.csv."""
+
+    folder: Path
+    shape: Shape
+
+    @property
+    def files(self) -> list[Path]:
+        """The daily files, without what comes late."""
+        return sorted(self.folder.glob("events-*.parquet"))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the daily files."""
+        return sum(path.stat().st_size for path in self.files)
+
+
+def make_events(parent: Path, shape: Shape) -> Events:
+    """Write the events and their dimension into a folder of their own, once."""
+    folder = parent / shape.folder_name
     done = folder / "complete"
-    if done.exists():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    for day in range(DAYS):
-        target = folder / f"events-{day + 1:02}.parquet"
-        connection.execute(_EVENTS.format(first=rows * day // DAYS, last=rows * (day + 1) // DAYS, day=day, target=target))
-    connection.execute(_DIMENSION.format(countries=COUNTRIES, target=folder / "countries.csv"))
-    connection.close()
-    done.touch()
-    return folder
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for day in range(shape.days):
+                connection.execute(_copy(_day_sql(shape, day), folder / f"events-{day + 1:03}.parquet"))
+            late = _late_sql(shape)
+            connection.execute(_copy(late, folder / "late-001.parquet"))
+            connection.execute(_DIMENSION.format(countries=COUNTRIES, target=folder / "countries.csv"))
+        done.touch()
+    return Events(folder, shape)
 
 
-def pipeline_text(folder: Path, destination: Path) -> str:
-    """Return the canonical pipeline over such a folder."""
-    return _PIPELINE.format(folder=folder, destination=destination)
+def _day_sql(shape: Shape, day: int) -> str:
+    first, last = shape.rows * day // shape.days, shape.rows * (day + 1) // shape.days
+    return _rows_sql(shape, first, last, day)
 
 
-# hash() makes the events a function of their number alone. Users follow a skewed distribution over a million.
+def _late_sql(shape: Shape) -> str:
+    """Rows of one day in the middle of the history, with numbers that no daily file has."""
+    rows = max(1, shape.rows * shape.late_per_mille // 1000)
+    return _rows_sql(shape, shape.rows, shape.rows + rows, shape.days // 3)
+
+
+def _rows_sql(shape: Shape, first: int, last: int, day: int) -> str:
+    return _EVENTS.format(
+        first=first, last=last, day=day, start=START, seed=shape.seed * 1000,
+        dirty=shape.dirty_per_mille, duplicate=shape.duplicate_per_mille, back=DUPLICATE_BACK,
+    )  # fmt: skip
+
+
+def _copy(query: str, target: Path) -> str:
+    return f"COPY ({query}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
+
+
+DUPLICATE_BACK = 97  # a duplicate repeats the event that many rows before it, as a sender that did not get its answer does
+
+# hash() makes the events a function of their number alone. Users follow a skewed distribution over a million. Amounts are
+# multiples of 1/64, so that their sums are exact in whatever order they are added.
 _EVENTS = """
-COPY (
     SELECT
-        i AS event_id,
-        TIMESTAMP '2026-01-01' + INTERVAL {day} DAY + to_microseconds((hash(i) % 86400000000)::BIGINT) AS ts,
-        floor(1000000 * pow((hash(i, 1) % 1000000) / 1000000.0, 3))::BIGINT AS user_id,
-        'C' || lpad((hash(i, 2) % 250)::VARCHAR, 3, '0') AS country,
-        ['view', 'click', 'cart', 'buy', 'leave'][1 + (hash(i, 3) % 5)::INT] AS event_type,
-        CASE hash(i, 4) % 100 WHEN 0 THEN NULL WHEN 1 THEN -1.0 ELSE (hash(i, 5) % 100000) / 64.0 END AS amount,
-        'https://host' || (hash(i, 6) % 40) || '.example/path/' || (hash(i, 7) % 1000) AS url
-    FROM range({first}, {last}) numbers(i)
-) TO '{target}' (FORMAT parquet, COMPRESSION zstd)
+        n AS event_id,
+        TIMESTAMP '{start}' + INTERVAL {day} DAY + to_microseconds((hash(n, {seed}) % 86400000000)::BIGINT) AS ts,
+        floor(1000000 * pow((hash(n, {seed} + 1) % 1000000) / 1000000.0, 3))::BIGINT AS user_id,
+        'C' || lpad((hash(n, {seed} + 2) % 250)::VARCHAR, 3, '0') AS country,
+        ['view', 'click', 'cart', 'buy', 'leave'][1 + (hash(n, {seed} + 3) % 5)::INT] AS event_type,
+        CASE WHEN hash(n, {seed} + 4) % 2000 < {dirty} THEN NULL WHEN hash(n, {seed} + 4) % 2000 < 2 * {dirty} THEN -1.0
+            ELSE (hash(n, {seed} + 5) % 100000) / 64.0 END AS amount,
+        'https://host' || (hash(n, {seed} + 6) % 40) || '.example/path/' || (hash(n, {seed} + 7) % 1000) AS url
+    FROM (
+        SELECT CASE WHEN hash(i, {seed} + 8) % 1000 < {duplicate} AND i - {back} >= {first} THEN i - {back} ELSE i END AS n
+        FROM range({first}, {last}) numbers(i)
+    )
 """
 
 _DIMENSION = """
 COPY (SELECT 'C' || lpad(i::VARCHAR, 3, '0') AS country, 'R' || (i % 7) AS region FROM range({countries}) numbers(i))
 TO '{target}' (FORMAT csv, HEADER)
-"""
-
-_PIPELINE = """
-name: canonical
-description: Events an hour, region and type, with distinct users
-time: {{column: ts, start: 2026-01-01, end: 2026-01-31, shard: 1d}}
-source: {{kind: files, path: "{folder}/events-*.parquet"}}
-quality:
-  max_quarantined: {{share: 5%, at_least: 10}}
-  rules:
-    - {{name: valid_amount, expect: "amount >= 0", nulls: fail, otherwise: drop}}
-transform:
-  - derive: {{hour: "date_trunc('hour', ts)", host: "split_part(url, '/', 3)"}}
-  - lookup: {{path: "{folder}/countries.csv", on: country, columns: [region]}}
-outputs:
-  - table: hourly
-    sql: >-
-      SELECT hour, region, event_type, count(*) AS events, sum(amount) AS amount, count(DISTINCT user_id) AS users
-      FROM rows GROUP BY ALL
-destination: {{kind: duckdb, path: "{destination}"}}
 """

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
 
 SAMPLE_S = 0.05
+SAMPLES_A_SCAN = 4  # looking for new processes reads all of /proc: more often would take time from what is measured
 NOT_AS_USERS = "PYTHONDONTWRITEBYTECODE"  # where it is set, every start compiles what an installed package has compiled
+OUTPUT_CHARS = 4_000  # of a command that failed: its end says why
+
+
+class CommandFailed(RuntimeError):
+    """A measured command did not end with 0; the text holds the end of its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,33 +29,68 @@ class Measured:
     wall_s: float
     cpu_s: float
     peak_bytes: int
-    output: str
+    output: str = ""
 
 
-def measure(command: list[str]) -> Measured:
-    """Run a command to its end. Raises RuntimeError with its output when it fails."""
-    environment = {name: value for name, value in os.environ.items() if name != NOT_AS_USERS}
-    started_s = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-    watched, peak_bytes, cpu_s = psutil.Process(process.pid), 0, 0.0
-    while process.poll() is None:
-        used_bytes, used_s = _usage(watched)
-        peak_bytes, cpu_s = max(peak_bytes, used_bytes), max(cpu_s, used_s)
-        time.sleep(SAMPLE_S)
-    wall_s = time.perf_counter() - started_s
-    output = process.stdout.read() if process.stdout else ""
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output}")
-    return Measured(wall_s, cpu_s, peak_bytes, output)
+def measure(command: Sequence[str], environment: Mapping[str, str] | None = None, *, expected: int = 0) -> Measured:
+    """Run a command to its end. Raises CommandFailed with its output when it does not end with the expected code."""
+    variables = {name: value for name, value in os.environ.items() if name != NOT_AS_USERS} | dict(environment or {})
+    with tempfile.TemporaryFile("w+") as output:  # a pipe that nobody empties would hold the command up
+        started_s = time.perf_counter()
+        process = subprocess.Popen(list(command), stdout=output, stderr=subprocess.STDOUT, text=True, env=variables)
+        tree = _Tree(process.pid)
+        while process.poll() is None:
+            tree.sample()
+            time.sleep(SAMPLE_S)
+        wall_s = time.perf_counter() - started_s
+        output.seek(0)
+        text = output.read()
+    if process.returncode != expected:
+        raise CommandFailed(f"{' '.join(command)} ended with {process.returncode}:\n{text[-OUTPUT_CHARS:]}")
+    return Measured(wall_s, tree.cpu_s, tree.peak_bytes, text)
 
 
-def _usage(root: psutil.Process) -> tuple[int, float]:
-    used_bytes, used_s = 0, 0.0
-    try:
-        for one in [root, *root.children(recursive=True)]:
-            used_bytes += one.memory_full_info().pss
+class _Tree:
+    """The processes below one, also those whose parent ended meanwhile: whoever was seen once stays watched."""
+
+    def __init__(self, pid: int) -> None:
+        self._watched = {pid: psutil.Process(pid)}
+        self._cpu_s: dict[int, float] = {}
+        self._samples = 0
+        self.peak_bytes = 0
+
+    @property
+    def cpu_s(self) -> float:
+        """User and system seconds of all processes, as last seen."""
+        return sum(self._cpu_s.values())
+
+    def sample(self) -> None:
+        """Look at every process once; now and then for new ones first."""
+        if self._samples % SAMPLES_A_SCAN == 0:
+            self._scan()
+        self._samples += 1
+        self.peak_bytes = max(self.peak_bytes, sum(self._used_bytes(one) for one in list(self._watched.values())))
+
+    def _scan(self) -> None:
+        parents = _parents()
+        for pid in sorted(parents):  # children have greater numbers than their parents, nearly always
+            if parents[pid] in self._watched and pid not in self._watched:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self._watched[pid] = psutil.Process(pid)
+
+    def _used_bytes(self, one: psutil.Process) -> int:
+        try:
             times = one.cpu_times()
-            used_s += times.user + times.system
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        pass
-    return used_bytes, used_s
+            self._cpu_s[one.pid] = times.user + times.system
+            return int(one.memory_full_info().pss)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return 0
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of every process."""
+    found = {}
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            found[one.pid] = one.ppid()
+    return found

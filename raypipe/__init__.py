@@ -40,11 +40,12 @@ from raypipe.pipeline import (
     RunOptions,
     Select,
     SqlOutput,
+    TableSource,
 )
 
 if TYPE_CHECKING:
     from raypipe.launch import load, status, verify
-    from raypipe.launch.python_verbs import accept, backfill, plan, run
+    from raypipe.launch.python_verbs import accept, backfill, compact, plan, run
 
 __version__ = "0.1.0"
 
@@ -77,10 +78,12 @@ __all__ = [
     "RunOptions",
     "Select",
     "SqlOutput",
+    "TableSource",
     "Width",
     "Window",
     "accept",
     "backfill",
+    "compact",
     "from_us",
     "load",
     "parse_datatype",
@@ -95,6 +98,7 @@ __all__ = [
 _VERBS = {
     "accept": "raypipe.launch.python_verbs",
     "backfill": "raypipe.launch.python_verbs",
+    "compact": "raypipe.launch.python_verbs",
     "load": "raypipe.launch",
     "plan": "raypipe.launch.python_verbs",
     "run": "raypipe.launch.python_verbs",

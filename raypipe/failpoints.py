@@ -50,6 +50,7 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "commit.after_delete": "what is replaced is gone",
         "commit.mid_insert": "the rows of one output are in",
         "commit.after_insert": "all rows are in",
+        "commit.after_compaction": "what live ranges said is merged, they are not",
         "commit.after_ledger": "the ledger is written",
         "commit.after_wm": "coverage and watermark are written",
         "commit.before_commit": "all that is left is COMMIT",

@@ -7,54 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from raypipe.core.calendar import Width, instant_after, instant_before
 from raypipe.core.datatype import DataType
+from raypipe.core.event_time import EventTime as EventTime
 from raypipe.core.merge import Combined, Keyed, parse_measure
 from raypipe.core.retry import Retries
-from raypipe.core.window import Window
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventTime:
-    """Where event time stands, where history begins, and how it is cut into shards."""
-
-    column: str
-    """A column of the source, or a path into one (`payload.ts`)."""
-    format: str = "iso"
-    """`iso`, `epoch_s`, `epoch_ms`, `epoch_us` or a strptime pattern; only for text and integers."""
-    zone: str = "UTC"
-    start_us: int
-    end_us: int | None = None
-    shard: Width
-    lateness_us: int | None = None
-    """How far below the watermark late input still reopens shards by itself; None: however far."""
-    delay_us: int = 0
-    lookback: Width | None = None
-    """How much of the time before a shard the SQL of outputs sees beside it; days and longer follow the zone's calendar."""
-    lookahead: Width | None = None
-    """How much of the time after a shard the SQL of outputs sees beside it: the shard is ready once that has passed too."""
-
-    @property
-    def looks_around(self) -> bool:
-        """Whether SQL sees rows that are not of the shard."""
-        return self.lookback is not None or self.lookahead is not None
-
-    def before(self, window: Window) -> Window | None:
-        """Return the time before a shard that its SQL sees too: None without lookback, and where history begins."""
-        if self.lookback is None:
-            return None
-        start_us = max(self.start_us, instant_before(window.start_us, self.lookback, self.zone))
-        return Window(start_us, window.start_us) if start_us < window.start_us else None
-
-    def after(self, window: Window) -> Window | None:
-        """Return the time after a shard that its SQL sees too: None without lookahead, and where history ends."""
-        end_us = self.seen_until(window.end_us)
-        end_us = end_us if self.end_us is None else min(end_us, self.end_us)
-        return Window(window.end_us, end_us) if end_us > window.end_us else None
-
-    def seen_until(self, end_us: int) -> int:
-        """Return until when input is seen by a shard that ends at an instant."""
-        return end_us if self.lookahead is None else instant_after(end_us, self.lookahead, self.zone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +101,36 @@ class Stream:
     table: str
     source: FilesSource
     time: EventTime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSource:
+    """A table that another pipeline writes. Its columns have types of their own, as those of Parquet files."""
+
+    path: str
+    """The DuckDB file, absolute."""
+    table: str
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    extra_columns: Literal["ignore", "keep", "fail"] = "ignore"
+    on_drift: Literal["fail", "evolve", "quarantine"] = "fail"
+
+    @property
+    def format(self) -> Literal["parquet"]:
+        """What the copies are that it is read from."""
+        return "parquet"
+
+    @property
+    def csv(self) -> CsvDialect:
+        """How reference files are written, where no source says otherwise."""
+        return CsvDialect()
+
+    @property
+    def ready(self) -> None:
+        """A shard waits for the table's watermark and for nothing else."""
+        return
+
+
+Source = FilesSource | TableSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,6 +378,8 @@ class RunOptions:
     address: str | None = None
     memory_bytes: int = 2 * 1024**3
     cpus_per_shard: float = 1
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Custom resources of a Ray cluster that one shard reserves: it runs on machines that offer them."""
     retries: Retries = field(default_factory=Retries)
     shard_timeout_s: float = 1800
 
@@ -403,8 +391,12 @@ class Pipeline:
     name: str
     description: str = ""
     time: EventTime
+<<<<<<< HEAD
     source: FilesSource
     inputs: tuple[NamedInput, ...] = ()
+=======
+    source: Source
+>>>>>>> main
     quality: Quality = field(default_factory=Quality)
     transform: tuple[Step, ...] = ()
     outputs: tuple[Output, ...]
@@ -414,6 +406,7 @@ class Pipeline:
     run: RunOptions = field(default_factory=RunOptions)
     folder: Path = Path()
     """Where relative paths and Python steps are found."""
+<<<<<<< HEAD
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -425,3 +418,7 @@ class Pipeline:
     def looks_around(self) -> bool:
         """Whether a shard sees more than rows of its own, so that each is run by itself."""
         return self.time.looks_around or bool(self.inputs)
+=======
+    data_folder: Path | None = None
+    """Where relative paths of source and destination start, where that is not `folder`: in a copy that travels without data."""
+>>>>>>> main

@@ -12,6 +12,7 @@ from raypipe.core.commit import CommitRequest, Receipt
 from raypipe.core.events import RunEvent
 from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Slice, Task
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
+from raypipe.core.upstream import TablePart, UpstreamTable
 from raypipe.core.window import Window
 
 if TYPE_CHECKING:
@@ -154,6 +155,34 @@ class Source(Protocol):
 
         `columns` are those wanted (None: all); more may come. Rows outside all windows do not come. After the last
         batch the versions of all files were checked again: InputChanged is raised if one changed meanwhile.
+        """
+        ...
+
+
+class Upstream(Protocol):
+    """A table of another pipeline, where it is kept. Picklable: it travels to workers. All methods open, read and close."""
+
+    def table(self) -> UpstreamTable | None:
+        """Return the table as it stands, in one snapshot; None while no pipeline writes it.
+
+        Raises UsageError where the table is there and no pipeline's, and names the nearest that is.
+        """
+        ...
+
+    def others(self) -> Sequence[str]:
+        """Return the other tables that pipelines write there: one of them may have been meant."""
+        ...
+
+    def schema(self) -> pa.Schema | None:
+        """Return the columns of the table, without those that raypipe adds; None while nothing is committed to it."""
+        ...
+
+    def copy(self, chosen: Callable[[UpstreamTable], Mapping[TablePart, Path]], columns: Sequence[str] | None, first: str) -> None:
+        """Copy parts of the table into Parquet files, in the snapshot in which they were chosen; each appears whole.
+
+        Rows are ordered by the column or path `first`, then by all columns by name, so that the same rows make the same
+        file; row groups have so many rows that a later copy of the same part has the same. `columns` are those wanted (None:
+        all). Raises InputChanged when the table is gone, RetryableError, and what `chosen` raises.
         """
         ...
 

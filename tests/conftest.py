@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -152,13 +153,20 @@ def _starts(windows: Sequence[Window]) -> Any:
     return pa.array([window.start_us for window in windows], pa.int64()).cast(pa.timestamp("us"))
 
 
-def _stats(table: Any) -> dict[int, OutputStat]:
+@cache
+def _in_memory() -> Any:
+    """One DuckDB for all contributions: opening another for each takes longer than all else in many tests."""
     import duckdb
 
+    connection = duckdb.connect()
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    return connection
+
+
+def _stats(table: Any) -> dict[int, OutputStat]:
     from raypipe.core.digest import digest_of_sums, digest_sums_sql
 
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with _in_memory().cursor() as connection:
         connection.register("rows_of", table)
         sums = digest_sums_sql([name for name in table.schema.names if name != "_shard"])
         found = connection.execute(f"SELECT epoch_us(_shard), count(*), {sums} FROM rows_of GROUP BY ALL").fetchall()
@@ -186,6 +194,13 @@ def still_clock() -> StillClock:
 @pytest.fixture
 def work() -> MadeUpWork:
     return MadeUpWork()
+
+
+@pytest.fixture(autouse=True)
+def _ray_of_other_tests(request, monkeypatch):
+    """A test that did not ask for Ray runs as outside of it, also where this process has joined the shared cluster."""
+    if request.node.get_closest_marker("ray") is None:
+        monkeypatch.setattr("raypipe.runtime.surroundings.surrounding_address", lambda: None)
 
 
 @pytest.fixture(scope="session")

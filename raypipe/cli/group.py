@@ -7,11 +7,12 @@ import click
 from raypipe import __version__
 from raypipe.cli.info import schema, version
 from raypipe.cli.init import init
-from raypipe.cli.maintain import accept, cancel, gc, verify
+from raypipe.cli.maintain import accept, cancel, compact, gc, verify
 from raypipe.cli.plan import check, plan, sample
 from raypipe.cli.quarantine import quarantine
 from raypipe.cli.run import backfill, run
 from raypipe.cli.status import status
+from raypipe.cli.submit import submit
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -38,5 +39,7 @@ def cli() -> None:
     """
 
 
-for verb in (init, check, sample, plan, run, backfill, status, quarantine, verify, accept, cancel, gc, schema, version):
+for verb in (
+    init, check, sample, plan, run, backfill, submit, status, quarantine, verify, accept, compact, cancel, gc, schema, version,
+):  # fmt: skip
     cli.add_command(verb)

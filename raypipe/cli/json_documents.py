@@ -12,7 +12,8 @@ from raypipe.core.window import iso, to_us
 if TYPE_CHECKING:
     from raypipe.core.state import RunRecord
     from raypipe.core.window import Window
-    from raypipe.launch import AcceptReport, CheckReport, GcReport, PlanReport, RunReport, StatusReport
+    from raypipe.launch import AcceptReport, CheckReport, CompactReport, GcReport, PlanReport, RunReport, StatusReport
+    from raypipe.launch.reports import UpstreamReport
     from raypipe.ports import Check
 
 Document = dict[str, Any]
@@ -41,6 +42,7 @@ def plan_document(report: PlanReport) -> Document:
         "held": _with_reasons(plan.held),
         "waiting": _windows(plan.waiting),
         "views": list(report.views),
+        "upstream": _upstream(report.upstream),
         "executor": report.executor,
         "estimated_seconds": report.estimated_seconds,
         "memory_bytes": report.memory_bytes,
@@ -87,6 +89,7 @@ def status_document(report: StatusReport) -> Document:
         "stale": _with_reasons(report.stale),
         "failed": [{**one.window.as_json(), "code": one.code, "error": one.error, "run_id": one.run_id} for one in report.failed],
         "waiting": _windows(report.waiting),
+        "upstream": _upstream(report.upstream),
         "other_widths": [
             {**window.as_json(), "shards": number, "tables": list(report.cut_tables)} for window, number in report.other_widths
         ],
@@ -98,6 +101,17 @@ def status_document(report: StatusReport) -> Document:
     }
 
 
+def _upstream(report: UpstreamReport | None) -> Document | None:
+    if report is None:
+        return None
+    return {
+        "table": report.table,
+        "pipeline": report.pipeline,
+        "watermark": _instant(report.watermark_us),
+        "waiting": report.waiting.as_json() if report.waiting else None,
+    }
+
+
 def accept_document(report: AcceptReport) -> Document:
     """Return what was accepted."""
     return {
@@ -106,6 +120,22 @@ def accept_document(report: AcceptReport) -> Document:
         "what": report.what,
         "accepted": _windows(report.accepted),
         "conflicts": _windows(report.conflicts),
+    }
+
+
+def compact_document(report: CompactReport) -> Document:
+    """Return what live ranges became one, or would."""
+    found = report.found
+    return {
+        "pipeline": report.pipeline.name,
+        "run_id": found.run_id,
+        "planned": [{**one.window.as_json(), "ranges": len(one.merged)} for one in found.plan.compactions],
+        "compacted": _windows(found.done),
+        "conflicts": _windows(found.conflicts),
+        "left": _with_reasons(found.plan.left),
+        "contributions": [
+            {"table": table, "before": before, "after": after} for table, (before, after) in report.contributions.items()
+        ],
     }
 
 

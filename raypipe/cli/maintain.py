@@ -1,4 +1,4 @@
-"""The verbs that prove and tidy up: verify, accept, cancel, gc."""
+"""The verbs that prove and tidy up: verify, accept, compact, cancel, gc."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from raypipe.cli.options import Shared, Widths, asked_range, config_argument, instants, verb, window_options
+from raypipe.cli.options import Shared, Widths, asked_range, config_argument, instant, instants, verb, window_options
 from raypipe.errors import UsageError
 from raypipe.observe.printable import count, size
 from raypipe.observe.progress import Silent
 
 if TYPE_CHECKING:
     from raypipe.core.calendar import Width
+    from raypipe.launch import CompactReport
 
 
 @verb("verify", example="raypipe verify pipeline.yaml")
@@ -81,6 +82,57 @@ def accept(shared: Shared, config: str, stale: bool, shrunk: bool, start: str | 
     shared.out.line(f"{pipeline.name}: {ranges} accepted" if report.accepted else f"{pipeline.name}: nothing is {what}")
     for one in report.conflicts:
         shared.out.note(f"warning: {one} was left as it is: another run committed it meanwhile")
+
+
+@verb("compact", example="raypipe compact pipeline.yaml --before 2013-07-01 --into 1mo")
+@config_argument
+@click.option(
+    "--before", required=True, metavar="TIME", help="What ends by here: ISO 8601; a date is its first instant in time.zone."
+)
+@click.option(
+    "--into",
+    type=Widths(),
+    metavar="WIDTH",
+    help="One range in each month, say (1mo), counted from time.start; all as one otherwise.",
+)
+@click.option("--any-cut", is_flag=True, help="SQL outputs and `deduplicate` steps give the same rows wherever shards are cut.")
+@click.option("--dry-run", is_flag=True, help="Show what would become one and write nothing.")
+def compact(shared: Shared, config: str, before: str, into: tuple[Width, ...] | None, any_cut: bool, dry_run: bool) -> None:
+    """Make one range of old ones.
+
+    A commit takes longer the more ranges have something to say of a key or group. A compacted range says it once, and is
+    from then on done again whole when anything in it changes. No table changes by it, not by a bit.
+    """
+    from raypipe import launch
+    from raypipe.cli.json_documents import compact_document
+
+    if into and len(into) > 1:
+        raise UsageError(f"--into takes one width, got {len(into)}")
+    pipeline = shared.load(config)
+    before_us = instant(pipeline, "--before", before)
+    assert before_us is not None  # it is required
+    report = launch.compact(
+        pipeline, before_us, into=into[0] if into else None, any_cut=any_cut, dry_run=dry_run, observer=Silent()
+    )
+    shared.out.document(compact_document(report))
+    _tell_of_compaction(shared, report, "would be" if dry_run else "were", dry_run=dry_run)
+
+
+def _tell_of_compaction(shared: Shared, report: CompactReport, were: str, *, dry_run: bool) -> None:
+    found, name = report.found, report.pipeline.name
+    planned = [one for one in found.plan.compactions if dry_run or one.window in found.done]
+    for one in planned:
+        shared.out.line(f"{name}: {count(len(one.merged), 'live range')} {were} made one: {one.window}")
+    if not planned:
+        shared.out.line(f"{name}: nothing to compact")
+    for table, (rows, fewer) in report.contributions.items() if planned else ():
+        shared.out.line(
+            f"{name}: {table} is kept from {count(fewer, 'row')} of contributions there, where there were {count(rows)}"
+        )
+    for window in found.conflicts:
+        shared.out.note(f"warning: {window} was left as it was: another run works on it, or committed it meanwhile")
+    for window, why in found.plan.left:
+        shared.out.note(f"{window} stays as it is: {why}")
 
 
 @verb("cancel", example="raypipe cancel pipeline.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -29,12 +30,13 @@ class Shared:
     profile: str | None
     overrides: tuple[str, ...]
     out: Output
+    folder: Path | None = None
 
-    def load(self, target: str) -> Pipeline:
-        """Return the pipeline that the person named."""
+    def load(self, target: str, *, elsewhere: bool = False) -> Pipeline:
+        """Return the pipeline that the person named; `elsewhere`: to be run in another environment."""
         from raypipe import launch
 
-        return launch.load(target, profile=self.profile, overrides=self.overrides)
+        return launch.load(target, profile=self.profile, overrides=self.overrides, folder=self.folder, elsewhere=elsewhere)
 
     def command(self, target: str) -> str:
         """Return the configuration and its options as they are typed, for commands that are suggested."""
@@ -44,6 +46,7 @@ class Shared:
         words += ["--profile", self.profile] if self.profile else []
         for override in self.overrides:
             words += ["--set", override]
+        words += ["--folder", str(self.folder)] if self.folder else []
         return shlex.join(words)
 
 
@@ -57,10 +60,16 @@ def verb(name: str, *, example: str, configured: bool = True) -> Callable[[Verb]
     def decorate(function: Verb) -> click.Command:
         @functools.wraps(function)
         def call(
-            as_json: bool, verbose: bool, quiet: bool, profile: str | None = None, overrides: tuple[str, ...] = (), **own: Any
+            as_json: bool,
+            verbose: bool,
+            quiet: bool,
+            profile: str | None = None,
+            overrides: tuple[str, ...] = (),
+            folder: Path | None = None,
+            **own: Any,
         ) -> None:
             out = Output(as_json=as_json, verbose=verbose, quiet=quiet)
-            shared = Shared(profile, overrides, out)
+            shared = Shared(profile, overrides, out, folder.absolute() if folder else None)
             code = exit_code_of(lambda: function(shared, **own), out)
             click.get_current_context().exit(code)
 
@@ -80,7 +89,11 @@ def _options(configured: bool) -> list[Callable[[Any], Any]]:
         click.option(
             "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Change one value of the configuration; repeatable."
         ),
-    ]
+        click.option(
+            "--folder", metavar="DIR", type=click.Path(path_type=Path),
+            help="Where relative paths of source and destination start, instead of the configuration's folder.",
+        ),
+    ]  # fmt: skip
     return [
         *(of_configuration if configured else []),
         click.option(

@@ -63,6 +63,10 @@ class Output:
         """Print something that is not the answer on standard error."""
         self._write(sys.stderr, escape(text, keep_lines=True).rstrip("\n") + "\n")
 
+    def printed(self, text: str) -> None:
+        """Pass on what another process has printed, as it is but for control characters: it is not the answer."""
+        self._write(sys.stderr, escape(text.expandtabs(), keep_lines=True))
+
     def error(self, text: str) -> None:
         """Print an error on standard error."""
         self.note(text)

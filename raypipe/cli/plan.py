@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from raypipe.cli.options import ExecutorName, Shared, config_argument, executor_options, instant, instants, verb, window_options
+from raypipe.cli.several import configs_argument, load_set
 
 SAMPLE_ROWS_MAX = 10_000
 
@@ -54,31 +57,45 @@ def sample(shared: Shared, config: str, rows: int, at: str | None) -> None:
 
 
 @verb("plan", example="raypipe plan pipeline.yaml --start 2013-07-01 --end 2013-08-01")
-@config_argument
+@configs_argument
 @window_options
 @executor_options
 def plan(
-    shared: Shared, config: str, start: str | None, end: str | None, executor: ExecutorName | None, address: str | None
+    shared: Shared, configs: tuple[str, ...], start: str | None, end: str | None, executor: ExecutorName | None, address: str | None
 ) -> None:
     """Show what a run would do, and write nothing.
 
-    The shards, the reason of each, and what they are estimated to take.
+    The shards, the reason of each, and what they are estimated to take. Of several pipelines each is shown as it is now, in
+    the order of a run, with those whose tables it waits for.
     """
     from raypipe import launch
+    from raypipe.launch import Ask
 
-    pipeline = shared.load(config)
-    start_us, end_us = instants(pipeline, start, end)
-    show_plan(shared, launch.plan(pipeline, launch.Ask(start_us=start_us, end_us=end_us, executor=executor, address=address)))
+    found, gathered = load_set(shared, configs), shared.out.gathering()
+    busy: set[int] = set()
+    for place, _, pipeline in found.in_order():
+        start_us, end_us = instants(pipeline, start, end)
+        report = launch.plan(pipeline, Ask(start_us=start_us, end_us=end_us, executor=executor, address=address))
+        if found.is_one:
+            show_plan(shared, report)
+            return
+        first = found.order.held_back(place, busy)
+        if first or report.plan.shards or report.plan.failures:
+            busy.add(place)
+        show_plan(replace(shared, out=gathered), report, tuple(found.names(first)))
+    shared.out.document({"plans": gathered.gathered})
 
 
-def show_plan(shared: Shared, report: object) -> None:
-    """Print a plan, for `plan` and for `backfill --dry-run`."""
+def show_plan(shared: Shared, report: object, waits_for: tuple[str, ...] | None = None) -> None:
+    """Print a plan, for `plan` and for `backfill --dry-run`; in a set with the pipelines that have work to do before it."""
     from raypipe.cli.json_documents import plan_document
     from raypipe.launch import PlanReport
 
     assert isinstance(report, PlanReport)
-    shared.out.document(plan_document(report))
+    shared.out.document({**plan_document(report), **({} if waits_for is None else {"waits_for": list(waits_for)})})
     if not shared.out.as_json:
         from raypipe.cli.tables import plan_table
 
         shared.out.show(plan_table(report))
+        if waits_for:
+            shared.out.line(f"{report.pipeline.name} is planned again once {', '.join(waits_for)} is done, whose table it reads")

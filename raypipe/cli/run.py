@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
+from raypipe.cli.backfill_range import BackfillRange, backfill_options
 from raypipe.cli.exits import exit_code_of
 from raypipe.cli.options import (
-    CONFIG_HELP,
     ExecutorName,
     Shared,
     config_argument,
     executor_options,
     instants,
-    shards_option,
     verb,
     window_options,
 )
 from raypipe.cli.run_one import run_one
-from raypipe.errors import UsageError
+from raypipe.cli.several import PipelineSet, configs_argument, load_set
 
 if TYPE_CHECKING:
     from raypipe.launch import Ask
-    from raypipe.pipeline import Pipeline
-
-ONE_RANGE = "say which range in exactly one way: --start and --end, --shards A:B, --stale, --held, --failed, or --gaps"
 
 
 @verb("run", example="raypipe run pipeline.yaml")
-@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", help=CONFIG_HELP)
+@configs_argument
 @window_options
 @executor_options
 def run(
@@ -39,64 +36,49 @@ def run(
 ) -> int:
     """Do all that is new, late or failed.
 
-    What an earlier run left is resumed. Several pipelines are run one after the other; the exit code is the worst.
+    What an earlier run left is resumed. Several pipelines are run one after the other, each after those whose tables it
+    reads, and not at all when one of these did not end well; the exit code is the worst.
 
     Ctrl-C once: no new shards, what is finished is committed, and the next run resumes. Twice: at once.
     """
     from raypipe import launch
 
-    work = []
-    for config in configs:  # all are read before the first is run: a mistake in one means that nothing was run
-        pipeline = shared.load(config)
+    found, asks = load_set(shared, configs), []
+    for _, pipeline in found.members:
         start_us, end_us = instants(pipeline, start, end)
-        work.append((config, pipeline, launch.Ask(start_us=start_us, end_us=end_us, executor=executor, address=address)))
-    if len(work) == 1:
-        return run_one(shared, *work[0], launch.StopFlag())
-    return _run_all(shared, work)
+        asks.append(launch.Ask(start_us=start_us, end_us=end_us, executor=executor, address=address))
+    if found.is_one:
+        return run_one(shared, *found.members[0], asks[0], launch.StopFlag())
+    return _run_all(shared, found, asks)
 
 
-def _run_all(shared: Shared, work: list[tuple[str, Pipeline, Ask]]) -> int:
+def _run_all(shared: Shared, found: PipelineSet, asks: Sequence[Ask]) -> int:
     from raypipe.ports import StopFlag
 
     stop, worst, gathered = StopFlag(), 0, shared.out.gathering()
     each = replace(shared, out=gathered)
-    for config, pipeline, ask in work:
-        if stop.signal is None:
-            worst = max(worst, exit_code_of(partial(run_one, each, config, pipeline, ask, stop), gathered))
+    not_done: set[int] = set()
+    for place, config, pipeline in found.in_order():
+        if stop.signal is not None:
+            break
+        if waits_for := found.names(found.order.held_back(place, not_done)):
+            gathered.note(f"{pipeline.name}: not run, because it reads a table of {', '.join(waits_for)}, which did not end well")
+            gathered.document({"pipeline": pipeline.name, "status": "waiting", "waits_for": waits_for})
+            not_done.add(place)
+        elif code := exit_code_of(partial(run_one, each, config, pipeline, asks[place], stop), gathered):
+            worst = max(worst, code)
+            not_done.add(place)
     shared.out.document({"runs": gathered.gathered})
     return worst
 
 
 @verb("backfill", example="raypipe backfill pipeline.yaml --start 2013-07-01 --end 2013-07-08")
 @config_argument
-@window_options
-@shards_option("Shards by number, counted from time.start; B is excluded.")
-@click.option("--stale", is_flag=True, help="What another definition made than today's.")
-@click.option("--held", is_flag=True, help="What is late, and older than time.lateness allows a run to do by itself.")
-@click.option("--failed", is_flag=True, help="The shards that failed.")
-@click.option("--gaps", is_flag=True, help="The holes before the last committed shard.")
-@click.option(
-    "--publish", type=click.Choice(["atomic", "shard"]), default="atomic", show_default=True,
-    help="atomic: readers see all of it or nothing; shard: each shard when it is done.",
-)  # fmt: skip
+@backfill_options
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
-@click.option("--accept-shrunk", is_flag=True, help="Also where the source has fewer files than before: their rows go.")
 @executor_options
 def backfill(
-    shared: Shared,
-    config: str,
-    start: str | None,
-    end: str | None,
-    shards: tuple[int, int] | None,
-    stale: bool,
-    held: bool,
-    failed: bool,
-    gaps: bool,
-    publish: Literal["atomic", "shard"],
-    dry_run: bool,
-    accept_shrunk: bool,
-    executor: ExecutorName | None,
-    address: str | None,
+    shared: Shared, config: str, asked: BackfillRange, dry_run: bool, executor: ExecutorName | None, address: str | None
 ) -> int:
     """Do a range of history again.
 
@@ -104,28 +86,10 @@ def backfill(
     an older definition made, `--held` what came too late for a run; `raypipe status` lists both.
     """
     from raypipe import launch
-    from raypipe.core.plan import Scope
-    from raypipe.core.state import RunKind
 
-    named = {Scope.STALE: stale, Scope.HELD: held, Scope.FAILED: failed, Scope.GAPS: gaps}
-    ways = [start is not None or end is not None, shards is not None, *named.values()]
-    if sum(ways) != 1:
-        raise UsageError(f"{ONE_RANGE}; got {'none' if not any(ways) else 'several'}")
-    if ways[0] and (start is None or end is None):
-        raise UsageError(f"--{'start' if start is None else 'end'} is missing: {ONE_RANGE}")
+    asked.require_one()
     pipeline = shared.load(config)
-    start_us, end_us = instants(pipeline, start, end)
-    ask = launch.Ask(
-        kind=RunKind.BACKFILL,
-        scope=next((scope for scope, asked in named.items() if asked), Scope.ALL),
-        start_us=start_us,
-        end_us=end_us,
-        shards=shards,
-        publish=publish,
-        executor=executor,
-        address=address,
-        accept_shrunk=accept_shrunk,
-    )
+    ask = asked.ask(pipeline, executor, address)
     if dry_run:
         from raypipe.cli.plan import show_plan
 

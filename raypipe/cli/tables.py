@@ -16,6 +16,7 @@ from raypipe.observe.printable import cell, count, escape, roughly, size
 
 if TYPE_CHECKING:
     from raypipe.launch import PlanReport, StatusReport
+    from raypipe.launch.reports import UpstreamReport
     from raypipe.ports import Check
 
 ENDS_SHOWN = 12  # of a long list of shards the first and the last are shown; `--json` has them all
@@ -49,6 +50,7 @@ def plan_table(report: PlanReport) -> RenderableType:
     parts += _listed(HELD, [f"{window}: {why}" for window, why in report.plan.held])
     parts += _listed(WAITING, [str(one) for one in report.plan.waiting])
     parts += _listed("views to be made, replaced or dropped", report.views)
+    parts += _waiting_for(report.upstream)
     return Group(*parts)
 
 
@@ -84,6 +86,7 @@ def status_tables(report: StatusReport, now_us: int) -> RenderableType:
     parts += _listed(HELD, [f"{window}: {why}" for window, why in report.held])
     parts += _listed(STALE, [f"{window}: {why}" for window, why in report.stale])
     parts += _listed(WAITING, [str(one) for one in report.waiting])
+    parts += _waiting_for(report.upstream)
     tables = ", ".join(report.cut_tables)
     parts += _listed(
         f"cut at another width than time.shard, on which {tables} may depend (raypipe backfill cuts them anew)",
@@ -223,6 +226,20 @@ def _table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
         name, right = (one, False) if isinstance(one, str) else (one[0], True)
         table.add_column(Text(name), justify="right" if right else "left", overflow="fold", no_wrap=right)
     return table
+
+
+def _waiting_for(upstream: UpstreamReport | None) -> list[RenderableType]:
+    """Say which shards wait for the table of another pipeline."""
+    if upstream is None or upstream.waiting is None:
+        return []
+    text = Text(f"waiting for the table {upstream.table}", "bold").append("\n  ", "default not bold")
+    if upstream.pipeline is None:
+        reached = "no pipeline has written it yet"
+    elif upstream.watermark_us is None:
+        reached = f"nothing of it is complete: the first shard of {upstream.pipeline} is not committed"
+    else:
+        reached = f"{upstream.pipeline} has it complete up to {iso(upstream.watermark_us)}"
+    return [text.append(f"{upstream.waiting}: {reached}", "default not bold")]
 
 
 def _listed(title: str, lines: Sequence[str]) -> list[RenderableType]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -12,27 +12,37 @@ from raypipe.config import model as m
 from raypipe.config import step_sections as s
 from raypipe.config.cross_checks import filter_name
 from raypipe.config.instants import parse_instant
-from raypipe.config.paths import absolute, absolute_glob, format_of
+from raypipe.config.paths import absolute, absolute_glob, format_of, stays_inside
 from raypipe.core.retry import Retries
 
 _US_PER_S = 1_000_000
 
 
-def build_pipeline(model: m.PipelineSection, folder: Path) -> p.Pipeline:
-    """Return the pipeline that a valid model describes; relative paths start at the folder."""
+def build_pipeline(model: m.PipelineSection, folder: Path, data_folder: Path | None = None) -> p.Pipeline:
+    """Return the pipeline that a valid model describes.
+
+    Relative paths of source and destination start at the data folder; those of code and reference files at the folder,
+    as far as they stay inside it. Without a data folder both are one.
+    """
+    beside = data_folder or folder
     return p.Pipeline(
         name=model.name,
         description=model.description,
         time=_event_time(model.time),
+<<<<<<< HEAD
         source=_source(model.source, folder),
         inputs=tuple(_input(name, one, folder) for name, one in model.inputs.items()),
+=======
+        source=_source(model, beside),
+>>>>>>> main
         quality=_quality(model.quality),
-        transform=_steps(model.transform, folder),
+        transform=_steps(model.transform, folder, beside),
         outputs=tuple(_output(one) for one in model.outputs if not isinstance(one, m.ViewSection)),
         views=tuple(p.View(name=one.table, sql=one.view) for one in model.outputs if isinstance(one, m.ViewSection)),
-        destination=p.DuckDBDestination(path=absolute(model.destination.path, folder)),
+        destination=p.DuckDBDestination(path=absolute(model.destination.path, beside)),
         run=_run(model.run),
         folder=folder,
+        data_folder=None if beside == folder else beside,
     )
 
 
@@ -51,6 +61,7 @@ def _event_time(time: m.TimeSection) -> p.EventTime:
     )
 
 
+<<<<<<< HEAD
 def _input(name: str, section: m.InputSection, folder: Path) -> p.NamedInput:
     time = section.time
     return p.NamedInput(
@@ -90,6 +101,40 @@ def _source(source: m.FilesSection, folder: Path) -> p.FilesSource:
         csv=_csv(source.csv),
         also=tuple(_more(one, folder) for one in source.also),
         columns={name: p.Column(type=column.type, required=column.required) for name, column in source.columns.items()},
+=======
+def _source(model: m.PipelineSection, folder: Path) -> p.Source:
+    match model.source:
+        case m.FilesSection() as files:
+            return _files(files, folder)
+        case m.TableSection() as table:
+            return p.TableSource(
+                path=absolute(table.path or model.destination.path, folder),
+                table=table.table,
+                columns=_contract(table.columns),
+                extra_columns=table.extra_columns,
+                on_drift=table.on_drift,
+            )
+
+
+def _contract(columns: Mapping[str, m.ColumnSection]) -> dict[str, p.Column]:
+    return {name: p.Column(type=column.type, required=column.required) for name, column in columns.items()}
+
+
+def _files(source: m.FilesSection, folder: Path) -> p.FilesSource:
+    csv = source.csv or m.CsvSection()
+    return p.FilesSource(
+        paths=tuple(absolute_glob(path, folder) for path in source.path),
+        format=source.format or cast("m.FileFormat", format_of(source.path[0])),
+        csv=p.CsvDialect(
+            nulls=tuple(csv.nulls),
+            delimiter=csv.delimiter,
+            quote=csv.quote,
+            header=csv.header,
+            encoding=csv.encoding,
+            multiline=csv.multiline,
+        ),
+        columns=_contract(source.columns),
+>>>>>>> main
         extra_columns=source.extra_columns,
         on_drift=source.on_drift,
         ready=None if source.ready is None else p.Ready(marker=source.ready.marker, files=source.ready.files),
@@ -108,21 +153,23 @@ def _quality(quality: m.QualitySection) -> p.Quality:
     )
 
 
-def _steps(steps: Sequence[s.AnyStep], folder: Path) -> tuple[p.Step, ...]:
+def _steps(steps: Sequence[s.AnyStep], folder: Path, data_folder: Path) -> tuple[p.Step, ...]:
     names = (filter_name(position) for position in itertools.count(1))
-    return tuple(_filter(step, next(names)) if isinstance(step, s.FilterStep) else _step(step, folder) for step in steps)
+    return tuple(
+        _filter(step, next(names)) if isinstance(step, s.FilterStep) else _step(step, folder, data_folder) for step in steps
+    )
 
 
 def _filter(step: s.FilterStep, its_name: str) -> p.Filter:
     return p.Filter(condition=step.filter, name=step.name or its_name)
 
 
-def _step(step: s.StepButFilter, folder: Path) -> p.Step:
+def _step(step: s.StepButFilter, folder: Path, data_folder: Path) -> p.Step:
     match step:
         case s.DeduplicateStep(deduplicate=one):
             return p.Deduplicate(key=tuple(one.key), latest_by=tuple(one.latest_by or ()))
         case s.LookupStep(lookup=one):
-            path = absolute(one.path, folder)
+            path = absolute(one.path, folder if stays_inside(one.path) else data_folder)
             return p.Lookup(path=path, on=one.on, columns=one.columns, missing=one.missing, as_of=one.as_of)
         case s.PythonStep():
             return p.PythonStep(function=step.python, rows=step.rows)
@@ -180,6 +227,7 @@ def _run(run: m.RunSection) -> p.RunOptions:
         address=run.address,
         memory_bytes=run.memory,
         cpus_per_shard=run.cpus_per_shard,
+        resources=run.resources,
         retries=Retries(attempts=retries.attempts, delay_s=retries.delay / _US_PER_S, factor=retries.factor),
         shard_timeout_s=run.shard_timeout / _US_PER_S,
     )

@@ -5,6 +5,7 @@ All checks read plain data that may be wrong in any other way, so that these mis
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
@@ -32,7 +33,11 @@ def cross_checks(data: Any) -> Iterator[Problem]:
     yield from _outputs(data)
     yield from _nothing_but_views(data)
     yield from _packages(data)
+<<<<<<< HEAD
     yield from input_checks(data)
+=======
+    yield from _own_table(data)
+>>>>>>> main
 
 
 def source_format(data: Any) -> str | None:
@@ -105,6 +110,8 @@ def _format(data: Any) -> Iterator[Problem]:
 
 
 def _contract(data: Any) -> Iterator[Problem]:
+    if _is_table(data):
+        return
     kind = source_format(data)
     columns = _value(data, "source", "columns")
     if kind in ("csv", "jsonl") and (columns is None or columns == {}):
@@ -191,7 +198,23 @@ def _is_path(text: str) -> bool:
     return True
 
 
+def _own_table(data: Any) -> Iterator[Problem]:
+    """Refuse a pipeline that reads what it writes itself."""
+    read, out = _text(data, "source", "path"), _text(data, "destination", "path")
+    elsewhere = read is not None and out is not None and os.path.normpath(read) != os.path.normpath(out)
+    written = [one for _, one in _texts(data, "outputs", "*", "table")]
+    if _is_table(data) and not elsewhere and _text(data, "source", "table") in written:
+        yield Problem(("source", "table"), "expected a table of another pipeline: this one writes it itself", show_got=True)
+
+
+def _is_table(data: Any) -> bool:
+    return _text(data, "source", "kind") == "table"
+
+
 def _source_paths(data: Any) -> Found:
+    """Return the paths of a source of files."""
+    if _is_table(data):
+        return []
     return [*_texts(data, "source", "path"), *_texts(data, "source", "path", "*")]
 
 

@@ -47,6 +47,7 @@ def _time(time: p.EventTime) -> dict[str, Any]:
     )
 
 
+<<<<<<< HEAD
 def _input(one: p.NamedInput) -> dict[str, Any]:
     seen = {"lookback": one.lookback, "lookahead": one.lookahead}
     time = {"column": one.column, "format": one.format} | {name: str(width) for name, width in seen.items() if width is not None}
@@ -55,6 +56,21 @@ def _input(one: p.NamedInput) -> dict[str, Any]:
 
 def _files(files: p.FilesSource | p.MoreFiles) -> dict[str, Any]:
     csv = files.csv
+=======
+def _source(source: p.Source) -> dict[str, Any]:
+    contract = {
+        "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
+        "extra_columns": source.extra_columns,
+        "on_drift": source.on_drift,
+    }
+    if isinstance(source, p.TableSource):
+        return {"kind": "table", "path": str(source.path), "table": source.table} | contract
+    return _files(source) | contract
+
+
+def _files(source: p.FilesSource) -> dict[str, Any]:
+    csv = source.csv
+>>>>>>> main
     dialect = {
         "nulls": list(csv.nulls),
         "delimiter": csv.delimiter,
@@ -74,9 +90,14 @@ def _source(source: p.FilesSource) -> dict[str, Any]:
         | ({"also": [_files(one) for one in source.also]} if source.also else {})
         | {
             "kind": "files",
+<<<<<<< HEAD
             "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
             "extra_columns": source.extra_columns,
             "on_drift": source.on_drift,
+=======
+            "path": [str(path) for path in source.paths],
+            "format": source.format,
+>>>>>>> main
         }
     )
 
@@ -164,6 +185,7 @@ def _run(run: p.RunOptions) -> dict[str, Any]:
         "address": run.address,
         "memory": size_text(run.memory_bytes),
         "cpus_per_shard": run.cpus_per_shard,
+        "resources": dict(run.resources),
         "retries": {
             "attempts": run.retries.attempts,
             "delay": duration_text(round(run.retries.delay_s * _US_PER_S)),

@@ -70,12 +70,16 @@ def load_pipeline(
     profile: str | None = None,
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
+    folder: FilePath | None = None,
+    elsewhere: bool = False,
 ) -> Pipeline:
     """Return the pipeline of a YAML file, or of `module:attribute`.
 
     `profile` names one of the file's profiles, merged over the rest; `overrides` are `key.path=value` with the value in
-    YAML, applied after it. `environ` stands for the process's environment in `${env:NAME}`. Raises ConfigurationError
-    with all problems.
+    YAML, applied after it. `environ` stands for the process's environment in `${env:NAME}`. `folder` is where relative
+    paths of data start instead of the document's own folder: for a copy that travels without them. With `elsewhere` the
+    pipeline will run in another environment: a reference that has no value here stands as written. Raises
+    ConfigurationError with all problems.
     """
     document = load_document(target)
     problems = list(document.problems)
@@ -85,17 +89,21 @@ def load_pipeline(
         root, said = _with_override(root, override)
         problems += said
     environment = os.environ if environ is None else environ
-    examined = _examine(root, document.folder, environment)
-    problems += [told(examined.root, one) for one in examined.problems]
+    beside = folder or document.folder
+    examined = _examine(root, beside, environment)
+    mistakes = [one for one in examined.problems if not (elsewhere and one.unresolved)]
+    if not mistakes and examined.model is None:  # only the value that is missing here could tell
+        mistakes = examined.problems
+    problems += [told(examined.root, one) for one in mistakes]
     secrets = examined.secrets
     for name, overlay in document.profiles.items():
         if name != profile:
-            said, more = _judge_profile(document, overlay, environment)
+            said, more = _judge_profile(document, overlay, environment, beside)
             problems += said
             secrets += more
     if problems or examined.model is None:
         raise _refused(document.label, redacted(in_order(problems), secrets))
-    return build_pipeline(examined.model, document.folder)
+    return build_pipeline(examined.model, document.folder, beside)
 
 
 def _refused(label: str, texts: list[str]) -> ConfigurationError:
@@ -224,8 +232,10 @@ def _examine(root: Node, folder: FilePath, environ: Mapping[str, str]) -> _Exami
     return _Examined(done.root, model, done.problems + found, done.secrets)
 
 
-def _judge_profile(document: Document, overlay: Node, environ: Mapping[str, str]) -> tuple[list[Told], list[tuple[str, str]]]:
+def _judge_profile(
+    document: Document, overlay: Node, environ: Mapping[str, str], folder: FilePath
+) -> tuple[list[Told], list[tuple[str, str]]]:
     """Return what is wrong in a profile that was not asked for; its references may well have no value here."""
-    examined = _examine(merged(document.root, overlay), document.folder, environ)
+    examined = _examine(merged(document.root, overlay), folder, environ)
     its_own = [one for one in examined.problems if not one.unresolved and place_of(examined.root, one).note == overlay.place.note]
     return [told(examined.root, one) for one in its_own], examined.secrets

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Tag
 
-from raypipe.config.section import Section, known_kind, told_apart_by
+from raypipe.config.section import Section, kind_of, known_kind, told_apart_by
 from raypipe.config.step_sections import StepValue
 from raypipe.config.values import (
     ColumnName,
@@ -28,6 +28,7 @@ from raypipe.config.values import (
     OneCharacter,
     PositiveDuration,
     Rate,
+    ResourceName,
     ShardWidth,
     Size,
     Sql,
@@ -158,6 +159,33 @@ class InputSection(Section):
 
     source: Annotated[FilesSection, known_kind("files")] = Field(description="Where its events come from, with their columns")
     time: InputTimeSection = Field(description="Its event time, and what SQL sees of it")
+
+
+class TableSection(Section):
+    """A table that another pipeline writes: a shard is ready as far as that table's watermark."""
+
+    kind: Literal["table"] = Field(description="Where events come from")
+    table: Identifier = Field(description="An output of another pipeline that has a column of event time")
+    path: LocalPath | None = Field(
+        default=None, description="The DuckDB file that holds it, relative to this file's folder; without, that of `destination`"
+    )
+    columns: dict[NewColumnName, ColumnValue] = Field(
+        default={}, description="The contract: name -> type, or {type, required}; without, all columns are read as they are"
+    )
+    extra_columns: Literal["ignore", "keep", "fail"] = Field(
+        default="ignore", description="Columns of the table that the contract does not name"
+    )
+    on_drift: Literal["fail", "evolve", "quarantine"] = Field(
+        default="fail", description="When a named column is missing or has another type"
+    )
+
+
+SOURCE_KINDS = ("files", "table")
+SourceValue = Annotated[
+    Annotated[FilesSection, Tag("files")] | Annotated[TableSection, Tag("table")],
+    kind_of(SOURCE_KINDS),
+    known_kind(*SOURCE_KINDS),
+]
 
 
 class MaxQuarantinedSection(Section):
@@ -315,6 +343,9 @@ class RunSection(Section):
         description="For all that a run does on a machine; shards in flight follow from it",
     )
     cpus_per_shard: Annotated[Number, Field(gt=0, le=1024)] = Field(default=1, description="Processors that one shard reserves")
+    resources: dict[ResourceName, Annotated[Number, Field(gt=0)]] = Field(
+        default={}, description="Custom resources of a Ray cluster that one shard reserves, such as {fast_disk: 1}"
+    )
     retries: RetriesSection = Field(default_factory=RetriesSection, description="What happens when a shard fails")
     shard_timeout: PositiveDuration = Field(
         default=1_800_000_000,
@@ -329,10 +360,14 @@ class PipelineSection(Section):
     name: Identifier = Field(description="The pipeline's identity in the ledger")
     description: str = Field(default="", description="What the pipeline is for")
     time: TimeSection = Field(description="Event time and shards")
+<<<<<<< HEAD
     source: Annotated[FilesSection, known_kind("files")] = Field(description="Where events come from")
     inputs: dict[Identifier, InputSection] = Field(
         default={}, description="Further inputs by the name under which the SQL of outputs sees them beside `rows`"
     )
+=======
+    source: SourceValue = Field(description="Where events come from")
+>>>>>>> main
     quality: QualitySection = Field(default_factory=QualitySection, description="Rules on rows and checks on contributions")
     transform: list[StepValue] = Field(default=[], description="Steps, in order")
     outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out, and views of them")

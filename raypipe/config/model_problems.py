@@ -14,6 +14,7 @@ from raypipe.config.section import Section
 from raypipe.config.tree import Node, Path, deepest
 
 _TAGGED = ("transform", "outputs")  # lists whose items are told apart by a key, which pydantic puts into its locations
+_OF_A_KIND = ("source",)  # sections that are told apart by their kind, which pydantic puts there too
 Details = Mapping[str, Any]
 
 
@@ -61,6 +62,8 @@ def _path(loc: Path) -> Path:
     path = tuple(part for part in loc if part != "[key]")
     if path[:1] and path[0] in _TAGGED and len(path) > 2:
         return (*path[:2], *path[3:])
+    if path[:1] and path[0] in _OF_A_KIND and len(path) > 1:
+        return (path[0], *path[2:])
     return path
 
 
@@ -75,12 +78,17 @@ def _section_at(loc: Path) -> type[Section] | None:
         if isinstance(part, int) or in_mapping:
             in_mapping = False
         elif len(candidates) > 1:
-            candidates = [one for one in candidates if part in one.model_fields]
+            candidates = [one for one in candidates if part in one.model_fields or _is_kind(one, part)]
         else:
             field = candidates[0].model_fields.get(part) if candidates else None
             candidates = _sections_in(field.annotation) if field else []
             in_mapping = field is not None and get_origin(field.annotation) is dict
     return candidates[0] if len(candidates) == 1 else None
+
+
+def _is_kind(section: type[Section], word: int | str) -> bool:
+    kind = section.model_fields.get("kind")
+    return kind is not None and word in get_args(kind.annotation)
 
 
 def _sections_in(annotation: Any) -> list[type[Section]]:

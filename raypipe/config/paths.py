@@ -46,6 +46,11 @@ def absolute(text: str, folder: Path) -> str:
     return os.path.normpath(folder / text)
 
 
+def stays_inside(text: str) -> bool:
+    """Tell whether a path names something in or below the folder that it starts at."""
+    return not Path(text).is_absolute() and Path(os.path.normpath(text)).parts[:1] != ("..",)
+
+
 def absolute_glob(text: str, folder: Path) -> str:
     """Return a glob that starts at an absolute folder, whose own name is taken literally."""
     if text.startswith(PACKAGE):

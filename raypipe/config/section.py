@@ -28,6 +28,16 @@ def known_kind(*known: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def kind_of(known: tuple[str, ...]) -> Discriminator:
+    """Tell the members of a union apart by their key `kind`; where that lacks, it is missing of the first."""
+
+    def kind(value: Any) -> str:
+        found = value.get("kind") if isinstance(value, dict) else None
+        return found if found in known else known[0]
+
+    return Discriminator(kind)
+
+
 def _words_in(value: Any, words: tuple[str, ...]) -> list[str]:
     return [word for word in words if word in value]
 

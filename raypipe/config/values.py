@@ -31,6 +31,7 @@ _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 COLUMN_CHARACTERS_MAX = 255
+RAY_RESOURCES = frozenset({"cpu", "gpu", "memory", "object_store_memory"})  # reserved by options of their own
 EXPRESSION_CHARACTERS_MAX = 100_000  # far above what people write, far below what hurts an SQL parser
 UNLIMITED = "unlimited"
 TIME_FORMATS = ("iso", "epoch_s", "epoch_ms", "epoch_us")
@@ -154,6 +155,14 @@ def _lateness(value: Any) -> int | None:
         raise Unfit(f"{UNLIMITED}, or {unfit.expected}", nearest=unfit.nearest or nearest_of(str(value), [UNLIMITED])) from None
 
 
+def _resource_name(text: str) -> str:
+    if text.lower() in RAY_RESOURCES:
+        raise Unfit("the name of a custom resource; CPUs are run.cpus_per_shard, memory is run.memory")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:-]*", text):
+        raise Unfit("the name of a custom resource, such as fast_disk")
+    return text
+
+
 def _file_name(text: str) -> str:
     if not text.strip() or "/" in text or text in (".", "..") or len(text) > COLUMN_CHARACTERS_MAX or _CONTROL.search(text):
         raise Unfit("the name of a file, without a folder, such as _SUCCESS")
@@ -240,6 +249,7 @@ Lateness = Annotated[
     PlainValidator(_lateness),
     _text_schema(rf"^({UNLIMITED}|\d+(\.\d+)?(s|m|h|d|w|mo))$", examples=[UNLIMITED, "7d"]),
 ]
+ResourceName = Annotated[str, AfterValidator(_resource_name), _text_schema(r"^[A-Za-z_][A-Za-z0-9_.:-]*$", examples=["fast_disk"])]
 FileName = Annotated[str, AfterValidator(_file_name), _text_schema(minLength=1, examples=["_SUCCESS"])]
 ShardWidth = Annotated[
     Width, PlainValidator(parse_shard_width), _text_schema(r"^\d+(m|h|d|w|mo)$", examples=["15m", "1h", "1d", "1w", "1mo"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raypipe.core.intervals import normalise, subtract
-from raypipe.core.shard import Observed, Outcome, ShardResult
+from raypipe.core.shard import InputPart, Observed, Outcome, ShardResult
 from raypipe.core.window import Window
 
 ACCEPTED = (Outcome.ACCEPTED_STALE, Outcome.ACCEPTED_SHRUNK)
@@ -23,11 +23,18 @@ class ShardCommit:
     outcome: Outcome
     attempt_id: str
     input_fp: str
+    parts: tuple[InputPart, ...] = ()
+    """What a compacted range was read from, where this says so of one; `input_fp` is their fingerprint."""
 
     @property
     def window(self) -> Window:
         """The range that is replaced."""
         return self.result.window
+
+    @property
+    def files(self) -> int:
+        """Slices that it was read from."""
+        return sum(part.files for part in self.parts) if self.parts else len(self.result.slices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +91,7 @@ class Receipt:
 class CommitPermit:
     """The right to apply a group. Only `decide_commit` makes one."""
 
-    __slots__ = ("accepted", "commit_seq", "conflicts", "loaded", "replaced", "request", "satisfied", "superseded")
+    __slots__ = ("accepted", "commit_seq", "compacted", "conflicts", "loaded", "replaced", "request", "satisfied", "superseded")
 
     def __init__(self, right: object, request: CommitRequest, commit_seq: int, found: _SortedOut) -> None:
         if right is not _RIGHT:
@@ -97,6 +104,8 @@ class CommitPermit:
         self.superseded = tuple(found.superseded)
         self.accepted = tuple(found.accepted)
         """Live ranges that stay, and of which a person said that a difference is fine."""
+        self.compacted = tuple(found.compacted)
+        """Ranges whose live ranges become one; what these say is merged, and no table changes."""
         self.conflicts = tuple(found.conflicts)
         self.replaced = tuple(dict.fromkeys(found.replaced))
         """Live ranges that go, whole: of the request's outputs, and what is in quarantine for them."""
@@ -104,7 +113,7 @@ class CommitPermit:
     @property
     def receipt(self) -> Receipt:
         """What the caller is told once the transaction is durable."""
-        outcomes = {shard.window: shard.outcome for shard in (*self.loaded, *self.satisfied, *self.accepted)}
+        outcomes = {shard.window: shard.outcome for shard in (*self.loaded, *self.satisfied, *self.accepted, *self.compacted)}
         outcomes.update({shard.window: Outcome.SUPERSEDED for shard in self.superseded})
         return Receipt(self.request.commit_id, self.commit_seq, outcomes, self.conflicts)
 
@@ -150,7 +159,7 @@ def decide_commit(request: CommitRequest, facts: CommitFacts) -> Decision:
         return Conflict(tuple(sorted_out.conflicts))
     if request.atomic and sorted_out.superseded:
         sorted_out.supersede_all()
-    if not (sorted_out.loaded or sorted_out.satisfied or sorted_out.superseded or sorted_out.accepted):
+    if not sorted_out.committed:
         return Conflict(tuple(sorted_out.conflicts))
     return Accept(CommitPermit(_RIGHT, request, facts.commit_seq, sorted_out))
 
@@ -163,8 +172,14 @@ class _SortedOut:
     satisfied: list[ShardCommit] = field(default_factory=list)
     superseded: list[ShardCommit] = field(default_factory=list)
     accepted: list[ShardCommit] = field(default_factory=list)
+    compacted: list[ShardCommit] = field(default_factory=list)
     conflicts: list[Window] = field(default_factory=list)
     replaced: list[Window] = field(default_factory=list)
+
+    @property
+    def committed(self) -> bool:
+        """Whether anything is left to be committed."""
+        return bool(self.loaded or self.satisfied or self.superseded or self.accepted or self.compacted)
 
     def supersede_all(self) -> None:
         self.superseded = sorted([*self.superseded, *self.loaded, *self.satisfied], key=lambda one: one.window)
@@ -187,6 +202,8 @@ def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
         taken_until_us = shard.window.end_us
         if shard.outcome in ACCEPTED:
             found.accepted.append(shard)
+        elif shard.outcome is Outcome.COMPACTED:
+            found.compacted.append(shard)
         elif shard.outcome is Outcome.SATISFIED:
             found.satisfied.append(shard)
         elif any(_is_older(request.definitions, one.definitions) for one in met):
@@ -203,18 +220,18 @@ def _overlaps(shard: ShardCommit, taken_until_us: int | None) -> bool:
 
 
 def _is_unproven(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
-    """Tell whether a shard is not what its outcome says: done by others, or there to be accepted as it is."""
+    """Tell whether a shard is not what its outcome says: done by others, or there to be accepted or compacted as it is."""
     if shard.outcome is Outcome.SATISFIED:
         return not _is_done(shard.window, ours, met)
     if shard.outcome in ACCEPTED:
         newest = not any(_is_older(ours, one.definitions) for one in met)
         return not (met and newest and all(one.window == shard.window for one in met))
-    return False
+    return shard.outcome is Outcome.COMPACTED and not _is_whole(shard.window, ours, met)
 
 
 def _cuts_others(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
     """Tell whether outputs that are not replaced would keep a range beside another one that shares only a part of it."""
-    if shard.outcome is Outcome.SATISFIED or shard.outcome in ACCEPTED:
+    if shard.outcome in (Outcome.SATISFIED, Outcome.COMPACTED, *ACCEPTED):
         return False
     return any(one.window != shard.window for one in met if one.definitions.keys() - ours.keys())
 
@@ -228,11 +245,23 @@ def _as_observed(shard: ShardCommit, met: Sequence[LiveFact]) -> bool:
 
 def _is_done(window: Window, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
     """Tell whether live ranges cover the window for every output, made by a definition that is not older than ours."""
-    made_by: dict[Window, dict[str, int]] = {}
-    for one in met:  # outputs that were added later have the same range from another commit
-        made_by.setdefault(one.window, {}).update(one.definitions)
+    made_by = _made_by(met)
     new_enough = [one for one, made in made_by.items() if all(made.get(output, 0) >= version for output, version in ours.items())]
     return not subtract([window], normalise(new_enough))
+
+
+def _is_whole(window: Window, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
+    """Tell whether live ranges make up the window without a hole, each for every output and by one definition, which is ours."""
+    made_by = _made_by(met)
+    return normalise(made_by) == (window,) and all(made == dict(ours) for made in made_by.values())
+
+
+def _made_by(met: Sequence[LiveFact]) -> Mapping[Window, Mapping[str, int]]:
+    """Return the definitions of live ranges; outputs that were added later have the same range from another commit."""
+    found: dict[Window, dict[str, int]] = {}
+    for one in met:
+        found.setdefault(one.window, {}).update(one.definitions)
+    return found
 
 
 def _is_older(ours: Mapping[str, int], theirs: Mapping[str, int]) -> bool:

@@ -39,11 +39,19 @@ class Choice:
 
 
 def choose_executor(
-    wanted: Literal["auto", "inline", "ray"], address: str | None, environ: Mapping[str, str], cores: int, work: WorkSize
+    wanted: Literal["auto", "inline", "ray"],
+    address: str | None,
+    environ: Mapping[str, str],
+    cores: int,
+    work: WorkSize,
+    surrounding: str | None = None,
 ) -> Choice:
-    """Decide. An address (argument, configuration or RAY_ADDRESS) or a surrounding Ray job means Ray."""
+    """Decide. An address (argument, configuration or RAY_ADDRESS) or a surrounding Ray job means Ray.
+
+    The Ray at `surrounding` is the one that this process is in: a process can be in one only, so that it goes before all others.
+    """
     slots = max(1, cores)
-    address = address or environ.get("RAY_ADDRESS") or None
+    address = surrounding or address or environ.get("RAY_ADDRESS") or None
     if wanted == "inline":
         return Choice("inline", slots)
     if wanted == "ray" or address or environ.get("RAY_JOB_ID"):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from raypipe.core.shard import Observed, OutputStat, Slice
+from raypipe.core.shard import InputPart, Observed, OutputStat, Slice
 from raypipe.core.window import Window
 
 _DIGEST_MODULUS = 2**128
@@ -32,6 +32,11 @@ def input_fingerprint(slices: Sequence[Slice]) -> str:
     after = sorted(_identity(one) for one in slices if one.lookahead)
     seen = [[name, identities] for name, identities in (("lookback", before), ("lookahead", after)) if identities]
     return fingerprint([*own, *seen])
+
+
+def parts_fingerprint(parts: Iterable[InputPart]) -> str:
+    """Return the name of what a compacted range was made from. It is compared with no listing: each part is, for itself."""
+    return fingerprint([[one.window.start_us, one.window.end_us, one.input_fp, one.files] for one in sorted(parts)])
 
 
 def _identity(one: Slice) -> list[Any]:

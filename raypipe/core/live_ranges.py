@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from raypipe.core.calendar import Calendar
 from raypipe.core.intervals import meeting
-from raypipe.core.shard import Observed
+from raypipe.core.shard import InputPart, Observed
 from raypipe.core.state import Definition, LiveRange, Snapshot
 from raypipe.core.window import Window
 
@@ -32,16 +32,38 @@ class LiveRanges:
 
     def meeting(self, window: Window) -> Sequence[Window]:
         """Return the live ranges that share an instant with a window."""
+        if not self.windows:  # a first run plans thousands of shards
+            return ()
         return (window,) if window in self.by_window else meeting(self.windows, window)
 
     def observed(self, window: Window) -> frozenset[Observed]:
         """Return what a commit of this window compares."""
         return frozenset(live.observed for met in self.meeting(window) for live in self.by_window[met])
 
+    def inputs(self, window: Window) -> frozenset[InputPart]:
+        """Return what a live range was read from, part by part where it was compacted."""
+        return frozenset(part for live in self.by_window[window] for part in live.inputs)
+
     def lacking(self, window: Window, outputs: Sequence[str]) -> tuple[str, ...]:
         """Return the outputs that have nothing in exactly this live range; none where it is no live range."""
-        have = {live.output for live in self.by_window.get(window, ())}
-        return tuple(output for output in outputs if output not in have) if have else ()
+        found = self.by_window.get(window)
+        if found is None:
+            return ()
+        have = {live.output for live in found}
+        return tuple(output for output in outputs if output not in have)
+
+    def added(self, window: Window, outputs: Sequence[str]) -> tuple[str, ...]:
+        """Return the outputs that may be done alone in a live range that lacks them; a compacted one is replaced whole."""
+        return () if any(live.parts for live in self.by_window.get(window, ())) else self.lacking(window, outputs)
+
+
+def versions_of(snapshot: Snapshot, definitions: Mapping[str, Definition]) -> Mapping[str, int]:
+    """Return the version of each output's definition of today; 0 where today's was never run."""
+    newest = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
+    return {
+        output: newest[output].version if output in newest and _same(newest[output], one) else 0
+        for output, one in definitions.items()
+    }
 
 
 def stale_ranges(

@@ -48,9 +48,13 @@ def same_keys(merge: Merge, left: str, right: str) -> str:
 def _keyed(merge: Keyed, contributions: str, columns: Sequence[str], by: Sequence[str]) -> str:
     hidden = (*TIE_COLUMNS, DELETED_COLUMN, RANGE_COLUMN)
     shown = ", ".join(quote(name) for name in (*by, *(name for name in columns if name not in hidden)))
+    return f"SELECT {shown} FROM (SELECT * FROM {contributions} QUALIFY {newest_row(merge, by=by)}) WHERE NOT {DELETED_COLUMN}"
+
+
+def newest_row(merge: Keyed, *, by: Sequence[str] = ()) -> str:
+    """Return the condition that a row of contributions is the newest of its key."""
     order = ", ".join(f"{quote(name)} DESC NULLS LAST" for name in (*merge.latest_by, *TIE_COLUMNS))
-    newest = f"row_number() OVER (PARTITION BY {', '.join(map(quote, (*by, *merge.key)))} ORDER BY {order}) = 1"
-    return f"SELECT {shown} FROM (SELECT * FROM {contributions} QUALIFY {newest}) WHERE NOT {DELETED_COLUMN}"
+    return f"row_number() OVER (PARTITION BY {', '.join(map(quote, (*by, *merge.key)))} ORDER BY {order}) = 1"
 
 
 # ---- combined tables --------------------------------------------------------------------------------------
@@ -106,7 +110,7 @@ def _ranked(measure: Measure, keys: Sequence[str]) -> str:
     return f"SELECT {', '.join(of)}, min(bucket) AS {bucket} FROM ({reached}) WHERE reached >= {rank} GROUP BY {', '.join(of)}"
 
 
-def _in_order(column: str) -> str:
+def in_order(column: str) -> str:
     """Add in the order of ranges, so that a floating sum has the same bits whatever the order of commits."""
     return f"sum({column} ORDER BY {RANGE_COLUMN})"
 
@@ -121,28 +125,36 @@ def _simple(aggregate: str, part: str) -> Callable[[Measure], _Stages]:
 
 def _sum(measure: Measure) -> _Stages:
     name = measure.partial("sum")
-    return _Stages(quote(name), {name: _in_order(quote(name))})
+    return _Stages(quote(name), {name: in_order(quote(name))})
 
 
 def _avg(measure: Measure) -> _Stages:
     total, count = measure.partial("sum"), measure.partial("count")
-    gathered = {total: _in_order(quote(total)), count: f"sum({quote(count)})"}
+    gathered = {total: in_order(quote(total)), count: f"sum({quote(count)})"}
     return _Stages(f"CAST({quote(total)} AS DOUBLE) / nullif({quote(count)}, 0)", gathered)
 
 
 def _variance(measure: Measure) -> _Stages:
-    """Combine squared distances from the means of the ranges into those from the mean of all (Chan, Golub and LeVeque)."""
-    count, mean, m2 = (quote(measure.partial(part)) for part in ("count", "mean", "m2"))
-    parts, n, middle = measure.partial("parts"), measure.partial("n"), measure.partial("middle")
-    listed = f"list({{'n': {count}, 'mean': {mean}, 'm2': {m2}}} ORDER BY {RANGE_COLUMN}) FILTER ({count} > 0)"
-    weighted = f"list_sum(list_transform({quote(parts)}, lambda one: one.n * one.mean))"
-    rows = f"list_sum(list_transform({quote(parts)}, lambda one: one.n))"
-    distances = (
-        f"list_transform({quote(parts)}, lambda one: one.m2 + one.n * (one.mean - {quote(middle)}) * (one.mean - {quote(middle)}))"
-    )
-    variance = f"CASE WHEN {quote(n)} > 1 THEN list_sum({distances}) / ({quote(n)} - 1) END"
+    spread = measure.partial("spread")
+    n, m2 = f"{quote(spread)}.n", f"{quote(spread)}.m2"
+    variance = f"CASE WHEN {n} > 1 THEN {m2} / ({n} - 1) END"
     result = f"sqrt({variance})" if measure.function == "stddev" else variance
-    return _Stages(result, {parts: listed}, {n: rows, middle: f"{weighted} / {rows}"})
+    return _Stages(result, {spread: folded_spread(measure)})
+
+
+def folded_spread(measure: Measure) -> str:
+    """Combine squared distances from the means of the ranges, one range after the other (Chan, Golub and LeVeque).
+
+    What the first ranges amount to is a spread like any other: put in their place, it leads to the same bits.
+    """
+    count, mean, m2 = (quote(measure.partial(part)) for part in ("count", "mean", "m2"))
+    one = f"{{'n': {count}::DOUBLE, 'mean': {mean}, 'm2': {m2}}}"
+    listed = f"list({one} ORDER BY {RANGE_COLUMN}) FILTER ({count} > 0)"
+    both = (
+        "{'n': a.n + b.n, 'mean': (a.n * a.mean + b.n * b.mean) / (a.n + b.n), "
+        "'m2': a.m2 + b.m2 + (a.mean - b.mean) * (a.mean - b.mean) * (a.n * b.n / (a.n + b.n))}"
+    )
+    return f"list_reduce({listed}, lambda a, b: {both})"
 
 
 def _first(measure: Measure) -> _Stages:

@@ -14,7 +14,7 @@ from raypipe.core.calendar import Calendar
 from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.intervals import Ranges, covers, intersect, meeting, normalise, subtract
 from raypipe.core.live_ranges import LiveRanges, stale_ranges
-from raypipe.core.shard import Reason, Shard, ShardFailure, Slice
+from raypipe.core.shard import InputPart, Reason, Shard, ShardFailure, Slice
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window, iso
 
@@ -108,7 +108,7 @@ class Plan:
     waiting: tuple[Window, ...] = ()
     """Shards that are not done yet because too few files have rows for them."""
     shrunk: tuple[Shard, ...] = ()
-    """Late live ranges, held ones too, for which the source has fewer files than they were made from."""
+    """Late live ranges, held ones too, for which the source has fewer files than they were made from; parts of compacted ones."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -139,6 +139,17 @@ class _Slices:
         if unknown:
             self._known.update(zip(unknown, self._slices_of(unknown), strict=True))
         return [self._known[window] for window in windows]
+
+    def fingerprints(self, windows: Iterable[Window]) -> Mapping[Window, str]:
+        """Return the input of windows as it is now."""
+        asked = list(dict.fromkeys(windows))
+        return {window: input_fingerprint(mine) for window, mine in zip(asked, self.of(asked), strict=True)}
+
+    def shrunk(self, inputs: Iterable[InputPart]) -> dict[InputPart, int]:
+        """Return the parts of live ranges for which the source has fewer files than they were read from, and how many."""
+        asked = sorted(set(inputs))
+        counts = map(len, self.of([part.window for part in asked]))
+        return {part: count for part, count in zip(asked, counts, strict=True) if count < part.files}
 
 
 def covered(snapshot: Snapshot, outputs: Iterable[str]) -> Ranges:
@@ -187,7 +198,8 @@ def make_plan(
     todo = tuple(one for one in shards if one.window not in waiting)
     kept, failures = (todo, ()) if accept_shrunk else _without_shrunk(todo, known, slices)
     return Plan(
-        kept, failures=failures, stale=stale, waiting=tuple(sorted(waiting)), shrunk=_shrunk(late, known, slices, ready),
+        kept, failures=failures, stale=stale, waiting=tuple(sorted(waiting)),
+        shrunk=() if accept_shrunk else _shrunk(late, known, slices, ready),
         held=tuple(one for one in held if scope is Scope.DUE and not meeting(merged, one[0])),
     )  # fmt: skip
 
@@ -209,7 +221,7 @@ def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, output
     satisfied: list[Shard] = []
     for one, mine in zip(merged, slices.of(merged), strict=True):
         reason = next((reasons[window] for window in meeting(asked, one)), Reason.NEW)
-        alone = known.lacking(one, outputs) if added_alone and one not in late else ()
+        alone = known.added(one, outputs) if added_alone and one not in late else ()
         shard = Shard(ready.index_of(one), one, reason, known.observed(one), mine, alone)
         is_done = covers(done, one) and late.isdisjoint(known.meeting(one)) and _is_new_enough(one, known, definitions)
         (satisfied if is_done else todo).append(shard)
@@ -276,7 +288,7 @@ class _Wanted:
 
     def outputs_alone(self, one: Window) -> tuple[str, ...]:
         """Return the outputs that are new in a range that is otherwise as it was: they alone are done. Empty: all are."""
-        return () if self.scope is not Scope.DUE or meeting(self.late, one) else self.known.lacking(one, self.outputs)
+        return () if self.scope is not Scope.DUE or meeting(self.late, one) else self.known.added(one, self.outputs)
 
 
 def _covered_anywhere(snapshot: Snapshot, outputs: Iterable[str]) -> Ranges:
@@ -315,20 +327,24 @@ def _pieces(cells: Sequence[Window], ranges: Ranges) -> list[Window]:
 
 
 def _late(within: Sequence[Window], known: LiveRanges, slices: _Slices) -> list[Window]:
-    """Return the live ranges in windows whose current input differs from what they were made from, whatever the index says."""
+    """Return the live ranges in windows whose current input differs from what they were made from, whatever the index says.
+
+    One that was compacted is late if any of its parts is: the input of all of it may look current while rows are missing.
+    """
     windows = [window for one in within for window in known.meeting(one)]
-    found = []
-    for window, mine in zip(windows, slices.of(windows), strict=True):
-        current = input_fingerprint(mine)
-        if any(live.input_fp != current for live in known.by_window[window]):
-            found.append(window)
-    return found
+    parts = [known.inputs(window) for window in windows]
+    current = slices.fingerprints(part.window for made_of in parts for part in made_of)
+    return [
+        window
+        for window, made_of in zip(windows, parts, strict=True)
+        if any(part.input_fp != current[part.window] for part in made_of)
+    ]
 
 
 def _widen(windows: Iterable[Window], known: LiveRanges) -> list[Window]:
     """Widen windows to the live ranges they meet in part, and make one of those that meet afterwards."""
     result: list[Window] = []
-    for window in sorted(set(windows)):
+    for window in sorted(windows):
         for met in known.meeting(window):
             window = window.hull(met)
         while result and result[-1].meets(window):
@@ -346,25 +362,25 @@ def _is_new_enough(window: Window, known: LiveRanges, definitions: Mapping[str, 
 def _without_shrunk(
     shards: tuple[Shard, ...], known: LiveRanges, slices: _Slices
 ) -> tuple[tuple[Shard, ...], tuple[ShardFailure, ...]]:
-    """Leave out shards whose live ranges were made from more files than there are now. Counted per live range."""
-    pairs = [(shard.window, met) for shard in shards for met in known.meeting(shard.window)]
-    counts = {met: len(mine) for (_, met), mine in zip(pairs, slices.of([met for _, met in pairs]), strict=True)}
-    failures = {}
-    for window, met in pairs:
-        had = max(live.files for live in known.by_window[met])
-        if counts[met] < had:
-            failures[window] = ShardFailure(
-                window, SHRUNK,
-                f"{met} was made from {had} files and the source has {counts[met]} for it now: nothing was changed. "
-                "Restore the files; or keep the rows (raypipe accept --shrunk), or let them go (raypipe backfill --accept-shrunk)",
-            )  # fmt: skip
+    """Leave out shards whose live ranges were made from more files than there are now. Counted per live range, and per part."""
+    pairs = [(shard.window, part) for shard in shards for met in known.meeting(shard.window) for part in known.inputs(met)]
+    lost = slices.shrunk(part for _, part in pairs)
+    failures = {
+        window: ShardFailure(
+            window, SHRUNK,
+            f"{part.window} was made from {part.files} files and the source has {lost[part]} for it now: nothing was changed. "
+            "Restore the files; or keep the rows (raypipe accept --shrunk), or let them go (raypipe backfill --accept-shrunk)",
+        )
+        for window, part in sorted(pairs) if part in lost
+    }  # fmt: skip
     return tuple(shard for shard in shards if shard.window not in failures), tuple(failures.values())
 
 
 def _shrunk(late: Sequence[Window], known: LiveRanges, slices: _Slices, ready: Horizon) -> tuple[Shard, ...]:
-    """Return the late live ranges that were made from more files than there are now, as they are now."""
+    """Return the late live ranges, or parts of them, that were made from more files than there are now, as they are now."""
+    lost = slices.shrunk(part for one in late for part in known.inputs(one))
+    windows = sorted({part.window for part in lost})
     return tuple(
         Shard(ready.index_of(one), one, Reason.LATE, known.observed(one), mine)
-        for one, mine in zip(late, slices.of(late), strict=True)
-        if len(mine) < max(live.files for live in known.by_window[one])
+        for one, mine in zip(windows, slices.of(windows), strict=True)
     )

@@ -38,7 +38,7 @@ class Replayed:
     def take(self, entries: Sequence[CommittedShard]) -> None:
         """Take in the shards of one commit."""
         loaded = [one for one in entries if one.outcome in (Outcome.LOADED, Outcome.EMPTY)]
-        for one in loaded:
+        for one in (*loaded, *(one for one in entries if one.outcome is Outcome.COMPACTED)):
             self._replace(one.observed)
         if loaded:
             settled = normalise(one.window for one in entries if one.outcome is not Outcome.SUPERSEDED)

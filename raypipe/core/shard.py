@@ -31,6 +31,18 @@ class Outcome(enum.StrEnum):
     """A person said that what another definition made is fine."""
     ACCEPTED_SHRUNK = "accepted_shrunk"
     """A person said that what files made that are gone now stays."""
+    COMPACTED = "compacted"
+    """Live ranges were merged into one, which says what they said."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InputPart:
+    """A range that was read at once, and the input that it was read from; a compacted live range has several."""
+
+    window: Window
+    input_fp: str
+    files: int
+    """Slices that it was read from: fewer of them now means that the source shrank."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

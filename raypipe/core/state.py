@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.merge import Merge
-from raypipe.core.shard import Observed
+from raypipe.core.shard import InputPart, Observed
 from raypipe.core.window import Window
 
 
@@ -28,6 +28,7 @@ class RunKind(enum.StrEnum):
     RUN = "run"
     BACKFILL = "backfill"
     ACCEPT = "accept"
+    COMPACT = "compact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,13 @@ class LiveRange:
     rows: int
     files: int = 0
     """Slices that the contribution was made from: fewer of them now means that the source shrank."""
+    parts: tuple[InputPart, ...] = ()
+    """What was merged into a compacted range, which tile it; none where the range was read at once."""
+
+    @property
+    def inputs(self) -> tuple[InputPart, ...]:
+        """What the contribution was read from, part by part: late or shrunk input is told of each."""
+        return self.parts or (InputPart(self.window, self.input_fp, self.files),)
 
     @property
     def observed(self) -> Observed:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from raypipe.core.commit import ShardCommit
 from raypipe.core.fingerprint import output_fingerprint
-from raypipe.core.shard import Outcome
+from raypipe.core.shard import InputPart, Outcome
 from raypipe.core.window import Window
 
 
@@ -68,7 +68,7 @@ def live_table(shards: Sequence[ShardCommit], definitions: Mapping[str, int], nu
             "input_fp": pa.array([shard.input_fp for _, shard in pairs], pa.string()),
             "output_fp": pa.array([stat.digest for stat in stats], pa.string()),
             "rows": pa.array([stat.rows for stat in stats], pa.int64()),
-            "files": pa.array([len(shard.result.slices) for _, shard in pairs], pa.int64()),
+            "files": pa.array([shard.files for _, shard in pairs], pa.int64()),
             "schema_number": pa.array([numbers[output].get(shard.attempt_id) for output, shard in pairs], pa.int64()),
         }
     )
@@ -78,7 +78,14 @@ def accepted_table(shards: Sequence[ShardCommit]) -> pa.Table:
     """Return the live ranges of which a difference was accepted, with the input that they stand for from now on."""
     ranges = ranges_table([shard.window for shard in shards])
     ranges = ranges.append_column("input_fp", pa.array([shard.input_fp for shard in shards], pa.string()))
-    return ranges.append_column("files", pa.array([len(shard.result.slices) for shard in shards], pa.int64()))
+    return ranges.append_column("files", pa.array([shard.files for shard in shards], pa.int64()))
+
+
+def parts_table(parts: Sequence[InputPart]) -> pa.Table:
+    """Return parts of compacted live ranges with what they were read from."""
+    ranges = ranges_table([part.window for part in parts])
+    ranges = ranges.append_column("input_fp", pa.array([part.input_fp for part in parts], pa.string()))
+    return ranges.append_column("files", pa.array([part.files for part in parts], pa.int64()))
 
 
 def coverage_table(changes: Sequence[tuple[str, Window]]) -> pa.Table:

@@ -6,8 +6,7 @@ tables, definitions), `duckdb_commit` (the transaction), `duckdb_snapshot`, `duc
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +18,7 @@ from raypipe.core.window import Window
 from raypipe.destinations import duckdb_inspect, duckdb_runs, duckdb_verify
 from raypipe.destinations.duckdb_file import reading, transaction, writing
 from raypipe.destinations.duckdb_snapshot import read_snapshot
-from raypipe.destinations.duckdb_state import create_state, has_state
+from raypipe.destinations.duckdb_state import create_state, has_state, inspecting
 from raypipe.errors import CommitUnknown
 from raypipe.failpoints import hit
 from raypipe.ports import Check, Clock, Staged
@@ -115,17 +114,17 @@ class DuckDBFile:
 
     def table_rows(self) -> Mapping[str, int]:
         """Return the number of rows of each output table that exists."""
-        with self._inspecting() as connection:
+        with inspecting(self.path, self.clock) as connection:
             return duckdb_inspect.table_rows(connection, self.pipeline) if connection else {}
 
     def quarantine_counts(self, *, run_id: str | None = None) -> Sequence[Mapping[str, Any]]:
         """Return rule, rows, first and last shard, and an example's error, most rows first; of one run or of all."""
-        with self._inspecting() as connection:
+        with inspecting(self.path, self.clock) as connection:
             return duckdb_inspect.quarantine_counts(connection, self.pipeline, run_id) if connection else []
 
     def outcome_of(self, run_id: str) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, int]]:
         """Return the quarantine counts of one run and the rows of all tables, in one opening of the file."""
-        with self._inspecting() as connection:
+        with inspecting(self.path, self.clock) as connection:
             if connection is None:
                 return [], {}
             counts = duckdb_inspect.quarantine_counts(connection, self.pipeline, run_id)
@@ -133,49 +132,36 @@ class DuckDBFile:
 
     def quarantine_rows(self, *, rule: str | None, window: Window | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return quarantined rows: shard (its start), source, position, rule, error, raw, truncated, run."""
-        with self._inspecting() as connection:
+        with inspecting(self.path, self.clock) as connection:
             if connection is None:
                 return []
             return duckdb_inspect.quarantine_rows(connection, self.pipeline, rule=rule, window=window, limit=limit)
 
     def quarantine_shards(self, *, rule: str | None, window: Window | None) -> frozenset[int]:
         """Return the starts of the shards that have such rows in quarantine."""
-        with self._inspecting() as connection:
+        with inspecting(self.path, self.clock) as connection:
             if connection is None:
                 return frozenset()
             return duckdb_inspect.quarantine_shards(connection, self.pipeline, rule=rule, window=window)
 
     def export_quarantine(self, path: Path, *, rule: str | None, window: Window | None) -> int:
         """Write quarantined rows to a .parquet or .csv file; return how many."""
-        with self._inspecting() as connection:
+        with inspecting(self.path, self.clock) as connection:
             if connection is None:
                 return 0
             return duckdb_inspect.export_quarantine(connection, self.pipeline, path, rule=rule, window=window)
 
     def ledger(self, *, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return the newest ledger entries."""
-        with self._inspecting() as connection:
+        with inspecting(self.path, self.clock) as connection:
             return duckdb_inspect.ledger(connection, self.pipeline, limit) if connection else []
 
     def verify(self) -> Sequence[Check]:
         """Prove the destination. All is read in one transaction, so writers wait meanwhile."""
-        with self._inspecting() as connection:
+        with inspecting(self.path, self.clock) as connection:
             return duckdb_verify.verify(connection, self.pipeline) if connection else []
 
     # ---- within --------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _inspecting(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
-        """Open the file in one read transaction; None where raypipe never was."""
-        if not Path(self.path).exists():
-            yield None
-            return
-        with reading(self.path, self.clock) as connection:
-            connection.begin()
-            try:
-                yield connection if has_state(connection) else None
-            finally:
-                connection.rollback()
 
     def _fence(self, connection: duckdb.DuckDBPyConnection, run_id: str, epoch: int) -> None:
         self._known_to(connection, run_id, epoch)

@@ -26,8 +26,18 @@ from raypipe.core.commit import (
 from raypipe.core.intervals import Ranges, normalise
 from raypipe.core.shard import Observed, Outcome
 from raypipe.core.window import Window
-from raypipe.destinations.arrow_rows import accepted_table, counts_table, coverage_table, ledger_table, live_table, ranges_table
+from raypipe.destinations.arrow_rows import (
+    accepted_table,
+    counts_table,
+    coverage_table,
+    ledger_table,
+    live_table,
+    parts_table,
+    ranges_table,
+)
 from raypipe.destinations.contributions import contributions, verify_checksums, wanted_starts
+from raypipe.destinations.duckdb_compact import Compacting
+from raypipe.destinations.duckdb_file import all_threads
 from raypipe.destinations.duckdb_merged import MergedTable
 from raypipe.destinations.duckdb_runs import beat, fenced, set_watermark
 from raypipe.destinations.duckdb_state import changed, has_views, query
@@ -77,7 +87,7 @@ def apply(
             hit("commit.after_cas")
             commit.replace_contributions(permit, live, staged)
             commit.accept_differences(permit)
-            commit.write_ledger(permit)
+            commit.write_ledger(permit, commit.compact(permit))
             commit.merge_coverage(permit)
             hit("commit.before_commit")
             return permit.receipt
@@ -147,17 +157,35 @@ class _Commit:
             if shards:
                 with _registered(self.connection, accepted_in=accepted_table(shards)):
                     query(self.connection, _SQL[statement], values)
+                    if parts := [part for shard in shards for part in shard.parts]:
+                        with _registered(self.connection, parts_in=parts_table(parts)):
+                            query(self.connection, _SQL["accept_parts"], values)
 
-    def write_ledger(self, permit: CommitPermit) -> None:
+    def compact(self, permit: CommitPermit) -> list[ShardCommit]:
+        """Make one live range of those in each compacted range, and return the shards with what they say (steps 5 and 6)."""
+        found = []
+        for shard in permit.compacted:
+            values = {**self._values(permit), **_bounds([shard.window]), "outputs": list(self.request.definitions)}
+            merging = Compacting(self.connection, values, shard, self._fit_tables({}))
+            with all_threads(self.connection):
+                whole = merging.merge(self.request.definitions)
+            with _registered(self.connection, replaced_in=ranges_table([shard.window])):
+                query(self.connection, _SQL["delete_live"], values)
+            with _registered(self.connection, live_in=live_table([whole], self.request.definitions, merging.schema_numbers)):
+                query(self.connection, _SQL["insert_live"], values)
+            found.append(whole)
+        return found
+
+    def write_ledger(self, permit: CommitPermit, compacted: Sequence[ShardCommit]) -> None:
         """Write the ledger, the counts of rules, and what is settled or late by it (step 6)."""
         entries = [
-            *((shard, shard.outcome) for shard in (*permit.loaded, *permit.satisfied, *permit.accepted)),
+            *((shard, shard.outcome) for shard in (*permit.loaded, *permit.satisfied, *permit.accepted, *compacted)),
             *((shard, Outcome.SUPERSEDED) for shard in permit.superseded),
         ]
         values = self._values(permit)
         with _registered(self.connection, ledger_in=ledger_table(entries)):
             query(self.connection, _SQL["insert_ledger"], values)
-        counts = counts_table(permit.loaded)
+        counts = counts_table([*permit.loaded, *compacted])
         if counts.num_rows:
             with _registered(self.connection, filtered_in=counts):
                 query(self.connection, _SQL["insert_filtered"], values)
@@ -278,7 +306,8 @@ class _Commit:
         with _registered(self.connection, loaded_in=ranges_table(ranges)):
             merged.touch(ranges, "loaded_in")
         rows = sum(shard.result.outputs[stored.output].rows for shard in loaded)
-        merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
+        with all_threads(self.connection):
+            merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
 
     def _replace_quarantine(
         self, replaced: Ranges, permit: CommitPermit, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]

@@ -33,6 +33,7 @@ _OPTIONS: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",
 }
+_WRITER_OPTIONS = {**_OPTIONS, "threads": 1}  # rows kept in order are inserted faster so, and tasks keep their cores
 _HOLDER_PID = re.compile(r"\(PID (\d+)\)")
 _in_this_process: dict[str, threading.Lock] = {}  # DuckDB shares one instance a process: two configurations would clash
 
@@ -66,6 +67,14 @@ def _disk_errors_named(path: str) -> Iterator[None]:
         yield
     except (duckdb.IOException, OSError) as error:
         raise RetryableError(f"{path} cannot be used: {error}") from error
+
+
+@contextlib.contextmanager
+def all_threads(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let a writer use all cores for a while: for what joins and groups much."""
+    connection.execute("RESET threads")
+    yield
+    connection.execute(f"SET threads = {_WRITER_OPTIONS['threads']}")  # after an error nothing more is done with it
 
 
 @contextlib.contextmanager
@@ -155,7 +164,7 @@ def _open(path: str, read_only: bool, clock: Clock) -> duckdb.DuckDBPyConnection
     attempt = 0
     while True:
         try:
-            connection = duckdb.connect(path, read_only=read_only, config=_OPTIONS)
+            connection = duckdb.connect(path, read_only=read_only, config=_OPTIONS if read_only else _WRITER_OPTIONS)
         except duckdb.Error as error:
             if not _is_held(error):
                 raise _cannot_open(path, error) from error

@@ -8,9 +8,9 @@ from typing import Any
 
 import duckdb
 
-from raypipe.core.fingerprint import output_fingerprint
+from raypipe.core.fingerprint import combine_digests, output_fingerprint, parts_fingerprint
 from raypipe.core.replay import CommittedShard, forgotten, replay
-from raypipe.core.shard import Observed, Outcome, OutputStat
+from raypipe.core.shard import InputPart, Observed, Outcome, OutputStat
 from raypipe.core.window import Window, iso
 from raypipe.destinations.duckdb_state import query
 from raypipe.destinations.sql_statements import statements
@@ -41,7 +41,7 @@ def check_laws(connection: duckdb.DuckDBPyConnection, pipeline: str) -> list[Che
     """Check every law, inside the caller's transaction."""
     values = {"pipeline": pipeline}
     checks = [_law(connection, values, name, good, *statements) for name, good, *statements in _LAWS]
-    return [*checks, _history(connection, values), _contributions(connection, values)]
+    return [*checks, _parts(connection, values), _history(connection, values), _contributions(connection, values)]
 
 
 # ---- statements that find what breaks a law ---------------------------------------------------------------
@@ -90,6 +90,30 @@ _LAWS: tuple[tuple[Any, ...], ...] = (
 def _law(connection: duckdb.DuckDBPyConnection, values: Values, name: str, good: str, *statements: _Statement) -> Check:
     wrong = [tell(*row) for statement, tell in statements for row in query(connection, _SQL[statement], values)]
     return check_of(name, wrong, good)
+
+
+def _parts(connection: duckdb.DuckDBPyConnection, values: Values) -> Check:
+    """Check that every compacted live range is made up of its parts, of their rows and their input."""
+    wrong = [
+        f"{output}: {iso(lo)} to {iso(hi)} was compacted of parts that do not make it up, or of other rows"
+        for output, lo, hi in query(connection, _SQL["untiled"], values)
+    ]
+    for output, lo, hi, input_fp, rows, digest, *parts in query(connection, _SQL["parts_of_live"], values):
+        *read, counts, digests = parts
+        inputs = [InputPart(Window(start, end), said, files) for start, end, said, files in zip(*read, strict=True)]
+        if parts_fingerprint(inputs) != input_fp:
+            wrong.append(f"{output}: {iso(lo)} to {iso(hi)} says that it was read from another input than its parts")
+        if (counts or digests) and (sum(counts or ()), _added(digests or ())) != (rows, digest):
+            wrong.append(f"{output}: {iso(lo)} to {iso(hi)} says other rows or digests than its parts")
+    return check_of("parts", wrong, "every compacted live range is made up of its parts")
+
+
+def _added(digests: Sequence[str]) -> str | None:
+    """Return the digest of all rows; None where one of the digests is none."""
+    try:
+        return combine_digests(digests)
+    except ValueError:
+        return None
 
 
 # ---- the ledger again, commit by commit -------------------------------------------------------------------

@@ -6,12 +6,14 @@ import contextlib
 import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.intervals import Ranges, normalise
+from raypipe.core.shard import InputPart
 from raypipe.core.state import Definition, FailedShard, LiveRange, RunKind, RunRecord, RunState, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations.duckdb_state import has_state, query
@@ -56,7 +58,7 @@ def _read(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:
     return Snapshot(
         commit_seq=commit_seq,
         watermark_us=watermark_us,
-        live=_live(rows["live"]),
+        live=_live(rows["live"], rows["parts"]),
         coverage=_coverage(rows["coverage"]),
         failed=tuple(FailedShard(Window(lo, hi), run, code, error) for lo, hi, run, code, error in rows["failed"]),
         definitions=_definitions(rows["definitions"]),
@@ -71,20 +73,25 @@ def read_tables(connection: duckdb.DuckDBPyConnection, pipeline: str) -> tuple[M
     """Return the union of the live ranges and the recorded coverage, per output."""
     sql, values = statements("snapshot"), {"pipeline": pipeline}
     live: dict[str, list[Window]] = {}
-    for one in _live(query(connection, sql["live"], values)):
+    for one in _live(query(connection, sql["live"], values), ()):
         live.setdefault(one.output, []).append(one.window)
     return {output: normalise(windows) for output, windows in live.items()}, _coverage(query(connection, sql["coverage"], values))
 
 
-def _live(rows: Rows) -> tuple[LiveRange, ...]:
+def _live(rows: Rows, parts: Rows) -> tuple[LiveRange, ...]:
     """Build the live ranges; outputs that share a range share its Window, which is most of the cost."""
     windows: dict[tuple[int, int], Window] = {}
+    compacted: dict[tuple[str, int], list[InputPart]] = {}
+    for output, seq, lo, hi, input_fp, files in parts:
+        compacted.setdefault((output, seq), []).append(InputPart(Window(lo, hi), input_fp, files))
     result = []
-    for output, lo, hi, *rest in rows:
+    for output, lo, hi, seq, *rest in rows:
         window = windows.get((lo, hi))
         if window is None:
             window = windows[lo, hi] = Window(lo, hi)
-        result.append(LiveRange(output, window, *rest))
+        live = LiveRange(output, window, seq, *rest)
+        merged = compacted.get((output, seq))
+        result.append(replace(live, parts=tuple(part for part in merged if window.contains(part.window))) if merged else live)
     return tuple(result)
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from raypipe.core.digest import quote
+from raypipe.destinations.duckdb_file import reading
 from raypipe.destinations.sql_statements import statements
 from raypipe.errors import ShardError, StateFormat
-from raypipe.ports import SHARD_COLUMN
+from raypipe.ports import SHARD_COLUMN, Clock
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _PARAMETER = re.compile(r"\$(\w+)")
 
@@ -52,6 +54,20 @@ def has_state(connection: duckdb.DuckDBPyConnection) -> bool:
             f"use the version of raypipe that wrote it, or another file"
         )
     return True
+
+
+@contextlib.contextmanager
+def inspecting(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection | None]:
+    """Open a file in one read transaction; None where raypipe never was. Raises DestinationBusy."""
+    if not Path(path).exists():
+        yield None
+        return
+    with reading(path, clock) as connection:
+        connection.begin()
+        try:
+            yield connection if has_state(connection) else None
+        finally:
+            connection.rollback()
 
 
 def create_state(connection: duckdb.DuckDBPyConnection) -> None:

@@ -139,7 +139,7 @@ def _digests(connection: duckdb.DuckDBPyConnection, pipeline: str, stored: Store
     wrong = _count_rows(table)
     schemas = {number: json.loads(text) for number, text in query(connection, _SQL["schemas"], values)}
     for number, recorded in schemas.items():
-        _add_digests(table, columns, dict(recorded), {**values, "number": number})
+        _add_digests(table, columns, dict(recorded), [live[0] for live in table.live if live[4] == number])
     wrong += [text for live in table.live if (text := _difference(table.found.get(live[0], _Found()), *live[:4]))]
     return check_of(name, wrong, f"{sum(one[2] for one in table.live)} rows in {len(table.live)} live ranges, as committed")
 
@@ -160,7 +160,7 @@ def _count_rows(table: _Table) -> list[str]:
     return wrong
 
 
-def _add_digests(table: _Table, columns: Mapping[str, str], recorded: Mapping[str, str], values: Mapping[str, Any]) -> None:
+def _add_digests(table: _Table, columns: Mapping[str, str], recorded: Mapping[str, str], starts: Sequence[int]) -> None:
     """Add the hashes of the rows that were committed with these columns, as they were then."""
     names = {name.lower(): name for name in columns}
     picked = [f"{_as_recorded(name, kind, names)} AS {quote(name)}" for name, kind in recorded.items()]
@@ -170,9 +170,8 @@ def _add_digests(table: _Table, columns: Mapping[str, str], recorded: Mapping[st
         table.connection,
         f"SELECT shard, {digest_sums_sql(list(recorded))}, sum(strays) FROM ("
         f"SELECT {inner} FROM {table.stored.relation} WHERE {SHARD_COLUMN} IN ("
-        f"SELECT lo FROM _raypipe.live WHERE pipeline = $pipeline AND output = $output AND schema_number = $number"
-        f")) GROUP BY shard",
-        values,
+        f"SELECT make_timestamp(unnest($starts::BIGINT[])))) GROUP BY shard",
+        {"starts": list(starts)},
     )
     for shard_us, low, high, stray in rows:
         found = table.found.setdefault(shard_us, _Found())

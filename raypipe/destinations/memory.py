@@ -35,6 +35,7 @@ from raypipe.core.state import (
 from raypipe.core.window import Window, to_us
 from raypipe.destinations.holder import is_dead
 from raypipe.destinations.limits import HEARTBEAT_LIMIT_S
+from raypipe.destinations.memory_compact import compact
 from raypipe.destinations.memory_merge import merged_rows
 from raypipe.destinations.memory_state import OPEN, LedgerEntry, MemoryStore, PipelineState, Row, snapshot_of, watermark_of
 from raypipe.errors import AccountsDontBalance, Fenced, RunIsAlive, ShardError, UsageError
@@ -192,7 +193,8 @@ class MemoryDestination:
         for (output, window), rows in added.items():
             self.store.tables.setdefault(output, {})[window] = rows
         state.quarantine.update(aside)
-        _record(state, permit)
+        merged = [compact(self.store, state, shard, request.definitions) for shard in permit.compacted]
+        _record(state, permit, merged)
 
 
 def _check_counts(
@@ -271,19 +273,21 @@ def _facts(state: PipelineState, request: CommitRequest) -> CommitFacts:
     return CommitFacts(fenced=False, already=None, commit_seq=state.commit_seq + 1, live=facts)
 
 
-def _record(state: PipelineState, permit: CommitPermit) -> None:
+def _record(state: PipelineState, permit: CommitPermit, compacted: Sequence[ShardCommit] = ()) -> None:
     request, seq = permit.request, permit.commit_seq
-    for shard in permit.loaded:
+    for shard in (*permit.loaded, *compacted):
         for output, version in request.definitions.items():
             stat = shard.result.outputs[output]
             state.live[output, shard.window] = LiveRange(
                 output, shard.window, seq, request.run_id, shard.attempt_id, version, shard.input_fp, stat.digest, stat.rows,
-                len(shard.result.slices),
+                shard.files, shard.parts,
             )  # fmt: skip
     for shard in permit.accepted:
         _accept(state, shard, request.definitions)
     outcomes = permit.receipt.outcomes
-    shards = sorted((*permit.loaded, *permit.satisfied, *permit.superseded, *permit.accepted), key=lambda one: one.window)
+    shards = sorted(
+        (*permit.loaded, *permit.satisfied, *permit.superseded, *permit.accepted, *compacted), key=lambda one: one.window
+    )
     state.ledger.extend(LedgerEntry(seq, request.run_id, request.commit_id, shard, outcomes[shard.window]) for shard in shards)
     shrunk = (shard for shard in permit.accepted if shard.outcome is Outcome.ACCEPTED_SHRUNK)
     _settle_failures(state, [shard.window for shard in (*permit.loaded, *permit.satisfied, *shrunk)])
@@ -295,7 +299,7 @@ def _accept(state: PipelineState, shard: ShardCommit, definitions: Mapping[str, 
         if live is not None and shard.outcome is Outcome.ACCEPTED_STALE:
             state.live[output, shard.window] = replace(live, definition=version)
         elif live is not None:
-            state.live[output, shard.window] = replace(live, input_fp=shard.input_fp, files=len(shard.result.slices))
+            state.live[output, shard.window] = replace(live, input_fp=shard.input_fp, files=shard.files, parts=shard.parts)
 
 
 def _settle_failures(state: PipelineState, windows: Sequence[Window]) -> None:

@@ -8,6 +8,8 @@ from importlib.abc import MetaPathFinder
 
 import pyarrow as pa
 
+from raypipe.pipeline import Pipeline, PythonStep
+
 
 class _Hidden(MetaPathFinder):
     """Hides pandas from the thread that made it."""
@@ -19,6 +21,12 @@ class _Hidden(MetaPathFinder):
         """Raise for pandas as if it were not installed; leave all else to the other finders."""
         if fullname == "pandas" and threading.get_ident() == self._thread:
             raise ModuleNotFoundError("pandas is hidden while Arrow starts", name=fullname)
+
+
+def start_arrow(pipeline: Pipeline) -> None:
+    """Start Arrow before a pipeline is worked on: without pandas, unless a user's function may well use it."""
+    if not any(isinstance(step, PythonStep) for step in pipeline.transform):
+        start_without_pandas()
 
 
 def start_without_pandas() -> None:

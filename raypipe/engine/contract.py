@@ -13,7 +13,7 @@ from raypipe.engine.casts import Fit, checked_cast, fit
 from raypipe.engine.quality import Books, Breach, settle
 from raypipe.engine.text_types import polars_type
 from raypipe.errors import SchemaDrift
-from raypipe.pipeline import Column, FilesSource
+from raypipe.pipeline import Column, Source
 from raypipe.ports import SOURCE_COLUMN
 
 VALUE_CHARS_MAX = 100  # of a value in an error message
@@ -35,7 +35,7 @@ class ContractPlan:
 class Contract:
     """The contract of a source. Text formats are read value by value; the types of Parquet are checked once per file."""
 
-    source: FilesSource
+    source: Source
     zone: str
     _plans: dict[tuple[tuple[str, str], ...], ContractPlan] = field(default_factory=dict, compare=False)
 

@@ -26,8 +26,10 @@ from raypipe.pipeline import (
     PythonStep,
     RowsOutput,
     Rule,
+    Source,
     SqlOutput,
     Step,
+    TableSource,
 )
 
 _SQL = {
@@ -59,7 +61,11 @@ def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     # A check belongs to the output that it checks; how long texts are kept changes no table.
     quality = replace(pipeline.quality, checks=(), keep_quarantined_us=None)
     parts = {
+<<<<<<< HEAD
         "source": fingerprint(_plain(_located(pipeline.source, pipeline.folder))),
+=======
+        "source": fingerprint(_plain(_placed(pipeline.source, pipeline.data_folder or pipeline.folder))),
+>>>>>>> main
         "time": fingerprint([time.column, time.format, time.zone, time.start_us, *_seen(time)]),
         "quality": fingerprint(_plain(quality)),
         "transform": fingerprint([_plain(_without_folder(step)) for step in pipeline.transform]),
@@ -74,6 +80,7 @@ def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
     return parts
 
 
+<<<<<<< HEAD
 def _located(source: FilesSource, folder: Path) -> FilesSource:
     """Return a source as it counts: its files by their places, and not what a shard waits for."""
 
@@ -82,6 +89,13 @@ def _located(source: FilesSource, folder: Path) -> FilesSource:
 
     also = tuple(replace(one, paths=places(one.paths)) for one in source.also)
     return replace(source, ready=None, paths=places(source.paths), also=also)
+=======
+def _placed(source: Source, folder: Path) -> Source:
+    """Return a source without what changes no table."""
+    if isinstance(source, TableSource):
+        return replace(source, path=_place(source.path, folder))
+    return replace(source, ready=None, paths=tuple(_place(path, folder) for path in source.paths))
+>>>>>>> main
 
 
 def _seen(time: EventTime) -> list[str]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from raypipe import failpoints
 from raypipe.core.shard import InputFile, Shard, ShardFailure, Task
-from raypipe.engine.arrow_start import start_without_pandas
+from raypipe.engine.arrow_start import start_arrow
 from raypipe.engine.attempt import Attempt, Done
 from raypipe.engine.definition import definitions
 from raypipe.engine.liveness import without_unused
@@ -30,7 +30,7 @@ from raypipe.errors import (
     StopError,
     TransformFailed,
 )
-from raypipe.pipeline import Pipeline, PythonStep
+from raypipe.pipeline import Pipeline
 from raypipe.ports import QUARANTINE_TABLE, FileIndex, Source, Staged
 
 
@@ -61,8 +61,7 @@ class ShardRunner:
         self._make()
 
     def _make(self) -> None:
-        if not any(isinstance(step, PythonStep) for step in self.pipeline.transform):  # a user's function may well use pandas
-            start_without_pandas()
+        start_arrow(self.pipeline)
         self._spill = Path(self.stage_folder + ".spill")
         lean, roomy = (
             Outputs(self.pipeline, memory_bytes=self.memory_bytes, spill_folder=self._spill, roomy=one) for one in (False, True)

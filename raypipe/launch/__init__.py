@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from raypipe.launch.accept_verb import accept
+from raypipe.launch.compact_verb import compact
 from raypipe.launch.inspect_verbs import (
     check,
     quarantine_counts,
@@ -19,35 +21,66 @@ from raypipe.launch.maintain_verbs import cancel, gc
 from raypipe.launch.plan_verb import plan
 from raypipe.launch.recompute_verb import recompute
 from raypipe.launch.replay_verb import replay_ask
-from raypipe.launch.reports import AcceptReport, Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
+from raypipe.launch.reports import AcceptReport, Ask, CheckReport, CompactReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.launch.run_verb import run
 from raypipe.launch.sample_verb import sample
+from raypipe.launch.submit_verb import (
+    Errand,
+    SubmitReport,
+    cancel_job,
+    chosen_job,
+    follow_job,
+    job_logs,
+    submit,
+    submitted_jobs,
+)
+from raypipe.launch.upstream import order_of
 from raypipe.launch.widths_verb import verify_widths
 from raypipe.pipeline import Pipeline
 from raypipe.ports import StopFlag
 
 
-def load(target: str, *, profile: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
-    """Return the pipeline of a YAML file or `module:attribute`. Raises ConfigurationError with all problems."""
+def load(
+    target: str,
+    *,
+    profile: str | None = None,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    elsewhere: bool = False,
+) -> Pipeline:
+    """Return the pipeline of a YAML file or `module:attribute`. Raises ConfigurationError with all problems.
+
+    `folder` is where relative paths of source and destination start, instead of the configuration's folder. With
+    `elsewhere` the pipeline will run in another environment: a `${env:NAME}` without a value here is no problem.
+    """
     from raypipe.config.load import load_pipeline
 
-    return load_pipeline(target, profile=profile, overrides=overrides)
+    return load_pipeline(target, profile=profile, overrides=overrides, folder=folder, elsewhere=elsewhere)
 
 
 __all__ = [
     "AcceptReport",
     "Ask",
     "CheckReport",
+    "CompactReport",
+    "Errand",
     "GcReport",
     "PlanReport",
     "RunReport",
     "StatusReport",
     "StopFlag",
+    "SubmitReport",
     "accept",
     "cancel",
+    "cancel_job",
     "check",
+    "chosen_job",
+    "compact",
+    "follow_job",
     "gc",
+    "job_logs",
     "load",
+    "order_of",
     "plan",
     "quarantine_counts",
     "quarantine_export",
@@ -58,6 +91,8 @@ __all__ = [
     "sample",
     "schema",
     "status",
+    "submit",
+    "submitted_jobs",
     "verify",
     "verify_widths",
     "versions",

@@ -16,8 +16,10 @@ from raypipe.core.shard import Reason
 from raypipe.core.state import FailedShard, Snapshot
 from raypipe.core.window import Window
 from raypipe.errors import UsageError
-from raypipe.launch.parts import Parts, scratch_index, shards_window, warnings_of
+from raypipe.launch.listing_warnings import time_column_problems, warnings_of
+from raypipe.launch.parts import Parts, scratch_index, shards_window
 from raypipe.launch.reports import Ask, CheckReport, StatusReport
+from raypipe.launch.upstream import upstream_report
 from raypipe.pipeline import Deduplicate, Pipeline, SqlOutput
 from raypipe.ports import Check
 from raypipe.runtime.system_clock import SystemClock
@@ -47,6 +49,7 @@ def status(pipeline: Pipeline) -> StatusReport:
         cut_tables=tables_that_depend_on_cuts(pipeline),
         tables=parts.destination.table_rows(),
         quarantine=parts.destination.quarantine_counts(),
+        upstream=upstream_report(parts),
     )
 
 
@@ -107,8 +110,10 @@ def check(pipeline: Pipeline) -> CheckReport:
 
     with scratch_index(pipeline) as parts:
         listing = parts.source.list()
-        problems, warnings = check_pipeline(pipeline, parts.source.columns(listing))
-    return CheckReport(tuple(problems), (*warnings_of(pipeline, listing), *warnings))
+        columns = parts.source.columns(listing)
+        problems, warnings = check_pipeline(pipeline, columns)
+        problems = [*time_column_problems(pipeline, columns), *problems]
+    return CheckReport(tuple(problems), (*warnings_of(parts, listing), *warnings))
 
 
 def versions() -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -18,11 +19,18 @@ class ClosableWorker(Worker, Protocol):
         ...
 
 
-class LateWorker:
-    """Implements `ports.Worker` by another one that is made once, by whichever thread needs it first."""
+Scan = Callable[[InputFile], FileIndex]
 
-    def __init__(self, make: Callable[[], ClosableWorker]) -> None:
+
+class LateWorker:
+    """Implements `ports.Worker` by another one that is made once, by whichever thread needs it first.
+
+    A scan does not wait for it: decoding leaves the interpreter lock to the engines that are being loaded.
+    """
+
+    def __init__(self, make: Callable[[], ClosableWorker], scan: Scan) -> None:
         self._make = make
+        self._scan = scan
         self._made: ClosableWorker | None = None
         self._lock = threading.Lock()
 
@@ -31,8 +39,16 @@ class LateWorker:
         return self.made().run(task)
 
     def scan(self, file: InputFile) -> FileIndex:
-        """Scan a file for the index."""
-        return self.made().scan(file)
+        """Scan a file for the index. Raises ConfigurationError, without waiting for the scan, where there can be no worker."""
+        if self._made is not None:
+            return self._scan(file)
+        ended: queue.SimpleQueue[FileIndex | BaseException] = queue.SimpleQueue()
+        threading.Thread(target=_put_outcome, args=(ended, self._scan, file), name="raypipe-scan", daemon=True).start()
+        self.made()
+        outcome = ended.get()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     def made(self) -> ClosableWorker:
         """Return the worker. Raises ConfigurationError for what only an engine finds wrong."""
@@ -46,3 +62,10 @@ class LateWorker:
         with self._lock:
             if self._made is not None:
                 self._made.close()
+
+
+def _put_outcome(ended: queue.SimpleQueue[FileIndex | BaseException], scan: Scan, file: InputFile) -> None:
+    try:
+        ended.put(scan(file))
+    except BaseException as error:  # raised where the scan was asked for
+        ended.put(error)

@@ -14,13 +14,22 @@ from typing import TYPE_CHECKING
 
 from raypipe.core.calendar import Calendar, common_width
 from raypipe.core.given_shards import given_shards
+from raypipe.core.live_ranges import versions_of
 from raypipe.core.merge import Merge
 from raypipe.core.plan import Horizon, Patience, horizon
+from raypipe.core.readiness import as_far_as
+from raypipe.core.shard import InputFile
 from raypipe.core.state import Definition, Snapshot
+from raypipe.core.upstream import UpstreamTable
 from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
+<<<<<<< HEAD
 from raypipe.pipeline import EventTime, Pipeline, Stream
 from raypipe.ports import Claims, Clock, Listing, Source, StageStore
+=======
+from raypipe.pipeline import Pipeline, TableSource
+from raypipe.ports import Claims, Clock, FileIndex, Source, StageStore, Upstream
+>>>>>>> main
 from raypipe.runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
@@ -79,11 +88,35 @@ class Parts:
         """What may be worked on now."""
         if self.given is not None:
             return given_shards(self.calendar, self.given)
+<<<<<<< HEAD
         time, times = self.pipeline.time, [stream.time for stream in self.pipeline.streams]
         return horizon(
             self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us(),
             lambda end_us: max(one.seen_until(end_us) for one in times),
         )  # fmt: skip
+=======
+        if not isinstance(self.pipeline.source, TableSource):
+            return self.by_time
+        seen = self.upstream_seen
+        return as_far_as(self.by_time, seen.watermark_us if seen else None, self.pipeline.time.seen_until)
+
+    @property
+    def by_time(self) -> Horizon:
+        """What may be worked on now as far as it depends on the time."""
+        time = self.pipeline.time
+        return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us(), time.seen_until)
+>>>>>>> main
+
+    @cached_property
+    def upstream_seen(self) -> UpstreamTable | None:
+        """The table that the pipeline reads, as it was before the source was listed: so long, nothing more becomes ready."""
+        return self.upstream(self.pipeline.source).table() if isinstance(self.pipeline.source, TableSource) else None
+
+    def upstream(self, source: TableSource) -> Upstream:
+        """Return where the table stands that a pipeline reads."""
+        from raypipe.destinations.duckdb_upstream import DuckDBTable
+
+        return DuckDBTable(source.path, source.table, self.clock)
 
     @property
     def patience(self) -> Patience:
@@ -94,6 +127,7 @@ class Parts:
     @cached_property
     def source(self) -> Source:
         """The source; its index is in the state folder, or in the scratch folder."""
+<<<<<<< HEAD
         streams = self.pipeline.streams
         if len(streams) == 1:
             return self._files(streams[0], self.stand_in_folder)
@@ -107,6 +141,17 @@ class Parts:
         memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
         memory_bytes //= len(self.pipeline.streams)
         return Files(stream.source, stream.time, self._cells(stream.time), self.index_folder, memory_bytes, stand_in_folder)
+=======
+        source = self.pipeline.source
+        if isinstance(source, TableSource):
+            from raypipe.sources.table import Table
+
+            return Table(source, self.pipeline.time, self._cells, self.index_folder, self.upstream(source))
+        from raypipe.sources.files import Files
+
+        memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
+        return Files(source, self.pipeline.time, self._cells, self.index_folder, memory_bytes, self.stand_in_folder)
+>>>>>>> main
 
     @cached_property
     def destination(self) -> DuckDBFile:
@@ -150,6 +195,13 @@ class Parts:
             planned={output: one.fingerprint for output, one in self.definitions.items()},
         )
 
+    def scan(self, file: InputFile) -> FileIndex:
+        """Scan a file for the index, without an engine but Arrow."""
+        from raypipe.engine.arrow_start import start_arrow
+
+        start_arrow(self.pipeline)
+        return self.source.scan(file)
+
     @property
     def claims(self) -> Claims:
         """Where runs at the same time tell each other what they work on."""
@@ -185,11 +237,7 @@ def copy_index(index_folder: str, target: str) -> None:
 
 def current_versions(parts: Parts, snapshot: Snapshot) -> Mapping[str, int]:
     """Return the version of each output's definition of today; 0 where today's was never run."""
-    newest = {output: versions[-1] for output, versions in snapshot.definitions.items() if versions}
-    return {
-        output: newest[output].version if output in newest and newest[output].fingerprint == one.fingerprint else 0
-        for output, one in parts.definitions.items()
-    }
+    return versions_of(snapshot, parts.definitions)
 
 
 def cores() -> int:
@@ -211,16 +259,3 @@ def asked_window(parts: Parts, ask: Ask) -> tuple[int, int] | None:
         return None
     end_us = ask.end_us if ask.end_us is not None else (ready.window.end_us if ready.window else time.start_us)
     return (ask.start_us if ask.start_us is not None else time.start_us), end_us
-
-
-def warnings_of(pipeline: Pipeline, listing: Listing) -> tuple[str, ...]:
-    """Return what a person should know of a listing: a source without files is an empty one, or more often a mistyped path."""
-    if listing.files:
-        return ()
-    ready = pipeline.source.ready
-    marked = f" beside a marker {ready.marker}" if ready and ready.marker else ""
-    text = (
-        f"source.path matches no file{marked}: {', '.join(pipeline.source.paths)}; new shards are committed as empty. "
-        "Is the path right? Once there are files, the next run does the shards again that have rows"
-    )
-    return (text,)

@@ -12,8 +12,10 @@ from raypipe.core.window import Window
 from raypipe.errors import InputChanged, ShardError, SourceUnreadable, UsageError
 from raypipe.launch.parts import Parts, asked_window, cores, scratch_index
 from raypipe.launch.reports import Ask, PlanReport, work_phrase
-from raypipe.pipeline import Pipeline, PythonStep
+from raypipe.launch.upstream import upstream_report
+from raypipe.pipeline import Pipeline, PythonStep, TableSource
 from raypipe.ports import Clock, FileIndex
+from raypipe.runtime import surroundings
 from raypipe.runtime.planner import Planned, Planner, UnreadableFile, unreadable_text
 
 
@@ -34,6 +36,7 @@ def plan(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> PlanReport
         estimated_seconds=inline_s if choice.executor == "inline" else ray_s,
         memory_bytes=pipeline.run.memory_bytes,
         views=_changed(planned.snapshot.views, parts.views),
+        upstream=upstream_report(parts),
     )
 
 
@@ -54,8 +57,10 @@ def planner(parts: Parts, ask: Ask) -> Planner:
         bounds = "--shards A:B needs A < B" if ask.shards else "--end must be later than --start"
         raise UsageError(f"the window is empty or inverted: {bounds} (windows are half open)")
     window = Window(*asked) if asked else None
+    # What a live range of another pipeline contributes no more was not lost: that pipeline's ledger says so.
+    accept_shrunk = ask.accept_shrunk or isinstance(parts.pipeline.source, TableSource)
     return Planner(
-        parts.source, parts.destination, parts.ready, ask.scope, window, parts.definitions, parts.clock, ask.accept_shrunk,
+        parts.source, parts.destination, parts.ready, ask.scope, window, parts.definitions, parts.clock, accept_shrunk,
         parts.patience,
     )  # fmt: skip
 
@@ -73,8 +78,9 @@ def work_size(pipeline: Pipeline, made: Plan) -> WorkSize:
 def chosen(pipeline: Pipeline, ask: Ask, made: Plan, environ: Mapping[str, str]) -> Choice:
     """Choose the executor of a plan."""
     return choose_executor(
-        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, environ, cores(), work_size(pipeline, made)
-    )
+        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, environ, cores(), work_size(pipeline, made),
+        surroundings.surrounding_address(),
+    )  # fmt: skip
 
 
 def _scan_here(parts: Parts, files: Sequence[InputFile]) -> Iterator[FileIndex | UnreadableFile]:

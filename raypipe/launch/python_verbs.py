@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from raypipe.core.calendar import Width
 from raypipe.core.plan import Scope
 from raypipe.core.state import RunKind
 from raypipe.core.window import Window
 from raypipe.launch.accept_verb import accept as accept_asked
+from raypipe.launch.compact_verb import compact as compact_asked
 from raypipe.launch.plan_verb import plan as plan_asked
-from raypipe.launch.reports import AcceptReport, Ask, PlanReport, RunReport
+from raypipe.launch.reports import AcceptReport, Ask, CompactReport, PlanReport, RunReport
 from raypipe.launch.run_verb import run as run_asked
 from raypipe.observe.several import Several
 from raypipe.pipeline import Pipeline
@@ -72,6 +74,16 @@ def accept(
     """Say that live ranges of a window (None: all) are fine although they are stale, or their files are gone."""
     ask = Ask(start_us=window.start_us if window else None, end_us=window.end_us if window else None)
     return accept_asked(pipeline, what, ask, observer=_watching(observer))
+
+
+def compact(
+    pipeline: Pipeline, before_us: int, *, into: Width | None = None, any_cut: bool = False, observer: Observer | None = None
+) -> CompactReport:
+    """Make one live range of all that end by an instant, or with `into` of those in each cell of that width; no table changes.
+
+    `any_cut` says that SQL outputs and `deduplicate` steps give the same rows wherever shards are cut (`verify --widths`).
+    """
+    return compact_asked(pipeline, before_us, into=into, any_cut=any_cut, observer=_watching(observer))
 
 
 def plan(pipeline: Pipeline, window: Window | None = None, *, clock: Clock | None = None) -> PlanReport:

@@ -40,6 +40,6 @@ class DriverRecipe:
         """Build it; with `takeover` the run's earlier driver is known to be dead."""
         os.environ.update(self.failpoints)
         run = self.parts.pipeline.run
-        share = cluster_share(run.cpus_per_shard, run.memory_bytes)
+        share = cluster_share(run.cpus_per_shard, run.memory_bytes, run.resources)
         executor = RayExecutor(self.parts.worker(share.memory_bytes), share, shard_timeout_s=run.shard_timeout_s)
         return make_driver(self.parts, self.ask, self.choice, self.run_id, executor, observer, stop, force=takeover)

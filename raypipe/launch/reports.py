@@ -13,6 +13,7 @@ from raypipe.core.state import FailedShard, RunKind, Snapshot
 from raypipe.core.window import Window
 from raypipe.observe.printable import count, size
 from raypipe.pipeline import Pipeline
+from raypipe.runtime.compactor import Compacted
 
 
 def work_phrase(shards: int, size_bytes: int, choice: Choice) -> str:
@@ -39,6 +40,19 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamReport:
+    """The table of another pipeline that one reads, and what waits for it."""
+
+    table: str
+    pipeline: str | None
+    """Who writes it; None while nobody does."""
+    watermark_us: int | None
+    """Every shard before this time is committed to it."""
+    waiting: Window | None
+    """Shards whose time has come, and that wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlanReport:
     """What a run would do."""
 
@@ -52,6 +66,7 @@ class PlanReport:
     memory_bytes: int = 0
     views: tuple[str, ...] = ()
     """Views that are to be made, replaced or dropped."""
+    upstream: UpstreamReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,7 @@ class StatusReport:
     """Ranges that were cut at another width than today's, with the number of live ranges in each..."""
     cut_tables: tuple[str, ...] = ()
     """...and the tables whose rows may depend on that."""
+    upstream: UpstreamReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +135,16 @@ class AcceptReport:
     accepted: tuple[Window, ...]
     conflicts: tuple[Window, ...] = ()
     """Ranges that another run committed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """What `compact` made one of."""
+
+    pipeline: Pipeline
+    found: Compacted
+    contributions: Mapping[str, tuple[int, int]]
+    """Rows of contributions to each keyed or combined table in the compacted ranges, before and after."""
 
 
 @dataclass(frozen=True, slots=True)

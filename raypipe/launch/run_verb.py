@@ -19,11 +19,13 @@ from raypipe.core.window import from_us
 from raypipe.errors import UsageError
 from raypipe.launch.inspect_verbs import versions
 from raypipe.launch.late_worker import LateWorker
-from raypipe.launch.parts import Parts, cores, warnings_of
+from raypipe.launch.listing_warnings import warnings_of
+from raypipe.launch.parts import Parts, cores
 from raypipe.launch.plan_verb import planner
 from raypipe.launch.reports import Ask, RunReport, work_phrase
 from raypipe.pipeline import Pipeline, PythonStep
 from raypipe.ports import Clock, Executor, Listing, Observer, StopFlag
+from raypipe.runtime import surroundings
 from raypipe.runtime.driver import Driver, DriverSettings
 from raypipe.runtime.inline import InlineExecutor
 from raypipe.runtime.system_clock import SystemClock
@@ -39,7 +41,7 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, clo
     listing = parts.source.list()
     choice = _choice(parts, ask, listing)
     tally = _Tally(observer)
-    for warning in warnings_of(pipeline, listing):
+    for warning in warnings_of(parts, listing):
         tally.warn(warning)
     run_id = new_run_id(clock)
     if choice.executor == "ray":
@@ -48,7 +50,7 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, clo
         closed = run_on_ray(Parts(pipeline, clock, given=ask.given), ask, choice, run_id, tally, stop)
     else:
         slots = choice.slots  # as many as threads; each holds its share of the memory
-        worker = LateWorker(lambda: parts.worker(pipeline.run.memory_bytes // slots))
+        worker = LateWorker(lambda: parts.worker(pipeline.run.memory_bytes // slots), parts.scan)
         driver = make_driver(parts, ask, choice, run_id, InlineExecutor(worker, slots), tally, stop, prepare=worker.made)
         try:
             closed = driver.run()
@@ -130,7 +132,8 @@ def _choice(parts: Parts, ask: Ask, listing: Listing) -> Choice:
     python_steps = any(isinstance(step, PythonStep) for step in pipeline.transform)
     size = WorkSize(shards=0, rows=size_bytes // ROW_BYTES, size_bytes=size_bytes, python_steps=python_steps)
     return choose_executor(
-        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, os.environ, cores(), size
+        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, os.environ, cores(), size,
+        surroundings.surrounding_address(),
     )  # fmt: skip
 
 

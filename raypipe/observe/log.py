@@ -91,6 +91,7 @@ def _shard(shard: Shard) -> dict[str, Any]:
     return {"index": shard.index, **shard.window.as_json(), "reason": shard.reason.value, "rows": shard.rows}
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (Window, Window.as_json),
     (Shard, _shard),
@@ -103,6 +104,8 @@ _FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 
 
 def _json(value: Any) -> Any:
+    if type(value) in _PLAIN:  # most are: they need not be compared with every form
+        return value
     for kind, form in _FORMS:
         if isinstance(value, kind):
             return form(value)

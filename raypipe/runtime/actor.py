@@ -23,7 +23,7 @@ EVENTS_MAX = 10_000  # bounds the driver's memory when nobody asks for events
 EVENTS_WAIT_S = 1.0  # how long a question for events waits for one; answered at once when there is one
 SIGNAL_WAIT_S = 0.1  # how soon the launcher notices a signal
 AT_ONCE_WAIT_S = 5.0  # how long a driver that was told to stop at once may take
-START_WAIT_S = 30.0  # an actor starts within a second; on a machine whose raylet is gone it never would
+START_WAIT_S = 120.0  # a second at best, a minute where the machine is busy or a job has its own modules; without a raylet, never
 DEATH_WAIT_S = 30.0  # how long a driver that does not answer may be silent before it counts as dead
 
 

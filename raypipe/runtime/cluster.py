@@ -107,7 +107,7 @@ class LocalCluster:
         ray_settings.show_raylet_messages(False)
         os.environ[MARK] = str(folder.path)  # for Ray's processes alone: what is started later must not carry it
         try:
-            with ray_settings.own_signal_handlers_kept():
+            with ray_settings.own_signal_handlers_kept(), ray_settings.any_agent_port():
                 context: Any = ray.init(
                     address="local",
                     num_cpus=self._cpus,
@@ -170,13 +170,12 @@ class JoinedCluster:
     def join(self) -> None:
         """Connect this process to the cluster. Raises ConfigurationError or StopError within some seconds."""
         loopback = is_loopback(self.address)
-        settings: dict[str, str | None] = {"RAY_ADDRESS": None, **(ray_settings.LOOPBACK_ONLY if loopback else {})}
-        if ray_settings.AUTH_MODE not in os.environ and ray_settings.token_is_known():
-            settings[ray_settings.AUTH_MODE] = "token"  # Ray does not do so for an explicit address, and then is refused
-        self._environment.set(settings)
+        self._environment.set(
+            {"RAY_ADDRESS": None, **(ray_settings.LOOPBACK_ONLY if loopback else {}), **ray_settings.token_mode()}
+        )
         try:
-            _require_token(self.address)
-            _require_answer(self.address)
+            require_token(self.address)
+            _require_head(self.address)
             _require_node(self.address)
             self._connect()
         except BaseException:
@@ -190,11 +189,11 @@ class JoinedCluster:
             with ray_settings.own_signal_handlers_kept(), ray_settings.few_connect_attempts():
                 ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
         except ray.exceptions.AuthenticationError as error:
-            raise _not_let_in(self.address) from error
+            raise not_let_in(self.address) from error
         except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
             ray.shutdown()
             if "token" in f"{error.__cause__} {error}".lower():
-                raise _not_let_in(self.address) from error
+                raise not_let_in(self.address) from error
             raise StopError(f"the Ray cluster at {self.address} cannot be joined: {error.__cause__ or error}") from error
 
 
@@ -232,7 +231,8 @@ def is_loopback(address: str) -> bool:
     return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
-def _require_token(address: str) -> None:
+def require_token(address: str) -> None:
+    """Refuse to use a cluster beyond this machine without a token. Raises ConfigurationError."""
     if ray_settings.token_is_required():
         if not ray_settings.token_is_known():
             raise ConfigurationError(
@@ -247,18 +247,25 @@ def _require_token(address: str) -> None:
         )
 
 
-def _require_answer(address: str) -> None:
+def required_answer(host: str, port: int, question: str, greeting: bytes = b"") -> bytes:
+    """Return the first bytes of the answer to a greeting, nothing where there is none to greet with.
+
+    Raises StopError, with a question for the person, within some seconds where nobody answers.
+    """
+    try:
+        with socket.create_connection((host, port), REACH_TIMEOUT_S) as connection:
+            connection.settimeout(REACH_TIMEOUT_S)
+            connection.sendall(greeting)
+            return connection.recv(9) if greeting else b""
+    except OSError as error:
+        raise StopError(f"nobody answers at {host}:{port} ({error}): {question}") from error
+
+
+def _require_head(address: str) -> None:
     """Refuse within seconds what Ray itself would try to reach for two minutes, and then end the process over."""
     host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), REACH_TIMEOUT_S) as connection:
-            connection.settimeout(REACH_TIMEOUT_S)
-            connection.sendall(HTTP2_PREFACE)
-            answer = connection.recv(9)
-    except OSError as error:
-        raise StopError(
-            f"nobody answers at {address} ({error}): is the head of the Ray cluster running, and is this its port?"
-        ) from error
+    question = "is the head of the Ray cluster running, and is this its port?"
+    answer = required_answer(host.strip("[]"), int(port), question, HTTP2_PREFACE)
     if len(answer) < 9 or answer[3] != HTTP2_SETTINGS:
         raise StopError(f"what answers at {address} is no Ray head: expected its port for nodes and drivers, usually 6379")
 
@@ -278,7 +285,8 @@ def _require_node(address: str) -> None:
     )
 
 
-def _not_let_in(address: str) -> ConfigurationError:
+def not_let_in(address: str) -> ConfigurationError:
+    """Return the error of a cluster that refuses our token."""
     return ConfigurationError(
         f"the Ray cluster at {address} does not accept this token (or the lack of one): set RAY_AUTH_MODE=token, and "
         "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, to those of the head"

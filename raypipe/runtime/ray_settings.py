@@ -11,8 +11,9 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from ray._private import ray_constants
+from ray._private import parameter, ray_constants
 from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
@@ -40,6 +41,11 @@ def token_is_known() -> bool:
 def token_is_required() -> bool:
     """Tell whether this process uses token authentication."""
     return os.environ.get(AUTH_MODE, "").lower() == "token"
+
+
+def token_mode() -> dict[str, str | None]:
+    """Return what to set so that a token that is known is used: for an explicit address Ray does not do so, and is refused."""
+    return {AUTH_MODE: "token"} if AUTH_MODE not in os.environ and token_is_known() else {}
 
 
 class Environment:
@@ -86,6 +92,24 @@ def few_connect_attempts() -> Iterator[None]:
         yield
     finally:
         ray_constants.NUM_REDIS_GET_RETRIES = before
+
+
+class _AnyAgentPort(parameter.RayParams):
+    """Parameters of a node whose agent listens where there is room."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **{"dashboard_agent_listen_port": 0, **named})
+
+
+@contextlib.contextmanager
+def any_agent_port() -> Iterator[None]:
+    """Let the agent of a new node take any free port: with `ray[default]` it has a fixed one, which another cluster may have."""
+    before = parameter.RayParams
+    parameter.RayParams = _AnyAgentPort  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        parameter.RayParams = before  # type: ignore[misc]
 
 
 def show_raylet_messages(shown: bool) -> None:

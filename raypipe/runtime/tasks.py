@@ -9,8 +9,9 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -40,6 +41,12 @@ class Node:
 
     cpus: float
     memory_bytes: float
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+    def tasks(self, cpus: float, resources: Mapping[str, float]) -> int:
+        """Return how many tasks it could run at once, memory aside."""
+        wanted = {"": (self.cpus, cpus), **{name: (self.resources.get(name, 0.0), need) for name, need in resources.items()}}
+        return min(int(offered // need) for offered, need in wanted.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +56,19 @@ class Share:
     slots: int
     cpus: float
     memory_bytes: int
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
-def cluster_share(cpus_per_task: float, machine_memory_bytes: int) -> Share:
-    """Share out the cluster that this process is connected to."""
+def cluster_share(cpus_per_task: float, machine_memory_bytes: int, resources: Mapping[str, float] | None = None) -> Share:
+    """Share out the cluster that this process is connected to; `resources` are custom ones that each task reserves."""
     offered = [one["Resources"] for one in ray.nodes() if one["Alive"]]  # type: ignore[no-untyped-call]
-    nodes = [Node(one.get("CPU", 0.0), one.get("memory", 0.0)) for one in offered]
-    return share_out(nodes, cpus_per_task, machine_memory_bytes)
+    nodes = [Node(one.get("CPU", 0.0), one.get("memory", 0.0), one) for one in offered]
+    return share_out(nodes, cpus_per_task, machine_memory_bytes, resources or {})
 
 
-def share_out(nodes: Sequence[Node], cpus_per_task: float, machine_memory_bytes: int) -> Share:
+def share_out(
+    nodes: Sequence[Node], cpus_per_task: float, machine_memory_bytes: int, resources: Mapping[str, float] = MappingProxyType({})
+) -> Share:
     """Return how many tasks fit at once and the memory of each, so that no machine's tasks exceed `run.memory`.
 
     Raises ConfigurationError where no machine could ever run a task: Ray would wait for one without end.
@@ -69,17 +79,24 @@ def share_out(nodes: Sequence[Node], cpus_per_task: float, machine_memory_bytes:
         raise ConfigurationError(
             f"run.cpus_per_shard: got {cpus_per_task:g}, but the largest machine of the cluster offers {most:g} CPUs"
         )
+    able = [node for node in able if node.tasks(cpus_per_task, resources)]
+    if not able:
+        raise ConfigurationError(f"run.resources: no machine of the cluster offers {_listed(resources)} and {cpus_per_task:g} CPUs")
     by_memory = max(1, machine_memory_bytes // TASK_MEMORY_MIN_BYTES)
-    widest = min(by_memory, max(int(node.cpus // cpus_per_task) for node in able))
+    widest = min(by_memory, max(node.tasks(cpus_per_task, resources) for node in able))
     memory_bytes = machine_memory_bytes // widest
-    slots = sum(min(widest, int(node.cpus // cpus_per_task), int(node.memory_bytes // memory_bytes)) for node in able)
+    slots = sum(min(widest, node.tasks(cpus_per_task, resources), int(node.memory_bytes // memory_bytes)) for node in able)
     if slots == 0:
         most_mib = max(node.memory_bytes for node in able) / 1024**2
         raise ConfigurationError(
             f"run.memory: a task would need {memory_bytes / 1024**2:.0f} MiB, but the cluster's machines offer {most_mib:.0f} MiB: "
             "lower run.memory"
         )
-    return Share(min(slots, IN_FLIGHT_TASKS_MAX), cpus_per_task, memory_bytes)
+    return Share(min(slots, IN_FLIGHT_TASKS_MAX), cpus_per_task, memory_bytes, resources)
+
+
+def _listed(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{need:g} of {name}" for name, need in resources.items())
 
 
 # ---- in the worker's process ------------------------------------------------------------------------------
@@ -180,7 +197,10 @@ class RayExecutor:
         self._share = share
         self._shard_timeout_s = shard_timeout_s
         self._recipe = ray.put(WorkerRecipe(ray.put(worker), worker_environment(share.cpus), versions()))
-        options = {"num_cpus": share.cpus, "memory": share.memory_bytes, "max_retries": 0, "retry_exceptions": False}
+        options = {
+            "num_cpus": share.cpus, "memory": share.memory_bytes, "resources": dict(share.resources), "max_retries": 0,
+            "retry_exceptions": False,
+        }  # fmt: skip
         remote: Any = ray.remote
         self._run_task = remote(**options)(run_task)
         self._run_scan = remote(**options)(run_scan)

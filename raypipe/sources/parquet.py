@@ -18,10 +18,18 @@ from raypipe.sources.slices import within
 
 
 class ParquetReader:
-    """Reads one file for the windows of a task."""
+    """Reads one file for the windows of a task; `path` is where it stands, if not at its URI."""
 
-    def __init__(self, slices: Sequence[Slice], ranges: Sequence[Window], columns: Sequence[str] | None, time: EventTime) -> None:
+    def __init__(
+        self,
+        slices: Sequence[Slice],
+        ranges: Sequence[Window],
+        columns: Sequence[str] | None,
+        time: EventTime,
+        path: str | None = None,
+    ) -> None:
         self._uri = slices[0].file.uri
+        self._path = path or self._uri
         self._parts = sorted({part for one in slices for part in one.parts})
         self._exact = {part for one in slices if one.exact for part in one.parts}
         self._untimed = any(one.untimed for one in slices)
@@ -31,7 +39,7 @@ class ParquetReader:
 
     def batches(self) -> Iterator[SourceBatch]:
         """Yield the rows in order, with `_position` and `_time`, and those without event time where they are wanted."""
-        with open_parquet(self._uri) as parquet:
+        with open_parquet(self._path) as parquet:
             metadata = parquet.metadata
             starts = [0]
             for number in range(metadata.num_row_groups):

@@ -19,19 +19,23 @@ from raypipe.sources.row_bytes import row_bytes
 pc: Any = compute  # its stubs lack that arrays and plain numbers mix
 
 
-def parquet_cells(parquet: pq.ParquetFile, uri: str, time: EventTime, cutter: Cutter, untimed_us: int) -> dict[str, Any]:
+def parquet_cells(
+    parquet: pq.ParquetFile, uri: str, time: EventTime, cutter: Cutter, untimed_us: int, *, named: bool = False
+) -> dict[str, Any]:
     """Read a file and return its cells in history, with rows and a digest of all columns each.
 
-    The digest covers rows in order, and neither row groups nor encodings. Rows without event time count to their cell.
+    The digest covers rows in order, and neither row groups nor encodings. Rows without event time count to their cell. With
+    `named`, columns that are null count as little as those that are not there.
     """
     cells, untimed = Cells(cutter), hashlib.blake2b(digest_size=16)
     names = list(parquet.schema_arrow.names)
-    cells.name_columns([f"{field.name} {field.type}" for field in parquet.schema_arrow])
+    if not named:
+        cells.name_columns([f"{field.name} {field.type}" for field in parquet.schema_arrow])
     found_untimed = False
     for part in range(parquet.metadata.num_row_groups):
         for batch in parquet.iter_batches(batch_rows(parquet, part, names), row_groups=[part], use_threads=False):
             times = place(column_at(batch, time.column), time, uri).times
-            texts = row_bytes(pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], names=names), named=False)
+            texts = row_bytes(pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], names=names), named=named)
             if times.null_count:
                 found_untimed = True
                 untimed.update(b"".join(text.as_buffer() for text in texts.filter(times.is_null())))

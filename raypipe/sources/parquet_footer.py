@@ -46,13 +46,16 @@ class Group:
         return [self.rows, self.first_us, self.last_us, self.untimed, self.outside, self.size_bytes]
 
 
-def index_parquet(file: InputFile, time: EventTime, cutter: Cutter, *, time_required: bool) -> tuple[dict[str, Any], int]:
+def index_parquet(
+    file: InputFile, time: EventTime, cutter: Cutter, *, time_required: bool, path: str | None = None, named: bool = False
+) -> tuple[dict[str, Any], int]:
     """Return what the index keeps of a file, and the bytes that were read for it: all of them where it is cut.
 
     A file that lies in one cell is identified by its version: only its footer is read, and where that does not tell, its
-    time column.
+    time column. `path` is where it stands, if not at its URI; with `named`, digests do not tell a null from a column that
+    is not there.
     """
-    with open_parquet(file.uri) as parquet:
+    with open_parquet(path or file.uri) as parquet:
         metadata = parquet.metadata
         schema = parquet.schema_arrow
         _refuse_reserved(file.uri, schema)
@@ -71,12 +74,14 @@ def index_parquet(file: InputFile, time: EventTime, cutter: Cutter, *, time_requ
             "untimed": sum(group.untimed for group in groups),
             "untimed_us": untimed_us,
             "outside": sum(group.outside for group in groups),
-            "cells": _cells(parquet, file.uri, time, cutter, untimed_us) if is_cut else None,
+            "cells": _cells(parquet, file.uri, time, cutter, untimed_us, named=named) if is_cut else None,
         }
         return content, file.size_bytes if is_cut else read_bytes + metadata.serialized_size + _TEXT_FOOTER_BYTES
 
 
-def _cells(parquet: pq.ParquetFile, uri: str, time: EventTime, cutter: Cutter, untimed_us: int) -> dict[str, Any] | None:
+def _cells(
+    parquet: pq.ParquetFile, uri: str, time: EventTime, cutter: Cutter, untimed_us: int, *, named: bool
+) -> dict[str, Any] | None:
     """Return the cells of a file; None where a page is damaged, or a value may have no text.
 
     Then the file is identified by its version, and a damaged page fails the shards that read it, and no others. Times inside
@@ -85,7 +90,7 @@ def _cells(parquet: pq.ParquetFile, uri: str, time: EventTime, cutter: Cutter, u
     if any(pa.types.is_nested(field.type) and _holds_times(field.type) for field in parquet.schema_arrow):
         return None
     try:
-        return parquet_cells(parquet, uri, time, cutter, untimed_us)
+        return parquet_cells(parquet, uri, time, cutter, untimed_us, named=named)
     except (OSError, pa.ArrowException):
         return None
 

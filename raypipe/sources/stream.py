@@ -22,32 +22,36 @@ _NO_ROWS = pa.RecordBatch.from_pylist(
 )
 
 
+def by_file(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """Return the slices of each file, sorted by URI."""
+    found: dict[str, list[Slice]] = {}
+    for one in sorted(slices, key=lambda one: one.file.uri):
+        found.setdefault(one.file.uri, []).append(one)
+    return list(found.values())
+
+
 def stream_rows(
     files: Sequence[Sequence[Slice]],
     ranges: Sequence[Window],
     columns: Sequence[str] | None,
     time: EventTime,
     routed: Callable[[InputFile], RoutedFile],
+    path_of: Callable[[InputFile], str] = lambda file: file.uri,
 ) -> Iterator[SourceBatch]:
     """Yield the rows of normalised ranges from files, each given by its slices, sorted by URI."""
     wanted = None if columns is None else {*columns, *RESERVED_COLUMNS}
 
     def batches() -> Iterator[SourceBatch]:
         for source, slices in enumerate(files):
-            is_routed = not slices[0].parts
-            rows = (
-                _routed_rows(routed(slices[0].file), slices, ranges) if is_routed else _parquet_rows(slices, ranges, columns, time)
-            )
+            file = slices[0].file
+            if slices[0].parts:
+                rows = ParquetReader(slices, ranges, columns, time, path_of(file)).batches()
+            else:
+                rows = _routed_rows(routed(file), slices, ranges)
             for one in rows:
                 yield SourceBatch(_finished(one.rows, source, wanted), one.rejects)
 
     yield from _joined(batches())
-
-
-def _parquet_rows(
-    slices: Sequence[Slice], ranges: Sequence[Window], columns: Sequence[str] | None, time: EventTime
-) -> Iterator[SourceBatch]:
-    return ParquetReader(slices, ranges, columns, time).batches()
 
 
 def _routed_rows(routed: RoutedFile, slices: Sequence[Slice], ranges: Sequence[Window]) -> Iterator[SourceBatch]:

@@ -50,6 +50,11 @@ class _Versions:
         return found.stat + _CONTENT + digest
 
 
+def stat_of(version: str) -> str:
+    """Return the part of a version that is the same however soon after the writing of the file it was listed."""
+    return version.partition(_CONTENT)[0]
+
+
 def check_unchanged(file: InputFile, now_ns: int) -> None:
     """Raise InputChanged when a file is no longer the one that was listed."""
     stat, _, content = file.version.partition(_CONTENT)

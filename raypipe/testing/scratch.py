@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from raypipe import launch
 from raypipe.core.retry import Retries
-from raypipe.pipeline import DuckDBDestination, Pipeline
+from raypipe.pipeline import DuckDBDestination, FilesSource, Pipeline
 from raypipe.sources.filesystem import find_files, is_remote, open_file
 from raypipe.testing.arrivals import SUFFIXES
 from raypipe.testing.source_files import Rows, settle, write_rows
@@ -68,28 +68,35 @@ def scratch(pipeline: Pipeline | str | Path, given: Input | None) -> Iterator[Sc
     with tempfile.TemporaryDirectory(prefix="raypipe-scratch-") as folder:
         target = Path(folder).resolve() / "input"
         target.mkdir()
-        _fill(made, given, target)
+        source = _files_of(made)
+        _fill(made, source, given, target)
         moved = replace(
             made,
             time=replace(made.time, lateness_us=None),  # what comes late is to be taken in, not held for a backfill
-            source=replace(made.source, paths=(f"{glob.escape(str(target))}/*",)),
+            source=replace(source, paths=(f"{glob.escape(str(target))}/*",)),
             run=replace(made.run, executor="inline", address=None, shard_timeout_s=TIMEOUT_S, retries=Retries()),
         )
         yield Scratch(target.parent, moved, tuple(sorted(one.name for one in target.iterdir())))
 
 
-def _fill(pipeline: Pipeline, given: Input | None, folder: Path) -> None:
-    suffix = SUFFIXES[pipeline.source.format]
+def _files_of(pipeline: Pipeline) -> FilesSource:
+    if isinstance(pipeline.source, FilesSource):
+        return pipeline.source
+    raise ValueError(f"{pipeline.name} reads the table of another pipeline: expected one that reads files, which can be copied")
+
+
+def _fill(pipeline: Pipeline, source: FilesSource, given: Input | None, folder: Path) -> None:
+    suffix = SUFFIXES[source.format]
     match given:
         case None:
-            _copy(pipeline.source.paths, folder)
+            _copy(source.paths, folder)
         case str() | Path():
             _copy([_pattern(given)], folder)
         case Mapping():
             for name, rows in given.items():
                 write_rows(pipeline, rows, folder / name)
         case pa.Table():
-            _share_out(pipeline, given.to_pylist() if pipeline.source.format != "parquet" else given, folder, suffix)
+            _share_out(pipeline, given.to_pylist() if source.format != "parquet" else given, folder, suffix)
         case _:
             listed: Sequence[Any] = list(given)
             if all(isinstance(one, Mapping) for one in listed):

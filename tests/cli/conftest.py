@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -11,14 +12,16 @@ from raypipe import launch
 from raypipe.cli.group import cli
 from raypipe.core.accounts import Accounts
 from raypipe.core.calendar import Width
+from raypipe.core.compaction import Compaction, CompactionPlan
 from raypipe.core.events import RunClosed
 from raypipe.core.plan import Plan
 from raypipe.core.shard import InputFile, Reason, Shard, ShardFailure, Slice
 from raypipe.core.state import FailedShard, RunKind, RunRecord, RunState, Snapshot
 from raypipe.core.window import Window
-from raypipe.launch import AcceptReport, Ask, CheckReport, GcReport, PlanReport, RunReport, StatusReport
+from raypipe.launch import AcceptReport, Ask, CheckReport, CompactReport, GcReport, PlanReport, RunReport, StatusReport
 from raypipe.pipeline import DuckDBDestination, EventTime, FilesSource, Pipeline, RowsOutput
 from raypipe.ports import Check, Observer, StopFlag
+from raypipe.runtime.compactor import Compacted
 
 DAY_US = 86_400_000_000
 START_US = 1_356_998_400_000_000  # 2013-01-01T00:00:00Z
@@ -44,7 +47,15 @@ class Launched:
     stages: list[tuple[str, Sequence[str], Sequence[Sequence[Any]], int]] = field(default_factory=list)
     while_running: Callable[[Observer, StopFlag], None] = lambda observer, stop: None
 
-    def load(self, target: str, *, profile: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
+    def load(
+        self,
+        target: str,
+        *,
+        profile: str | None = None,
+        overrides: Sequence[str] = (),
+        folder: Path | None = None,
+        elsewhere: bool = False,
+    ) -> Pipeline:
         self.loads.append((target, profile, tuple(overrides)))
         return self.pipeline
 
@@ -90,6 +101,15 @@ class Launched:
             else AcceptReport(pipeline, what, None, ())
         )
 
+    def compact(
+        self, pipeline: Pipeline, before_us: int, *, into: Width | None, any_cut: bool, dry_run: bool, observer: Observer
+    ) -> CompactReport:
+        left = ((day(9), "hourly has nothing there yet"),)
+        plan = CompactionPlan((Compaction((day(0), day(1), day(2))), Compaction((day(3), day(4)))), left)
+        if dry_run:
+            return CompactReport(pipeline, Compacted(plan, Snapshot()), {})
+        return CompactReport(pipeline, Compacted(plan, Snapshot(), "r9", (day(0, 3),), (day(3, 2),)), {"hourly": (4000, 1500)})
+
     def answers(self) -> dict[str, Callable[..., Any]]:
         return {
             "load": self.load,
@@ -102,6 +122,7 @@ class Launched:
             "quarantine_counts": lambda pipeline: self.quarantine,
             "quarantine_rows": lambda pipeline, *, rule, shards, limit: self.quarantine[:limit],
             "accept": self.accept,
+            "compact": self.compact,
             "cancel": lambda pipeline, run_id: (run_id or "r1",),
             "gc": lambda pipeline: GcReport(3, 4_200_000),
             "schema": lambda: {"title": "raypipe"},

@@ -10,7 +10,10 @@ from raypipe import launch
 from raypipe.launch import CheckReport
 from raypipe.ports import Check
 
-VERBS = ["init", "check", "sample", "plan", "run", "backfill", "status", "verify", "cancel", "gc", "schema", "version"]
+VERBS = [
+    "init", "check", "sample", "plan", "run", "backfill", "submit", "status", "verify", "compact", "cancel", "gc",
+    "schema", "version",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "quarantine", "quarantine list", "quarantine show"])
@@ -24,7 +27,7 @@ def test_every_verb_explains_itself_with_an_example(raypipe, verb):
 def test_the_verbs_are_listed_in_the_order_in_which_a_person_meets_them(raypipe):
     text = raypipe("--help").stdout
 
-    places = [text.index(f"\n  {verb} ") for verb in [*VERBS[:7], "quarantine", *VERBS[7:]]]
+    places = [text.index(f"\n  {verb} ") for verb in [*VERBS[:8], "quarantine", *VERBS[8:]]]
     assert places == sorted(places)
     assert "...\n" not in text.split("Commands:")[1]  # no summary is cut
 
@@ -255,3 +258,43 @@ def test_accept_needs_to_be_told_what_is_fine(launched, raypipe, options):
     assert result.exit_code == 2
     assert "say what is fine in exactly one way: --stale or --shrunk" in result.stderr
     assert launched.asks == []
+
+
+# ---- compact ------------------------------------------------------------------------------------------------
+
+
+def test_compact_tells_what_became_one_what_others_did_meanwhile_and_what_stays(launched, raypipe):
+    result = raypipe("compact", "pipeline.yaml", "--before", "2013-01-10", "--into", "1w")
+
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        [
+            "flights: 3 live ranges were made one: [2013-01-01T00:00:00Z, 2013-01-04T00:00:00Z)",
+            "flights: hourly is kept from 1,500 rows of contributions there, where there were 4,000",
+        ],
+    )
+    assert "warning: [2013-01-04T00:00:00Z, 2013-01-06T00:00:00Z) was left as it was" in result.stderr
+    assert "[2013-01-10T00:00:00Z, 2013-01-11T00:00:00Z) stays as it is: hourly has nothing there yet" in result.stderr
+
+
+def test_compact_with_a_dry_run_tells_all_that_would_become_one(launched, raypipe):
+    text = raypipe("compact", "pipeline.yaml", "--before", "2013-01-10", "--dry-run").stdout
+    assert [line.split(": ")[1] for line in text.splitlines()] == [
+        "3 live ranges would be made one",
+        "2 live ranges would be made one",
+    ]
+
+
+def test_compact_as_json_has_all_ranges(launched, raypipe):
+    document = json.loads(raypipe("compact", "pipeline.yaml", "--before", "2013-01-10", "--json").stdout)
+    assert [one["ranges"] for one in document["planned"]] == [3, 2]
+    assert document["compacted"] == [{"start": "2013-01-01T00:00:00Z", "end": "2013-01-04T00:00:00Z"}]
+    assert (len(document["conflicts"]), len(document["left"]), document["run_id"]) == (1, 1, "r9")
+    assert document["contributions"] == [{"table": "hourly", "before": 4000, "after": 1500}]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"), [((), 2), (("--before", "soon"), 2), (("--before", "2013-01-10", "--into", "1d,1w"), 2)]
+)
+def test_compact_needs_a_time_and_takes_one_width(launched, raypipe, options, code):
+    assert raypipe("compact", "pipeline.yaml", *options).exit_code == code

@@ -79,7 +79,7 @@ class Driver:
 
         executor = RayExecutor(Reading(), cluster_share(1, 1024**3), shard_timeout_s=60)
         executor.submit_scan("s", InputFile("file:///a.csv", 1, "v"))
-        (done,) = executor.wait(20)
+        (done,) = executor.wait(120)
         self.observer.on(Warned(repr(done.value.bytes_read)))
         executor.close(at_once=True)
         return CLOSED

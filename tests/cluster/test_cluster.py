@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -20,11 +21,14 @@ from raypipe.runtime.cluster import checked_address, connect, is_loopback, open_
 from raypipe.runtime.session_folder import FOLDER_LENGTH_MAX, SessionFolder, new_session_folder, remove_leftovers
 
 ENDS_WITHIN_S = 120  # on a busy machine: how long a process may take that was told to end
+EXITS_WITHIN_S = 10  # how long the kernel may take to clear away a process that was killed; an agent left alone lives longer
 
 LAUNCHER = """
-import json, os, sys
+import json, os, signal, sys
 from raypipe.runtime.cluster import LocalCluster
 import ray
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background, which ignores it
 
 @ray.remote
 def environment():
@@ -122,19 +126,29 @@ class TestLocal:
             first.wait(ENDS_WITHIN_S)
             second.wait(ENDS_WITHIN_S)
             assert not Path(one["folder"]).exists()
-            assert running(one["pids"]) == []
+            assert left_running(one["pids"]) == []
             remove_leftovers()
             assert not Path(other["folder"]).exists()
-            assert running(other["pids"]) == []
+            assert left_running(other["pids"]) == []
 
     def test_what_ray_runs_for_us_is_known_by_its_mark(self, local_ray):
         names = {process.name() for process in local_ray.folder.processes()}
         assert {"raylet", "gcs_server"} <= names
 
 
-def running(pids):
-    """Return those that run; what waits for its parent to take note of its death does not."""
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+def left_running(pids):
+    """Return those that run on; what is on its way out, or waits for its parent to take note of its death, does not."""
+    deadline = time.monotonic() + EXITS_WITHIN_S
+    while (found := [pid for pid in pids if is_running(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.ray

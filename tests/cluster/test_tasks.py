@@ -92,7 +92,7 @@ def outcome(executor, run_id):
 
 
 def first(executor):
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         for one in executor.wait(0.2):
             return one.error or one.value
@@ -100,14 +100,14 @@ def first(executor):
 
 
 def appeared(folder):
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while not list(folder.iterdir()) and time.monotonic() < until:
         time.sleep(0.02)
     return int(next(folder.iterdir()).name)
 
 
 def gone(pid):
-    until = time.monotonic() + 10
+    until = time.monotonic() + 120
     while psutil.pid_exists(pid) and time.monotonic() < until:
         time.sleep(0.02)
     return not psutil.pid_exists(pid)
@@ -177,6 +177,14 @@ class TestShare:
 
     def test_a_machine_without_enough_memory_or_cpus_takes_fewer_or_none(self):
         assert share_out([Node(4, 8 * GIB), Node(4, GIB), Node(0, 8 * GIB)], 2, 2 * GIB) == Share(3, 2, GIB)
+
+    def test_machines_that_offer_a_custom_resource_take_the_tasks_that_ask_for_it(self):
+        nodes = [Node(4, 8 * GIB), Node(4, 8 * GIB, {"fast_disk": 3}), Node(8, 8 * GIB, {"fast_disk": 1})]
+        assert share_out(nodes, 1, 2 * GIB, {"fast_disk": 1}) == Share(4, 1, 2 * GIB // 3, {"fast_disk": 1})
+
+    def test_a_resource_that_no_machine_offers_is_an_error_and_not_an_endless_wait(self):
+        with pytest.raises(ConfigurationError, match=r"run\.resources: no machine .* 2 of fast_disk and 1 CPUs"):
+            share_out([Node(4, 8 * GIB, {"fast_disk": 1}), Node(4, 8 * GIB)], 1, GIB, {"fast_disk": 2})
 
     def test_flights_are_bounded_on_the_largest_cluster(self):
         assert share_out([Node(64, 64 * GIB)] * 100, 1, 64 * GIB).slots == 256

@@ -91,6 +91,7 @@ RUNS = built(
     address=st.sampled_from([None, "ray://head:10001"]),
     memory_bytes=st.integers(1, 2**60),
     cpus_per_shard=st.floats(0.1, 64),
+    resources=st.dictionaries(st.sampled_from(["fast_disk", "a:1"]), st.floats(0.1, 8)),
     retries=built(Retries, attempts=st.integers(1, 9), delay_s=st.sampled_from([0.0, 0.5, 3600.0]), factor=st.floats(1, 9)),
     shard_timeout_s=st.sampled_from([0.001, 1800.0]),
 )

@@ -75,8 +75,8 @@ CASES = [
     (added("inputs: {clicks: {source: {kind: files, path: c.parquet, csv: {}, columns: {a: int64}}, time: {column: a}}}\n"), "16: inputs.clicks.source.csv: the files are parquet; expected this key for csv files only"),
     (added("inputs: {clicks: {source: {kind: files, path: c, columns: {a: int64}}, time: {colum: a}}}\n"), '16: inputs.clicks.source.path: got "c", expected a suffix that tells the one format of the files (.parquet, .csv, .jsonl or .ndjson), or the key format beside it'),
     # kinds
-    (changed("kind: files", "kind: kafka"), '7: source.kind: got "kafka", expected a known kind: files'),
-    (changed("kind: files", "kind: file"), '7: source.kind: got "file", expected a known kind: files; did you mean "files"?'),
+    (changed("kind: files", "kind: kafka"), '7: source.kind: got "kafka", expected a known kind: files, table'),
+    (changed("kind: files", "kind: file"), '7: source.kind: got "file", expected a known kind: files, table; did you mean "files"?'),
     (changed("  kind: files\n", ""), "6: source.kind: missing, expected: Where events come from"),
     (changed("kind: duckdb", "kind: postgres"), '14: destination.kind: got "postgres", expected a known kind: duckdb'),
     (changed("kind: duckdb", "kind: 7"), "14: destination.kind: got 7, expected a known kind: duckdb"),
@@ -143,6 +143,11 @@ CASES = [
     (added("run: {shard_timeout: 0s}\n"), '16: run.shard_timeout: got "0s", expected a duration such as 30s, 5m, 1h, 1d, 1w or 1mo, more than 0s'),
     (added("run: {cpus_per_shard: 0}\n"), "16: run.cpus_per_shard: got 0, expected more than 0"),
     (added("run: {cpus_per_shard: .inf}\n"), "16: run.cpus_per_shard: got inf, expected a finite number"),
+    (
+        added("run: {resources: {gpu: 1}}\n"),
+        '16: run.resources.gpu: got the key "gpu", expected the name of a custom resource; CPUs are run.cpus_per_shard, memory is run.memory',
+    ),
+    (added("run: {resources: {disk: 0}}\n"), "16: run.resources.disk: got 0, expected more than 0"),
     (added("run: {cpus_per_shard: two}\n"), '16: run.cpus_per_shard: got "two", expected a number'),
     (added("run: {retries: {attempts: 0}}\n"), "16: run.retries.attempts: got 0, expected at least 1"),
     (added("run: {retries: {attempts: 1.5}}\n"), "16: run.retries.attempts: got 1.5, expected a whole number"),

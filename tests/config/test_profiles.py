@@ -44,7 +44,7 @@ def test_a_mistake_in_a_profile_names_it_whether_it_is_asked_for_or_not(problem,
     told = problem(small, profile=asked)
     assert (
         told == 'daily.yaml:31: time.latenes (profile prod): unknown key; did you mean "lateness"? '
-        "Known keys: column, format, zone, start, end, shard, lateness, delay, lookback"
+        "Known keys: column, format, zone, start, end, shard, lateness, delay, lookback, lookahead"
     )
 
 

@@ -55,7 +55,7 @@ outputs:
 destination: {kind: duckdb, path: x.duckdb}
 run:
   {executor: ray, address: null, memory: 2GiB, cpus_per_shard: 0.5, retries: {attempts: 3, delay: 1s, factor: 4},
-  shard_timeout: 30m}
+  shard_timeout: 30m, resources: {disk: 1}}
 profiles: {prod: {destination: {path: y.duckdb}}}
 """
 

@@ -83,7 +83,7 @@ def _memory_place(tmp_path: Path, clock: Any) -> Place:
     )
 
 
-@pytest.fixture(params=[_duckdb_place, _memory_place], ids=["duckdb", "memory"])
+@pytest.fixture(params=[pytest.param(_duckdb_place, marks=pytest.mark.slow), _memory_place], ids=["duckdb", "memory"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, still_clock: Any) -> Place:
     return request.param(tmp_path, still_clock)
 

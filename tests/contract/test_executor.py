@@ -42,7 +42,7 @@ class Scripted:
 
     def _meet(self, folder, number):
         (folder / str(number)).touch()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 120
         while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
             time.sleep(0.01)
         return len(list(folder.iterdir()))
@@ -76,7 +76,7 @@ def on_ray(request):
 
 def ended(executor, count):
     found = []
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while len(found) < count and time.monotonic() < until:
         found += executor.wait(0.2)
     return found

@@ -60,12 +60,12 @@ def _in_memory(tmp_path: Path, clock: Any) -> Place:
     return Place(lambda pipeline: MemoryDestination(pipeline, clock=clock, store=store), rows)
 
 
-@pytest.fixture(params=[_on_file, _in_memory], ids=["duckdb", "memory"])
+@pytest.fixture(params=[pytest.param(_on_file, marks=pytest.mark.slow), _in_memory], ids=["duckdb", "memory"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, still_clock: Any) -> Place:
     return request.param(tmp_path, still_clock)
 
 
-on_a_file = pytest.mark.parametrize("place", [_on_file], ids=["duckdb"], indirect=True)
+on_a_file = pytest.mark.parametrize("place", [pytest.param(_on_file, marks=pytest.mark.slow)], ids=["duckdb"], indirect=True)
 """For promises about files and about SQL, which the memory destination has not got."""
 
 

@@ -28,6 +28,12 @@ def test_an_address_or_a_surrounding_job_means_ray(address, environ):
     assert choose_executor("auto", address, environ, 2, SMALL).executor == "ray"
 
 
+def test_the_ray_that_a_process_is_in_is_used_whatever_address_is_named():
+    chosen = choose_executor("auto", "head:6379", {"RAY_ADDRESS": "other:6379"}, 2, SMALL, "here:6379")
+    assert chosen == Choice("ray", 2, "here:6379")
+    assert choose_executor("inline", None, {}, 2, SMALL, "here:6379").executor == "inline"
+
+
 def test_what_a_person_asks_for_is_done():
     assert choose_executor("inline", None, {"RAY_ADDRESS": "head:6379"}, 2, HUGE_PYTHON).executor == "inline"
     assert choose_executor("ray", None, {}, 2, SMALL) == Choice("ray", 2, None)

@@ -7,6 +7,8 @@ import pytest
 
 from raypipe.destinations.duckdb_compare import FLOAT_TOLERANCE, table_difference
 
+pytestmark = pytest.mark.slow  # a real file is opened several times a test
+
 
 @pytest.fixture
 def compare(tmp_path):

@@ -137,7 +137,7 @@ def test_the_state_of_another_format_version_is_refused(file: DuckDBFile, work: 
     file.open_run(work.opening())
     sql("UPDATE _raypipe.format SET version = 99")
     for act in (file.snapshot, lambda: file.open_run(work.opening("run2")), file.verify, lambda: file.heartbeat("run1", 1)):
-        with pytest.raises(StateFormat, match=r"version \[99\], this raypipe knows 2"):
+        with pytest.raises(StateFormat, match=r"version \[99\], this raypipe knows 3"):
             act()
 
 

@@ -14,6 +14,7 @@ from raypipe.destinations import duckdb_commit, duckdb_merged
 from raypipe.destinations.duckdb import DuckDBFile
 from raypipe.errors import ShardError
 
+pytestmark = pytest.mark.slow  # a real file is opened a dozen times a test
 MERGES = {"newest": Keyed(("k",)), "sums": Combined(("k",), (parse_measure("total", "sum(x)"),))}
 TYPES = {
     "k": pa.int64(), "_time": pa.timestamp("us"), "_source": pa.string(), "_position": pa.int64(), "_raypipe_deleted": pa.bool_(),

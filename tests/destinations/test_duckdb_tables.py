@@ -13,6 +13,8 @@ from raypipe.destinations.duckdb_types import widened
 from raypipe.errors import ShardError
 from raypipe.ports import Check
 
+pytestmark = pytest.mark.slow  # a real file is opened several times a test
+
 
 def wrong(file: DuckDBFile) -> list[Check]:
     return [check for check in file.verify() if not check.ok]

@@ -13,6 +13,7 @@ import pytest
 from raypipe.core.state import RunState
 from raypipe.destinations.duckdb import DuckDBFile
 
+pytestmark = pytest.mark.slow  # a real file is opened several times a test
 Sql = Callable[..., list[tuple[Any, ...]]]
 
 
@@ -47,7 +48,7 @@ def test_sound_work_passes_every_check(loaded: DuckDBFile, work: Any) -> None:
     assert wrong(file) == {}
     assert list(checks) == [
         "readable", "accounts", "live_disjoint", "live_in_ledger", "commit_ids", "fences", "runs", "definitions", "outputs",
-        "quarantine", "history", "contributions", "commit_seq", "coverage", "watermark", "table clean", "table hourly",
+        "quarantine", "parts", "history", "contributions", "commit_seq", "coverage", "watermark", "table clean", "table hourly",
     ]  # fmt: skip
     assert checks["table hourly"].detail == "4 rows in 3 live ranges, as committed"
     assert checks["commit_seq"].detail == "3 commits, numbered without a gap"

@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from raypipe.core.compaction import Compaction, compaction
 from raypipe.core.shard import ShardFailure
 from raypipe.core.state import RunState
 from raypipe.destinations.duckdb import DuckDBFile
@@ -156,6 +157,8 @@ def _fill(file: DuckDBFile, work: Any, clock: Any) -> None:
     file.commit(*work.group(new, {hours(3): rows(5)}, snapshot=file.snapshot()))
     file.commit(*work.group(old, {hours(3): rows(6), hours(9): rows(4)}, snapshot=file.snapshot()))
     file.commit(*work.group(new, {hours(3): None}, snapshot=file.snapshot()))
+    file.commit(*work.group(new, {hours(0): rows(1, 2), hours(1): rows(7)}, snapshot=file.snapshot(), quarantined={hours(1): 3}))
+    file.commit(compaction(new, Compaction((hours(0), hours(1))), work.observed(file.snapshot(), hours(0, 2))), ())
     file.close_run("new", new.epoch, RunState.FAILED)
 
 
@@ -193,7 +196,7 @@ def _state_tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
 def test_the_eventful_history_is_sound(eventful: duckdb.DuckDBPyConnection) -> None:
     assert [one for one in verify(eventful, "flights") if not one.ok] == []
     outcomes = eventful.execute("SELECT DISTINCT outcome FROM _raypipe.shards ORDER BY ALL").fetchall()
-    assert outcomes == [("empty",), ("loaded",), ("satisfied",), ("superseded",)]
+    assert outcomes == [("compacted",), ("empty",), ("loaded",), ("satisfied",), ("superseded",)]
     assert [name for name in _state_tables(eventful) if not eventful.execute(f"SELECT 1 FROM {name}").fetchall()] == []
 
 

@@ -18,6 +18,7 @@ FLIGHTS_OF_THREE_DAYS = ["--end", "2013-01-04"]
 # What each pipeline must give: rows of each table, and rows in quarantine by rule.
 EXPECTED = {
     "concatenated": ({"all_orders": 66}, {"type_amount": 1}),
+    "clean_orders": ({"clean_orders": 42}, {"type_amount": 1}),
     "csv_dialect": ({"sales": 45, "sales_by_shop": 12}, {}),
     "deduplicate": ({"latest_orders": 53}, {"type_amount": 1}),
     "flights": ({"hourly_delays": 921, "daily_airports": 9, "flights_clean": 2677}, {}),
@@ -37,8 +38,12 @@ EXPECTED = {
     "several_outputs": ({"orders": 57, "orders_by_day": 7, "best_customers": 14}, {"type_amount": 1}),
     "steps": ({"tidy_orders": 42}, {"cast_amount": 1}),
     "view": ({"countries": 6}, {"type_amount": 1}),
+    "weekly_revenue": ({"weekly_revenue": 5, "revenue_by_country": 5}, {}),
     "time_zone": ({"hourly_kwh": 71}, {"no_such_time": 1}),
 }
+
+UPSTREAM = {"weekly_revenue": "clean_orders"}
+"""Pipelines that read the table of another one."""
 
 
 def raypipe(*arguments: object) -> dict[str, object]:
@@ -66,6 +71,8 @@ def test_a_pipeline_gives_what_it_says_and_then_nothing_is_left_to_do(configs, n
     config = configs / f"{name}.yaml"
     window = FLIGHTS_OF_THREE_DAYS if name == "flights" else []
     tables, quarantined = EXPECTED[name]
+    if name in UPSTREAM:
+        raypipe("run", configs / f"{UPSTREAM[name]}.yaml")
 
     assert raypipe("check", config)["problems"] == []
     first = raypipe("run", config, *window)

@@ -16,6 +16,7 @@ import pytest
 import raypipe
 
 ROOT = Path(__file__).parents[2]
+ENDS_WITHIN_S = 120  # on a busy machine: how long a process may take that was told to end
 
 CONFIG = """
 name: killed
@@ -79,7 +80,7 @@ def start(path, seconds_a_shard="0.03"):
 
 def wait_for_work(path):
     """Wait until the run is open and some of its shards are being worked on."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.3)
@@ -113,7 +114,7 @@ def test_three_kills_of_the_process_group_and_a_run_leave_what_an_unkilled_run_l
         process = start(killed)
         time.sleep(whole_s * rng.uniform(0.35, 0.95))
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(ENDS_WITHIN_S)
     last = start(killed)
     assert last.wait(120) == 0, last.stderr.read()
     assert contents(folder / "killed.duckdb") == contents(folder / "whole.duckdb"), f"seed {seed}"
@@ -125,7 +126,7 @@ def test_ctrl_c_ends_the_run_resumable_with_130_and_keeps_what_is_finished(folde
     process = start(path, "0.5")  # what is in flight takes longer than the time that it is given to end
     wait_for_work(folder / "stopped.duckdb")
     os.kill(process.pid, signal.SIGINT)
-    assert process.wait(20) == 130, process.stderr.read()
+    assert process.wait(ENDS_WITHIN_S) == 130, process.stderr.read()
     report = raypipe.run(raypipe.load(str(path)), executor="inline")
     assert report.closed.status == "done"
     whole = raypipe.run(raypipe.load(str(config(folder, "whole"))), executor="inline")
@@ -133,8 +134,9 @@ def test_ctrl_c_ends_the_run_resumable_with_130_and_keeps_what_is_finished(folde
     assert contents(folder / "stopped.duckdb") == contents(folder / "whole.duckdb")
 
 
-def test_sigterm_ends_the_run_within_ten_seconds_with_143(folder):
-    process = start(config(folder, "stopped"), "0.5")
+def test_sigterm_ends_the_run_long_before_its_work_with_143(folder):
+    """The grace itself, 5 s, is measured on a clock that stands still: tests/runtime/test_driver.py."""
+    process = start(config(folder, "stopped"), "3600")
     wait_for_work(folder / "stopped.duckdb")
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(10) == 143, process.stderr.read()
+    assert process.wait(ENDS_WITHIN_S) == 143, process.stderr.read()

@@ -32,7 +32,7 @@ HERE = pathlib.Path(__file__).parent
 def slow(rows):
     '''Wait until the test says that it has seen enough, or another process works on the same.'''
     (HERE / f"working.{os.getpid()}").touch()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (HERE / "seen").exists() and len(list(HERE.glob("working.*"))) < 2:
         time.sleep(0.02)
     return rows

@@ -28,7 +28,7 @@ HERE = pathlib.Path(__file__).parent
 def wait(rows):
     '''Work until the test has seen it.'''
     (HERE / "working").touch()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (HERE / "seen").exists():
         time.sleep(0.01)
     return rows
@@ -73,7 +73,7 @@ def start(server, bench, *arguments: str, before: str = "", **environment: str):
 
 
 def wait_until(there, process=None) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not there() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert there()

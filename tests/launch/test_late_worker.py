@@ -7,8 +7,11 @@ import threading
 import pytest
 
 from raypipe.core.shard import InputFile, Task
-from raypipe.errors import ConfigurationError
+from raypipe.errors import ConfigurationError, SourceUnreadable
 from raypipe.launch.late_worker import LateWorker
+
+FILE = InputFile("f", 1, "v")
+WAIT_S = 120  # on a busy machine
 
 
 class Worker:
@@ -19,15 +22,19 @@ class Worker:
         return ("ran", task)
 
     def scan(self, file):
-        return ("scanned", file)
+        raise AssertionError("files are scanned without the worker")
 
     def close(self):
         self.closed += 1
 
 
+def scanned(file):
+    return ("scanned", file)
+
+
 def test_nothing_is_made_where_nothing_is_to_do():
     made = []
-    LateWorker(lambda: made.append(1)).close()
+    LateWorker(lambda: made.append(1), scanned).close()
     assert made == []
 
 
@@ -38,7 +45,7 @@ def test_many_threads_get_the_same_one():
         made.append(Worker())
         return made[-1]
 
-    worker = LateWorker(make)
+    worker = LateWorker(make, scanned)
     threads = [threading.Thread(target=lambda: found.append(worker.made())) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -46,9 +53,9 @@ def test_many_threads_get_the_same_one():
         thread.join()
     assert len(made) == 1
     assert found == made * 8
-    file, task = InputFile("f", 1, "v"), Task("r", 1, 1, 0, ())
+    task = Task("r", 1, 1, 0, ())
     assert worker.run(task) == ("ran", task)
-    assert worker.scan(file) == ("scanned", file)
+    assert worker.scan(FILE) == scanned(FILE)
     worker.close()
     assert made[0].closed == 1
 
@@ -57,7 +64,49 @@ def test_a_mistake_in_the_making_is_told_each_time():
     def make():
         raise ConfigurationError("no such column")
 
-    worker = LateWorker(make)
+    worker = LateWorker(make, scanned)
     for _ in range(2):
         with pytest.raises(ConfigurationError, match="no such column"):
             worker.made()
+
+
+def test_a_file_is_scanned_while_the_worker_is_made():
+    scanning, made = threading.Event(), []
+
+    def make():
+        assert scanning.wait(WAIT_S)
+        made.append(Worker())
+        return made[0]
+
+    def scan(file):
+        scanning.set()
+        return scanned(file)
+
+    worker = LateWorker(make, scan)
+    assert [worker.scan(FILE), worker.scan(FILE)] == [scanned(FILE)] * 2
+    assert len(made) == 1
+
+
+def test_a_mistake_in_the_making_is_told_before_the_scan_ends():
+    told = threading.Event()
+
+    def make():
+        raise ConfigurationError("no such column")
+
+    def scan(file):
+        assert told.wait(WAIT_S)
+        return scanned(file)
+
+    with pytest.raises(ConfigurationError, match="no such column"):
+        LateWorker(make, scan).scan(FILE)
+    told.set()
+
+
+def test_what_a_scan_raises_reaches_who_asked_for_it():
+    def scan(file):
+        raise SourceUnreadable("cut off")
+
+    worker = LateWorker(Worker, scan)
+    for _ in range(2):
+        with pytest.raises(SourceUnreadable, match="cut off"):
+            worker.scan(FILE)

@@ -15,6 +15,8 @@ from raypipe.cli.group import cli
 from raypipe.errors import UsageError
 from raypipe.pipeline import Quality, Rule
 
+pytestmark = pytest.mark.slow  # whole runs on real files
+
 
 @pytest.fixture
 def aside(place):

@@ -11,6 +11,7 @@ from raypipe.engine.definition import definitions
 from raypipe.pipeline import Quality, Rule
 from raypipe.runtime.system_clock import SystemClock
 
+pytestmark = pytest.mark.slow  # whole runs on real files
 DAY_US = 86_400_000_000
 TEXTS = "SELECT day(shard), rule, raw IS NOT NULL, error IS NOT NULL FROM _raypipe.quarantine ORDER BY ALL"
 

@@ -387,7 +387,7 @@ def test_a_second_signal_ends_a_process_whose_task_hangs_without_a_traceback(pla
     process.send_signal(number)
     assert "no new shards" in process.stderr.readline()
     process.send_signal(number)
-    told = process.communicate(timeout=30)[1]
+    told = process.communicate(timeout=120)[1]
     assert process.returncode == code, told
     assert "Traceback" not in told
     assert "stopped at once; what is committed and staged is kept: run again to resume" in told

@@ -1,14 +1,15 @@
 """Made-up histories of a source and its commits, and the real contributions of all of their shards, computed at once.
 
 A history changes files (late ones, corrected ones with fewer rows, lost ones), commits ranges of any width in any order, asks for
-commits twice, lets a zombie ask for what is long replaced, and ends when every range is committed as the source is then.
+commits twice, lets a zombie ask for what is long replaced, compacts neighbours, and ends when every range is committed as the
+source is then.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 from raypipe.core.accounts import Accounts
 from raypipe.core.calendar import parse_width
 from raypipe.core.commit import CommitRequest, ShardCommit
+from raypipe.core.compaction import Compaction, compaction
 from raypipe.core.fingerprint import commit_id, output_fingerprint
 from raypipe.core.shard import Observed, Outcome, OutputStat, Reason, Shard, ShardResult, Task
 from raypipe.core.state import Definition, OpenedRun, RunKind, RunOpening, Snapshot
@@ -77,11 +79,15 @@ class Made:
 
 @dataclass(frozen=True)
 class Commit:
-    """Ask for these shards; `again` asks a second time, `zombie` repeats an earlier commit with what it observed then."""
+    """Ask for these shards; `again` asks a second time, `zombie` repeats an earlier commit with what it observed then.
+
+    `merged` are live ranges that become one instead.
+    """
 
     shards: tuple[Made, ...] = ()
     again: bool = False
     zombie: int | None = None
+    merged: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def draw_history(random: Random, *, steps_max: int = 8, number: Any = None) -> H
     drawn = _Drawn(random, number or (lambda: random.randint(-40, 40) / 4))
     drawn.change_source()
     for _ in range(random.randint(1, steps_max)):
-        random.choice((drawn.change_source, drawn.commit, drawn.commit, drawn.repeat))()
+        random.choice((drawn.change_source, drawn.commit, drawn.commit, drawn.repeat, drawn.compact))()
     drawn.finish()
     return History(tuple(drawn.commits), drawn.events(0, HOURS))
 
@@ -152,6 +158,20 @@ class _Drawn:
         real = [place for place, one in enumerate(self.commits) if one.shards]
         if real:
             self.commits.append(Commit(zombie=self.random.choice(real)))
+
+    def compact(self) -> None:
+        """Neighbours become one live range, whatever became of their input."""
+        ranges = sorted(self.live)
+        runs = [
+            ranges[first:last]
+            for first, last in itertools.combinations(range(len(ranges) + 1), 2)
+            if last - first > 1 and all(a[1] == b[0] for a, b in itertools.pairwise(ranges[first:last]))
+        ]
+        if runs:
+            run = self.random.choice(runs)
+            events = sorted((event for one in run for event in self.live.pop(one)), key=lambda one: (one.source, one.position))
+            self.live[run[0][0], run[-1][1]] = tuple(events)
+            self.commits.append(Commit(merged=tuple(Window(lo * HOUR_US, hi * HOUR_US) for lo, hi in run)))
 
     def finish(self) -> None:
         """Commit every range that is missing, or that the source has changed since, in any order and at any width."""
@@ -241,6 +261,8 @@ class Committer:
     """Hand over plain rows instead of Arrow, which the memory destination reads faster."""
     folder: Path | None = None
     """Hand over files that were staged in this folder."""
+    tables: Callable[[], Any] = lambda: None
+    """What a reader sees: no compaction may change it by a bit."""
     asked: int = 0
     requests: list[tuple[CommitRequest, list[Staged]]] = field(default_factory=list)
 
@@ -254,12 +276,22 @@ class Committer:
                 receipt = self.destination.commit(replace(request, commit_id=f"zombie-{self.asked}"), staged)
                 assert not receipt.outcomes, "a zombie committed"
                 continue
+            if commit.merged:
+                self._compact(opened, Compaction(commit.merged))
+                continue
             request, staged = self._group(opened, commit.shards)
             self.requests.append((request, staged))
             receipt = self.destination.commit(request, staged)
             assert not receipt.conflicts
             if commit.again:
                 assert self.destination.commit(request, staged) == receipt
+
+    def _compact(self, opened: OpenedRun, one: Compaction) -> None:
+        before = self.tables()
+        request = compaction(opened, one, _observed(self.destination.snapshot(), one.window))
+        self.requests.append((request, []))
+        assert self.destination.commit(request, ()).outcomes == {one.window: Outcome.COMPACTED}
+        assert self.tables() == before, "a compaction changed a table"
 
     def _group(self, opened: OpenedRun, shards: Sequence[Made]) -> tuple[CommitRequest, list[Staged]]:
         self.asked += 1

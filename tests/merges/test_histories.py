@@ -10,6 +10,7 @@ of which one in twenty runs on a file too. A history that fails is named by its 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -43,7 +44,11 @@ def disagreements(by_hand, rows, events, clean):
 
 def in_memory(histories, contributed, commits, clock):
     destination = MemoryDestination("histories", clock=clock)
-    histories.Committer(destination, contributed, as_rows=True).run(commits)
+
+    def seen():
+        return {one.table: sorted(repr(sorted(row.items())) for row in destination.rows(one.table)) for one in histories.OUTPUTS}
+
+    histories.Committer(destination, contributed, as_rows=True, tables=seen).run(commits)
     return {one.table: _shown(destination.rows(one.table)) for one in histories.OUTPUTS}
 
 
@@ -69,10 +74,19 @@ def test_any_history_ends_in_the_tables_of_one_clean_run(histories, by_hand, out
     contributed = check(histories, by_hand, outputs, still_clock, drawn)
     for place, (name, history) in enumerate(list(drawn.items())[::20]):
         file = DuckDBFile(str(tmp_path / f"{name}.duckdb"), "histories", clock=still_clock)
-        histories.Committer(file, contributed, folder=tmp_path / name if place % 2 else None).run(history.commits)
+        folder = tmp_path / name if place % 2 else None
+        histories.Committer(file, contributed, folder=folder, tables=lambda file=file: bits_of(histories, file)).run(
+            history.commits
+        )
         clean = in_memory(histories, contributed, [histories.clean_run(history)], still_clock)
         assert disagreements(by_hand, tables_of(histories, file), history.events, clean) == [], f"history {name}"
         assert [one for one in file.verify() if not one.ok] == [], f"history {name}"
+
+
+def bits_of(histories, file):
+    return (
+        {table: sorted(map(repr, rows)) for table, rows in tables_of(histories, file).items()} if Path(file.path).exists() else {}
+    )
 
 
 def tables_of(histories, file):
@@ -121,3 +135,27 @@ def test_at_equal_boundaries_floating_measures_have_the_same_bits_in_any_order(h
         histories.Committer(file, together).run([histories.Commit((one,)) for one in order])
         found.append(sorted(map(repr, tables_of(histories, file)["groups"])))
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_compaction_changes_no_bit_of_a_floating_measure_now_or_later(histories, outputs, still_clock, tmp_path, where):
+    """Numbers are such that every other order of adding gives other sums; the last shard touches all groups again."""
+    random = Random(7)
+    history = histories.draw_history(random, number=lambda: random.uniform(-1, 1) * 10 ** random.randint(0, 15))
+    windows = [histories.Window(hour * histories.HOUR_US, (hour + 1) * histories.HOUR_US) for hour in range(histories.HOURS)]
+    shards = [histories.Made(one, tuple(e for e in history.events if one.start_us <= e.time_us < one.end_us)) for one in windows]
+    contributed = histories.contribute(outputs, shards)
+    found = []
+    for name, merged in (("plain", ()), ("first", windows[:5]), ("middle", windows[2:6]), ("all", windows)):
+        file = DuckDBFile(str(tmp_path / f"{name}.duckdb"), "histories", clock=still_clock)
+        here = file if where == "file" else MemoryDestination("histories", clock=still_clock)
+        read = (lambda file=file: bits_of(histories, file)) if where == "file" else (lambda here=here: here.rows("groups"))
+        again = histories.Commit((shards[-1],)) if windows[-1] not in merged else histories.Commit()
+        compacted = [histories.Commit(merged=tuple(merged))] if merged else []
+        commits = [histories.Commit((one,)) for one in shards] + compacted + ([again] if again.shards else [])
+        histories.Committer(here, contributed, as_rows=where == "memory", tables=read).run(commits)
+        found.append(tables_of(histories, file)["groups"] if where == "file" else here.rows("groups"))
+        assert where == "memory" or [one for one in file.verify() if not one.ok] == []
+    bits = [sorted(repr(sorted(row.items())) for row in rows) for rows in found]
+    assert bits[1:] == bits[:1] * 3

@@ -23,7 +23,7 @@ class Worker:
 
     def run(self, task):
         if task.run_id == "hangs":
-            self.go_on.wait(30)
+            self.go_on.wait(120)
         self.done.append(task.number)
         return task.number
 
@@ -39,7 +39,7 @@ def test_work_that_was_given_up_takes_nobodys_place():
     executor.submit_task("next", task("works", 2))
     assert executor.wait(0.1) == []
     executor.give_up("hung")
-    (ended,) = executor.wait(10)
+    (ended,) = executor.wait(120)
     assert (ended.key, ended.value) == ("next", 2)
     worker.go_on.set()
     executor.close(at_once=False)

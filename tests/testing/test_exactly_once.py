@@ -89,10 +89,10 @@ def without_compare(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_two_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     write_ledger = duckdb_commit._Commit.write_ledger
 
-    def split(self: Any, permit: Any) -> None:
+    def split(self: Any, *arguments: Any) -> None:
         self.connection.commit()
         self.connection.begin()
-        write_ledger(self, permit)
+        write_ledger(self, *arguments)
 
     monkeypatch.setattr(duckdb_commit._Commit, "write_ledger", split)
 

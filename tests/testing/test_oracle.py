@@ -216,7 +216,7 @@ def test_what_is_left_to_do_is_not_exact_unless_that_is_asked_for(made: Made) ->
         "finished", "1 shards are left to do: [2026-01-02T00:00:00Z, 2026-01-03T00:00:00Z) (late)",
     )  # fmt: skip
     proofs = {one.name: one.detail for one in oracle.check(made.pipeline, finished=False).checks}
-    assert proofs["recomputed"].endswith("; 1 were left out, whose input or definition is another one now")
+    assert proofs["recomputed"].endswith("; 1 were left out, which were compacted, or whose input or definition is another one now")
     assert proofs["records"].startswith("not compared")
     made.run()
     assert oracle.check(made.pipeline).tables == {"clean": 8, "daily": 3}

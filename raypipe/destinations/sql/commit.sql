@@ -64,6 +64,59 @@ WHERE live.pipeline = $pipeline AND live.lo = accepted_in.lo AND live.hi = accep
 UPDATE _raypipe.live SET input_fp = accepted_in.input_fp, files = accepted_in.files
 FROM accepted_in WHERE live.pipeline = $pipeline AND live.lo = accepted_in.lo AND live.hi = accepted_in.hi
 
+-- name: accept_parts
+-- 6. Of compacted live ranges, the parts that stand for the input as it is now.
+UPDATE _raypipe.parts SET input_fp = parts_in.input_fp, files = parts_in.files
+FROM parts_in, (SELECT DISTINCT live.seq FROM _raypipe.live JOIN accepted_in USING (lo, hi) WHERE pipeline = $pipeline) AS whole
+WHERE parts.pipeline = $pipeline AND parts.live_seq = whole.seq AND parts.lo = parts_in.lo AND parts.hi = parts_in.hi
+
+-- name: live_within
+-- Compaction: the live ranges that become one, each output's in order.
+SELECT output, rows, output_fp, schema_number FROM _raypipe.live
+WHERE pipeline = $pipeline AND lo >= make_timestamp($lo) AND hi <= make_timestamp($hi) ORDER BY output, lo
+
+-- name: insert_parts
+-- Compaction: what each of them was read from, by the commit that accounts for it; those that were compacted before bring their parts.
+WITH merged AS (
+    SELECT *, max(seq) OVER (PARTITION BY lo, hi) AS speaks FROM _raypipe.live
+    WHERE pipeline = $pipeline AND lo >= make_timestamp($lo) AND hi <= make_timestamp($hi)
+), parts AS (
+    SELECT merged.output, coalesce(part.lo, merged.lo) AS lo, coalesce(part.hi, merged.hi) AS hi, coalesce(part.seq, merged.speaks) AS seq,
+           coalesce(part.input_fp, merged.input_fp) AS input_fp, coalesce(part.files, merged.files) AS files,
+           coalesce(part.rows, merged.rows) AS rows, coalesce(part.output_fp, merged.output_fp) AS output_fp,
+           CASE WHEN part.rows IS NULL THEN merged.schema_number ELSE part.schema_number END AS schema_number,
+           merged.output IN (SELECT unnest($kept::VARCHAR[])) AS stands
+    FROM merged LEFT JOIN (FROM _raypipe.parts WHERE pipeline = $pipeline) AS part
+      ON part.output = merged.output AND part.live_seq = merged.seq AND part.lo >= merged.lo AND part.hi <= merged.hi
+)
+INSERT INTO _raypipe.parts
+SELECT $pipeline, output, $seq, lo, hi, seq, input_fp, files, CASE WHEN stands THEN rows END, CASE WHEN stands THEN output_fp END,
+       CASE WHEN stands THEN schema_number END
+FROM parts
+
+-- name: parts_within
+-- Compaction: those parts.
+SELECT DISTINCT epoch_us(lo), epoch_us(hi), input_fp, files FROM _raypipe.parts
+WHERE pipeline = $pipeline AND live_seq = $seq AND lo >= make_timestamp($lo) AND hi <= make_timestamp($hi) ORDER BY ALL
+
+-- name: said_within
+-- Compaction: what the ledger says of the parts, added up.
+SELECT sum(read)::BIGINT, sum(expanded)::BIGINT, sum(loaded)::BIGINT, sum(filtered)::BIGINT, sum(duplicate)::BIGINT,
+       sum(quarantined)::BIGINT, epoch_us(min(event_start)), epoch_us(max(event_end)), sum(seconds)
+FROM _raypipe.shards SEMI JOIN (
+    SELECT seq, lo, hi FROM _raypipe.parts
+    WHERE pipeline = $pipeline AND live_seq = $seq AND lo >= make_timestamp($lo) AND hi <= make_timestamp($hi)
+) AS part USING (seq, lo, hi)
+WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty')
+
+-- name: counts_within
+-- Compaction: what each filter and rule did to the parts, added up.
+SELECT kind, rule, sum(rows)::BIGINT FROM _raypipe.filtered SEMI JOIN (
+    SELECT seq, lo FROM _raypipe.parts
+    WHERE pipeline = $pipeline AND live_seq = $seq AND lo >= make_timestamp($lo) AND hi <= make_timestamp($hi)
+) AS part USING (seq, lo)
+WHERE pipeline = $pipeline GROUP BY kind, rule ORDER BY kind, rule
+
 -- name: coverage_near
 -- 6. Covered ranges that meet or touch the group.
 SELECT output, epoch_us(lo), epoch_us(hi) FROM _raypipe.coverage

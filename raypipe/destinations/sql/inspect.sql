@@ -53,7 +53,7 @@ SELECT output, epoch_us(lo), epoch_us(hi) FROM (
 ) WHERE reached > lo ORDER BY lo
 
 -- name: unledgered
--- Live ranges that the ledger does not know exactly once as loaded or empty, from their input or from what was accepted as it since.
+-- Live ranges that the ledger does not know exactly once as loaded, empty or compacted, from their input or from what was accepted as it since.
 WITH accepted AS (
     SELECT live.output, live.seq, live.lo, live.hi, arg_max(since.input_fp, since.seq) AS input_fp
     FROM _raypipe.live JOIN _raypipe.shards AS since USING (pipeline, lo, hi)
@@ -62,7 +62,7 @@ WITH accepted AS (
 SELECT live.output, epoch_us(live.lo), epoch_us(live.hi), count(shards.seq)
 FROM _raypipe.live LEFT JOIN accepted USING (output, seq, lo, hi) LEFT JOIN _raypipe.shards
   ON shards.pipeline = live.pipeline AND shards.seq = live.seq AND shards.lo = live.lo AND shards.hi = live.hi
- AND shards.run = live.run AND shards.attempt = live.attempt AND shards.outcome IN ('loaded', 'empty')
+ AND shards.run = live.run AND shards.attempt = live.attempt AND shards.outcome IN ('loaded', 'empty', 'compacted')
  AND coalesce(accepted.input_fp, shards.input_fp) = live.input_fp
 WHERE live.pipeline = $pipeline GROUP BY live.output, live.lo, live.hi HAVING count(shards.seq) <> 1 ORDER BY live.lo
 
@@ -85,10 +85,15 @@ WHERE shards.pipeline = $pipeline AND (runs.run IS NULL OR shards.seq > runs.end
 ORDER BY shards.seq
 
 -- name: quarantine_differs
--- Live shards whose accounts say another number of quarantined rows than there are, and rows of no live shard.
-WITH alive AS (
-    SELECT seq, lo, run, quarantined FROM _raypipe.shards
-    SEMI JOIN (SELECT max(seq) AS seq, lo, hi FROM _raypipe.live WHERE pipeline = $pipeline GROUP BY lo, hi) USING (seq, lo, hi)
+-- Live shards, and parts of compacted ones, whose accounts say another number of quarantined rows than there are, and rows of none.
+WITH said AS (
+    SELECT max(seq) AS seq, lo, hi FROM _raypipe.live WHERE pipeline = $pipeline GROUP BY lo, hi
+), homes AS (
+    SELECT coalesce(parts.seq, said.seq) AS seq, coalesce(parts.lo, said.lo) AS lo, coalesce(parts.hi, said.hi) AS hi
+    FROM said LEFT JOIN (SELECT DISTINCT live_seq, seq, lo, hi FROM _raypipe.parts WHERE pipeline = $pipeline) AS parts
+      ON parts.live_seq = said.seq AND parts.lo >= said.lo AND parts.hi <= said.hi
+), alive AS (
+    SELECT seq, lo, run, quarantined FROM _raypipe.shards SEMI JOIN homes USING (seq, lo, hi)
     WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty')
 ), aside AS (
     SELECT seq, shard AS lo, run, count(*) AS found FROM _raypipe.quarantine WHERE pipeline = $pipeline GROUP BY ALL
@@ -97,9 +102,13 @@ SELECT epoch_us(lo), coalesce(quarantined, 0), coalesce(found, 0) FROM alive FUL
 WHERE coalesce(quarantined, 0) <> coalesce(found, 0) ORDER BY lo
 
 -- name: live_digests
--- What each live range of an output should hold, and the columns that it was made with.
-SELECT epoch_us(lo), epoch_us(hi), rows, output_fp, schema_number FROM _raypipe.live
-WHERE pipeline = $pipeline AND output = $output ORDER BY lo
+-- What each live range of an output should hold, and the columns that it was made with; of compacted ones each part that stands alone.
+SELECT epoch_us(coalesce(parts.lo, live.lo)), epoch_us(coalesce(parts.hi, live.hi)), coalesce(parts.rows, live.rows),
+       coalesce(parts.output_fp, live.output_fp), CASE WHEN parts.rows IS NULL THEN live.schema_number ELSE parts.schema_number END
+FROM _raypipe.live LEFT JOIN _raypipe.parts
+  ON parts.pipeline = live.pipeline AND parts.output = live.output AND parts.live_seq = live.seq
+ AND parts.lo >= live.lo AND parts.hi <= live.hi AND parts.rows IS NOT NULL
+WHERE live.pipeline = $pipeline AND live.output = $output ORDER BY ALL
 
 -- name: schemas
 -- The column sets of an output.

@@ -6,6 +6,7 @@ SELECT 'a range of ' || source || ' from ' || lo || ' to ' || hi || ' ends befor
     SELECT 'live' AS source, lo, hi FROM _raypipe.live WHERE pipeline = $pipeline
     UNION ALL SELECT 'coverage', lo, hi FROM _raypipe.coverage WHERE pipeline = $pipeline
     UNION ALL SELECT 'shards', lo, hi FROM _raypipe.shards WHERE pipeline = $pipeline
+    UNION ALL SELECT 'parts', lo, hi FROM _raypipe.parts WHERE pipeline = $pipeline
     UNION ALL SELECT 'late', lo, hi FROM _raypipe.late WHERE pipeline = $pipeline
     UNION ALL SELECT 'failed', lo, hi FROM _raypipe.failed WHERE pipeline = $pipeline
 ) WHERE lo >= hi
@@ -40,7 +41,7 @@ SELECT epoch_us(lo), epoch_us(hi), seq, reason FROM _raypipe.late WHERE pipeline
 -- name: odd_entries
 -- Ledger entries that no commit writes: unknown outcomes, times outside of the shard, counts that the outcome rules out.
 SELECT seq, epoch_us(lo), epoch_us(hi), CASE
-    WHEN outcome NOT IN ('loaded', 'empty', 'satisfied', 'superseded', 'accepted_stale', 'accepted_shrunk') THEN 'has the outcome ' || outcome
+    WHEN outcome NOT IN ('loaded', 'empty', 'satisfied', 'superseded', 'accepted_stale', 'accepted_shrunk', 'compacted') THEN 'has the outcome ' || outcome
     WHEN (event_start IS NULL) <> (event_end IS NULL) OR event_start > event_end OR event_start < lo OR event_end >= hi
         THEN 'has event times outside of it'
     WHEN outcome = 'empty' AND loaded > 0 THEN 'is empty, and loaded ' || loaded || ' rows'
@@ -76,7 +77,7 @@ SELECT run, seq FROM (
 -- name: filtered_differs
 -- Committed shards whose accounts say another number of filtered rows than their filters, and counts of no committed shard.
 WITH entries AS (
-    SELECT seq, lo, filtered FROM _raypipe.shards WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty')
+    SELECT seq, lo, filtered FROM _raypipe.shards WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty', 'compacted')
 ), named AS (
     SELECT seq, lo, coalesce(sum(rows) FILTER (kind = 'filtered'), 0) AS found,
            count(*) FILTER (kind NOT IN ('filtered', 'broken') OR rows <= 0) AS odd, count(*) - count(DISTINCT (kind, rule)) AS doubled
@@ -102,10 +103,41 @@ SEMI JOIN (SELECT seq, lo AS shard FROM _raypipe.shards WHERE pipeline = $pipeli
 WHERE pipeline = $pipeline AND source IS NOT NULL AND "position" IS NOT NULL
 GROUP BY shard, source, "position" HAVING count(*) > 1 ORDER BY shard, source, "position"
 
+-- name: untiled
+-- Compacted live ranges that their parts do not make up, or whose accounts are not those of their parts.
+WITH entries AS (
+    SELECT seq, lo, hi, read, loaded, outcome FROM _raypipe.shards WHERE pipeline = $pipeline
+), whole AS (
+    SELECT entries.*, live.output FROM entries
+    JOIN (SELECT seq, lo, hi, output FROM _raypipe.live WHERE pipeline = $pipeline) AS live USING (seq, lo, hi) WHERE outcome = 'compacted'
+), tiles AS (
+    SELECT whole.output, whole.seq, whole.lo, whole.hi, parts.lo AS part_lo, parts.hi AS part_hi, parts.files, entries.read, entries.loaded,
+           lag(parts.hi, 1, whole.lo) OVER (PARTITION BY whole.output, whole.seq, whole.lo ORDER BY parts.lo) AS reached
+    FROM whole JOIN _raypipe.parts ON parts.output = whole.output AND parts.live_seq = whole.seq AND parts.lo >= whole.lo AND parts.hi <= whole.hi
+    LEFT JOIN entries ON entries.seq = parts.seq AND entries.lo = parts.lo AND entries.hi = parts.hi AND entries.outcome IN ('loaded', 'empty')
+    WHERE parts.pipeline = $pipeline
+)
+SELECT whole.output, epoch_us(whole.lo), epoch_us(whole.hi) FROM whole LEFT JOIN tiles USING (output, seq, lo, hi)
+GROUP BY whole.output, whole.seq, whole.lo, whole.hi, whole.read, whole.loaded
+HAVING count(part_lo) < 2 OR NOT bool_and(part_lo = reached) OR max(part_hi) <> whole.hi OR bool_or(tiles.read IS NULL OR files < 0)
+    OR sum(tiles.read) <> whole.read OR sum(tiles.loaded) <> whole.loaded
+ORDER BY whole.lo
+
+-- name: parts_of_live
+-- What compacted live ranges were read from and hold, with what they say of it themselves.
+SELECT live.output, epoch_us(live.lo), epoch_us(live.hi), live.input_fp, live.rows, live.output_fp,
+       list(epoch_us(parts.lo) ORDER BY parts.lo), list(epoch_us(parts.hi) ORDER BY parts.lo), list(parts.input_fp ORDER BY parts.lo),
+       list(parts.files ORDER BY parts.lo), list(parts.rows ORDER BY parts.lo) FILTER (parts.rows IS NOT NULL),
+       list(parts.output_fp ORDER BY parts.lo) FILTER (parts.output_fp IS NOT NULL)
+FROM _raypipe.live JOIN _raypipe.parts
+  ON parts.pipeline = live.pipeline AND parts.output = live.output AND parts.live_seq = live.seq
+ AND parts.lo >= live.lo AND parts.hi <= live.hi
+WHERE live.pipeline = $pipeline GROUP BY live.output, live.lo, live.hi, live.input_fp, live.rows, live.output_fp ORDER BY live.lo, live.output
+
 -- name: odd_runs
 -- Runs in a state that no run gets into.
 SELECT run, CASE
-    WHEN kind NOT IN ('run', 'backfill', 'accept') THEN 'has the kind ' || kind
+    WHEN kind NOT IN ('run', 'backfill', 'accept', 'compact') THEN 'has the kind ' || kind
     WHEN state NOT IN ('open', 'publishing', 'done', 'failed', 'cancelled') THEN 'has the state ' || state
     WHEN lo >= hi OR (lo IS NULL) <> (hi IS NULL) THEN 'has a window that is none'
     WHEN (state IN ('open', 'publishing')) <> (ended IS NULL) OR (ended IS NULL) <> (ended_seq IS NULL)
@@ -180,5 +212,5 @@ SELECT epoch_us(entry.lo) AS "from", epoch_us(entry.hi) AS "to", entry.output_fp
        list(live.definition ORDER BY live.output)
 FROM _raypipe.shards AS entry JOIN _raypipe.live USING (pipeline, seq, lo, hi) LEFT JOIN accepted USING (seq, lo, hi)
 JOIN _raypipe.runs ON runs.pipeline = entry.pipeline AND runs.run = entry.run
-WHERE entry.pipeline = $pipeline AND entry.outcome IN ('loaded', 'empty')
+WHERE entry.pipeline = $pipeline AND entry.outcome IN ('loaded', 'empty', 'compacted')
 GROUP BY entry.seq, entry.lo, entry.hi, entry.output_fp, entry.outputs, entry.epoch, runs.epoch, runs.ended, runs.definitions ORDER BY entry.lo

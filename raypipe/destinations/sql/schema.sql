@@ -44,7 +44,7 @@ COMMENT ON TABLE _raypipe.views IS 'The views over output tables and the one pip
 CREATE TABLE _raypipe.runs (
     pipeline VARCHAR NOT NULL,
     run VARCHAR NOT NULL,
-    kind VARCHAR NOT NULL,           -- run | backfill | accept
+    kind VARCHAR NOT NULL,           -- run | backfill | accept | compact
     lo TIMESTAMP, hi TIMESTAMP,      -- the window asked for; null: all of history
     state VARCHAR NOT NULL,          -- open | publishing | done | failed | cancelled
     epoch BIGINT NOT NULL,           -- +1 on each take-over, cancel and close
@@ -85,13 +85,26 @@ CREATE TABLE _raypipe.live (
     seq BIGINT NOT NULL,             -- the commit that put it there
     run VARCHAR NOT NULL, attempt VARCHAR NOT NULL,
     definition BIGINT NOT NULL,      -- what made it, or what it was accepted as: another one now means that the range is stale
-    input_fp VARCHAR NOT NULL,       -- fingerprint of the input, or of what was accepted as it: another one now means late
+    input_fp VARCHAR NOT NULL,       -- fingerprint of the input, or of what was accepted as it: another one now means late; of parts, if compacted
     output_fp VARCHAR NOT NULL,      -- multiset digest of the rows of this output
     rows BIGINT NOT NULL,
     files BIGINT NOT NULL,           -- slices of the input: fewer now means that the source shrank
     schema_number BIGINT             -- the columns of the contribution; null when it left no table
 );
 COMMENT ON TABLE _raypipe.live IS 'The ranges whose contributions make up the output tables now.';
+
+-- name: create_parts
+-- What each compacted live range was read from: it is late, or its source shrank, if that is so of any of its parts.
+CREATE TABLE _raypipe.parts (
+    pipeline VARCHAR NOT NULL, output VARCHAR NOT NULL,
+    live_seq BIGINT NOT NULL,        -- the commit that compacted
+    lo TIMESTAMP NOT NULL, hi TIMESTAMP NOT NULL,
+    seq BIGINT NOT NULL,             -- the commit that read the part, and accounts for it
+    input_fp VARCHAR NOT NULL,       -- as in live
+    files BIGINT NOT NULL,           -- as in live
+    rows BIGINT, output_fp VARCHAR, schema_number BIGINT   -- as in live, where the rows of the part stand as they were; null: they were merged
+);
+COMMENT ON TABLE _raypipe.parts IS 'The ranges that were merged into compacted live ranges, and the input of each.';
 
 -- name: create_shards
 -- The ledger: one row for each shard of each commit; only ever added to.
@@ -100,7 +113,7 @@ CREATE TABLE _raypipe.shards (
     lo TIMESTAMP NOT NULL, hi TIMESTAMP NOT NULL,
     run VARCHAR NOT NULL, attempt VARCHAR NOT NULL, epoch BIGINT NOT NULL,
     commit_id VARCHAR NOT NULL,      -- asking for the same commit again finds it here
-    outcome VARCHAR NOT NULL,        -- loaded | empty | satisfied | superseded | accepted_stale | accepted_shrunk
+    outcome VARCHAR NOT NULL,        -- loaded | empty | satisfied | superseded | accepted_stale | accepted_shrunk | compacted
     outputs VARCHAR NOT NULL,        -- JSON: the output tables that it contributed to
     input_fp VARCHAR NOT NULL, output_fp VARCHAR NOT NULL,
     read BIGINT NOT NULL, expanded BIGINT NOT NULL, loaded BIGINT NOT NULL,

@@ -9,6 +9,11 @@ SELECT commit_seq, epoch_us(watermark) FROM _raypipe.pipeline WHERE pipeline = $
 SELECT output, epoch_us(lo), epoch_us(hi), seq, run, attempt, definition, input_fp, output_fp, rows, files
 FROM _raypipe.live WHERE pipeline = $pipeline ORDER BY lo, output
 
+-- name: parts
+-- What compacted live ranges were read from, in order.
+SELECT output, live_seq, epoch_us(lo), epoch_us(hi), input_fp, files FROM _raypipe.parts
+WHERE pipeline = $pipeline AND live_seq IN (SELECT seq FROM _raypipe.live WHERE pipeline = $pipeline) ORDER BY lo
+
 -- name: coverage
 -- Covered ranges in order.
 SELECT output, epoch_us(lo), epoch_us(hi) FROM _raypipe.coverage WHERE pipeline = $pipeline ORDER BY output, lo
@@ -41,4 +46,4 @@ SELECT coalesce(sum(read), 0)::BIGINT, coalesce(sum(expanded), 0)::BIGINT, coale
        coalesce(sum(filtered), 0)::BIGINT, coalesce(sum(duplicate), 0)::BIGINT, coalesce(sum(quarantined), 0)::BIGINT
 FROM _raypipe.shards
 SEMI JOIN (SELECT max(seq) AS seq, lo, hi FROM _raypipe.live WHERE pipeline = $pipeline GROUP BY lo, hi) USING (seq, lo, hi)
-WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty')
+WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty', 'compacted')

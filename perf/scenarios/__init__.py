@@ -1,0 +1,43 @@
+"""The scenarios: one module a question, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from perf.bench import Bench
+from perf.scenarios import (
+    at_once,
+    bookkeeping,
+    commits,
+    flights,
+    formats,
+    late,
+    memory,
+    planning,
+    python_steps,
+    recovery,
+    shards,
+    start,
+    throughput,
+    touched,
+    workers,
+)
+from perf.values import Found
+
+SCENARIOS: Mapping[str, Callable[[Bench], Iterable[Found]]] = {
+    "throughput": throughput.run,
+    "memory": memory.run,
+    "shards": shards.run,
+    "start": start.run,
+    "planning": planning.run,
+    "commits": commits.run,
+    "touched": touched.run,
+    "late": late.run,
+    "recovery": recovery.run,
+    "formats": formats.run,
+    "flights": flights.run,
+    "bookkeeping": bookkeeping.run,
+    "python_steps": python_steps.run,
+    "workers": workers.run,
+    "at_once": at_once.run,
+}

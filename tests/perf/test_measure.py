@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from perf.measure import CommandFailed, measure
+
+CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; held = bytearray(80 << 20); time.sleep(0.6)'])"
+
+
+def test_memory_of_child_processes_counts():
+    assert measure([sys.executable, "-c", CHILD]).peak_bytes > 80 << 20
+
+
+def test_a_command_that_fails_is_no_measurement():
+    with pytest.raises(CommandFailed, match="it broke"):
+        measure([sys.executable, "-c", "raise SystemExit('it broke')"])
+
+
+def test_a_command_that_is_meant_to_fail_is_one():
+    assert measure([sys.executable, "-c", "raise SystemExit(3)"], expected=3).wall_s > 0
+
+
+def test_much_output_does_not_hold_a_command_up():
+    assert len(measure([sys.executable, "-c", "print('x' * 300_000)"]).output) > 300_000
