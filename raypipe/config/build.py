@@ -29,12 +29,8 @@ def build_pipeline(model: m.PipelineSection, folder: Path, data_folder: Path | N
         name=model.name,
         description=model.description,
         time=_event_time(model.time),
-<<<<<<< HEAD
-        source=_source(model.source, folder),
-        inputs=tuple(_input(name, one, folder) for name, one in model.inputs.items()),
-=======
         source=_source(model, beside),
->>>>>>> main
+        inputs=tuple(_input(name, one, beside) for name, one in model.inputs.items()),
         quality=_quality(model.quality),
         transform=_steps(model.transform, folder, beside),
         outputs=tuple(_output(one) for one in model.outputs if not isinstance(one, m.ViewSection)),
@@ -61,17 +57,34 @@ def _event_time(time: m.TimeSection) -> p.EventTime:
     )
 
 
-<<<<<<< HEAD
 def _input(name: str, section: m.InputSection, folder: Path) -> p.NamedInput:
     time = section.time
     return p.NamedInput(
         name=name,
-        source=_source(section.source, folder),
+        source=_files(section.source, folder),
         column=time.column,
         format=time.format,
         lookback=time.lookback,
         lookahead=time.lookahead,
     )
+
+
+def _source(model: m.PipelineSection, folder: Path) -> p.Source:
+    match model.source:
+        case m.FilesSection() as files:
+            return _files(files, folder)
+        case m.TableSection() as table:
+            return p.TableSource(
+                path=absolute(table.path or model.destination.path, folder),
+                table=table.table,
+                columns=_contract(table.columns),
+                extra_columns=table.extra_columns,
+                on_drift=table.on_drift,
+            )
+
+
+def _contract(columns: Mapping[str, m.ColumnSection]) -> dict[str, p.Column]:
+    return {name: p.Column(type=column.type, required=column.required) for name, column in columns.items()}
 
 
 def _csv(section: m.CsvSection | None) -> p.CsvDialect:
@@ -94,47 +107,13 @@ def _more(section: m.MoreFilesSection, folder: Path) -> p.MoreFiles:
     )
 
 
-def _source(source: m.FilesSection, folder: Path) -> p.FilesSource:
+def _files(source: m.FilesSection, folder: Path) -> p.FilesSource:
     return p.FilesSource(
         paths=tuple(absolute_glob(path, folder) for path in source.path),
         format=source.format or cast("m.FileFormat", format_of(source.path[0])),
         csv=_csv(source.csv),
         also=tuple(_more(one, folder) for one in source.also),
-        columns={name: p.Column(type=column.type, required=column.required) for name, column in source.columns.items()},
-=======
-def _source(model: m.PipelineSection, folder: Path) -> p.Source:
-    match model.source:
-        case m.FilesSection() as files:
-            return _files(files, folder)
-        case m.TableSection() as table:
-            return p.TableSource(
-                path=absolute(table.path or model.destination.path, folder),
-                table=table.table,
-                columns=_contract(table.columns),
-                extra_columns=table.extra_columns,
-                on_drift=table.on_drift,
-            )
-
-
-def _contract(columns: Mapping[str, m.ColumnSection]) -> dict[str, p.Column]:
-    return {name: p.Column(type=column.type, required=column.required) for name, column in columns.items()}
-
-
-def _files(source: m.FilesSection, folder: Path) -> p.FilesSource:
-    csv = source.csv or m.CsvSection()
-    return p.FilesSource(
-        paths=tuple(absolute_glob(path, folder) for path in source.path),
-        format=source.format or cast("m.FileFormat", format_of(source.path[0])),
-        csv=p.CsvDialect(
-            nulls=tuple(csv.nulls),
-            delimiter=csv.delimiter,
-            quote=csv.quote,
-            header=csv.header,
-            encoding=csv.encoding,
-            multiline=csv.multiline,
-        ),
         columns=_contract(source.columns),
->>>>>>> main
         extra_columns=source.extra_columns,
         on_drift=source.on_drift,
         ready=None if source.ready is None else p.Ready(marker=source.ready.marker, files=source.ready.files),

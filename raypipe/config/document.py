@@ -47,16 +47,12 @@ def _time(time: p.EventTime) -> dict[str, Any]:
     )
 
 
-<<<<<<< HEAD
 def _input(one: p.NamedInput) -> dict[str, Any]:
     seen = {"lookback": one.lookback, "lookahead": one.lookahead}
     time = {"column": one.column, "format": one.format} | {name: str(width) for name, width in seen.items() if width is not None}
     return {"source": _source(one.source), "time": time}
 
 
-def _files(files: p.FilesSource | p.MoreFiles) -> dict[str, Any]:
-    csv = files.csv
-=======
 def _source(source: p.Source) -> dict[str, Any]:
     contract = {
         "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
@@ -65,12 +61,12 @@ def _source(source: p.Source) -> dict[str, Any]:
     }
     if isinstance(source, p.TableSource):
         return {"kind": "table", "path": str(source.path), "table": source.table} | contract
-    return _files(source) | contract
+    also = {"also": [_files(one) for one in source.also]} if source.also else {}
+    return {"kind": "files"} | _files(source) | _ready(source.ready) | also | contract
 
 
-def _files(source: p.FilesSource) -> dict[str, Any]:
-    csv = source.csv
->>>>>>> main
+def _files(files: p.FilesSource | p.MoreFiles) -> dict[str, Any]:
+    csv = files.csv
     dialect = {
         "nulls": list(csv.nulls),
         "delimiter": csv.delimiter,
@@ -81,25 +77,6 @@ def _files(source: p.FilesSource) -> dict[str, Any]:
     }
     written = {"csv": dialect} if files.format == "csv" else {}
     return written | {"path": [str(path) for path in files.paths], "format": files.format}
-
-
-def _source(source: p.FilesSource) -> dict[str, Any]:
-    return (
-        _files(source)
-        | _ready(source.ready)
-        | ({"also": [_files(one) for one in source.also]} if source.also else {})
-        | {
-            "kind": "files",
-<<<<<<< HEAD
-            "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
-            "extra_columns": source.extra_columns,
-            "on_drift": source.on_drift,
-=======
-            "path": [str(path) for path in source.paths],
-            "format": source.format,
->>>>>>> main
-        }
-    )
 
 
 def _ready(ready: p.Ready | None) -> dict[str, Any]:

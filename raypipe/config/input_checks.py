@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path as FilePath
 from typing import Any
 
-from raypipe.config.paths import format_of, formats
-from raypipe.config.problems import Problem
+from raypipe.config.paths import PACKAGE, absolute, format_of, formats, is_path
+from raypipe.config.problems import Problem, Unfit
 from raypipe.config.tree import Path
 
 _TEXT = ("csv", "jsonl")
@@ -18,6 +19,8 @@ def input_checks(data: Any) -> Iterator[Problem]:
     inputs = data.get("inputs") if isinstance(data, dict) else None
     if isinstance(source, dict):
         yield from _also(("source",), source)
+    if inputs and isinstance(inputs, dict):
+        yield from _seen_by_sql(data)
     for name, one in inputs.items() if isinstance(inputs, dict) else ():
         if name == "rows":
             yield Problem(("inputs", name), "expected another name: `rows` are the rows of the source")
@@ -26,8 +29,23 @@ def input_checks(data: Any) -> Iterator[Problem]:
             yield from _input(("inputs", name, "source"), given)
 
 
+def _seen_by_sql(data: Any) -> Iterator[Problem]:
+    """Nothing but the SQL of `sql` outputs sees an input; and what a table lost of its own accord is not told from lost files."""
+    source, outputs = data.get("source"), data.get("outputs")
+    if isinstance(source, dict) and source.get("kind") == "table":
+        yield Problem(
+            ("inputs",), "expected a source of kind files beside them: a pipeline that reads a table has no further inputs"
+        )
+    kinds = [one.keys() for one in outputs if isinstance(one, dict)] if isinstance(outputs, list) else []
+    if kinds and not any("sql" in keys for keys in kinds):
+        yield Problem(("inputs",), "expected an output with `sql`: no other kind of output sees them")
+
+
 def _input(path: Path, source: dict[str, Any]) -> Iterator[Problem]:
     yield from _format(path, source)
+    if source.get("extra_columns") == "keep":
+        expected = "expected ignore or fail: SQL sees the columns that the contract names"
+        yield Problem((*path, "extra_columns"), expected, show_got=True)
     if not source.get("columns"):
         yield Problem((*path, "columns"), "missing, expected the columns that SQL sees of the input, and their types")
     yield from _also(path, source)
@@ -45,7 +63,18 @@ def _also(path: Path, source: dict[str, Any]) -> Iterator[Problem]:
             yield Problem((*path, "columns"), text)
 
 
+def unknown_packages(named: Iterable[tuple[Path, str]]) -> Iterator[Problem]:
+    """Yield the problems of paths into installed packages."""
+    for path, text in named:
+        if text.startswith(PACKAGE) and is_path(text):
+            try:
+                absolute(text, FilePath())
+            except Unfit as unfit:
+                yield Problem(path, f"expected {unfit.expected}", show_got=True, nearest=unfit.nearest)
+
+
 def _format(path: Path, section: dict[str, Any]) -> Iterator[Problem]:
+    yield from unknown_packages(((*path, "path"), text) for text in _paths(section))
     kind = _format_of(section)
     if kind is None and section.get("format") is None and _paths(section):
         expected = f"a suffix that tells the one format of the files ({formats()}), or the key format beside it"

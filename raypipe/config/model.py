@@ -360,14 +360,10 @@ class PipelineSection(Section):
     name: Identifier = Field(description="The pipeline's identity in the ledger")
     description: str = Field(default="", description="What the pipeline is for")
     time: TimeSection = Field(description="Event time and shards")
-<<<<<<< HEAD
-    source: Annotated[FilesSection, known_kind("files")] = Field(description="Where events come from")
+    source: SourceValue = Field(description="Where events come from")
     inputs: dict[Identifier, InputSection] = Field(
         default={}, description="Further inputs by the name under which the SQL of outputs sees them beside `rows`"
     )
-=======
-    source: SourceValue = Field(description="Where events come from")
->>>>>>> main
     quality: QualitySection = Field(default_factory=QualitySection, description="Rules on rows and checks on contributions")
     transform: list[StepValue] = Field(default=[], description="Steps, in order")
     outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out, and views of them")

@@ -22,12 +22,12 @@ from raypipe.engine.groupable import groupable, reads_once
 from raypipe.engine.held_rows import HeldRows, RowsInput, hold, user_schema
 from raypipe.engine.looking_around import IN_SHARD_KEPT, of_the_shard, require_in_shard
 from raypipe.engine.named_inputs import named_tables
-from raypipe.engine.output_sql import ROWS, SqlRefused, parse_select
+from raypipe.engine.output_sql import SqlRefused, parse_select, tables_read
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes, reason
 from raypipe.engine.spool import FrameSpool
 from raypipe.errors import ConfigurationError, OutOfMemory, TransformFailed
-from raypipe.pipeline import RowsOutput, SqlOutput
+from raypipe.pipeline import ROWS, RowsOutput, SqlOutput
 from raypipe.ports import IN_SHARD_COLUMN, RESERVED_COLUMNS, SHARD_COLUMN
 
 __all__ = ["NO_ROWS", "Aggregator", "Contribution", "RowStream", "RowsInput"]
@@ -82,14 +82,18 @@ class Aggregator:
         self._sandboxes = Sandboxes(memory_bytes, spill_folder)
         self._selects: dict[str, _Select] = {}
         problems = []
+        read: set[str] = set()
         for output in self.outputs:
             if isinstance(output, SqlOutput):
                 try:
                     sql, tree = parse_select(output.sql, [ROWS, *self._inputs])
+                    read |= tables_read(tree)
                     require_in_shard(tree, self._wide)
                     self._selects[output.table] = _Select(sql, groupable(tree), reads_once(tree))
                 except SqlRefused as refused:
                     problems.append(f"outputs.{output.table}.sql: {refused}")
+        unread = [] if problems else sorted(self._inputs.keys() - read)
+        problems += [f"inputs.{name}: no SQL of an output reads it: read it in one, or leave it out" for name in unread]
         if problems:
             raise ConfigurationError(problems)
 

@@ -18,7 +18,6 @@ from raypipe.engine.batches import SHARD_INDEX, Batch, empty_batch, placed_batch
 from raypipe.engine.contract import Contract
 from raypipe.engine.liveness import columns_to_read
 from raypipe.engine.named_inputs import as_seen
-from raypipe.engine.output_sql import ROWS
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
 from raypipe.engine.quarantine import Quarantine
@@ -28,7 +27,7 @@ from raypipe.engine.tally import AllShardsFailed, Tally, named
 from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, Transform
 from raypipe.errors import AccountsDontBalance
-from raypipe.pipeline import NamedInput, Pipeline, Stream
+from raypipe.pipeline import ROWS, NamedInput, Pipeline
 from raypipe.ports import IN_SHARD_COLUMN, QUARANTINE_TABLE, SOURCE_COLUMN, Listing, Reject, Source
 
 QUARANTINE_BYTES_MIN = 1024 * 1024  # a task with hardly any memory can still set some rows aside
@@ -82,10 +81,8 @@ class Attempt:
         rows = self._counted(transform.stream(self.read(), resources))
         tally = self.books.tally
         alone = self.shards[0].outputs  # the same for all shards of a task
-        inputs = self.inputs()
-        contributions = outputs.contributions(rows, tally.windows, self.books.quarantine.uris, alone, inputs)
-        for spool in inputs.values():
-            spool.close()
+        with self.inputs() as inputs:
+            contributions = outputs.contributions(rows, tally.windows, self.books.quarantine.uris, alone, inputs)
         check_quarantined(self.pipeline.quality.max_quarantined, tally)
         for place, (code, error) in contributions.failed.items():
             tally.fail(place, code, error)
@@ -103,18 +100,22 @@ class Attempt:
         if empty and (schema := self._known_schema()):
             yield empty_batch(schema)  # SQL may have something to say of no rows, and tables want their columns
 
-    def inputs(self) -> dict[str, FrameSpool]:
-        """Read the named inputs to their end: what SQL sees of each, while what is the shard's own is in the books."""
+    @contextlib.contextmanager
+    def inputs(self) -> Iterator[dict[str, FrameSpool]]:
+        """Read the named inputs to their end: what SQL sees of each, for the block; what is the shard's own is in the books."""
         found = {one.name: FrameSpool(self.spill, self.memory_bytes // INPUT_SHARE) for one in self.pipeline.inputs}
-        for one in self.pipeline.inputs:
-            for _ in found[one.name].passing(self._typed(one)):
-                pass
-        return found
+        with contextlib.ExitStack() as held:
+            for one in self.pipeline.inputs:
+                held.callback(found[one.name].close)
+                for _ in found[one.name].passing(self._typed(one)):
+                    pass
+            yield found
 
     def _typed(self, one: NamedInput) -> Iterator[pl.DataFrame]:
         """Yield the rows of an input by its contract, the first time none, which tell the columns."""
         time, tally = one.event_time(self.pipeline.time), self.books.tally
-        contracts = {origin: Contract(stream.source, time.zone) for origin, stream in self._streams(one.name)}
+        streams = self.pipeline.streams
+        contracts = {origin: Contract(streams[origin].source, time.zone) for origin in self.pipeline.origins(one.name)}
         columns = tuple(one.source.columns) if one.source.extra_columns == "ignore" else None
         yield as_seen(empty_batch({name: polars_type(column.type) for name, column in one.source.columns.items()}).frame, one)
         for batch in self._placed(one.name, Seen.of(time, tally.windows), lambda: columns):
@@ -124,7 +125,7 @@ class Attempt:
 
     def _placed(self, table: str, seen: Seen, columns: Callable[[], Sequence[str] | None]) -> Iterator[Batch]:
         """Read what is seen of an input, and count what comes, rejects too, before anything is done with it."""
-        origins = {origin for origin, _ in self._streams(table)}
+        origins = self.pipeline.origins(table)
         slices = [one for shard in self.shards for one in shard.slices if one.file.origin in origins]
         if not slices:
             return
@@ -141,9 +142,6 @@ class Attempt:
             if not frame.is_empty():  # rejects may come without rows, and then without columns
                 yield batch
 
-    def _streams(self, table: str) -> Iterator[tuple[int, Stream]]:
-        return ((origin, stream) for origin, stream in enumerate(self.pipeline.streams) if stream.table == table)
-
     def _known_schema(self) -> Mapping[str, pl.DataType]:
         """Return the columns of the source without reading it: the contract's, else those of a sample of its files."""
         contract = self.pipeline.source.columns
@@ -152,7 +150,9 @@ class Attempt:
         return source_schema(self.source.columns(self._listing()))
 
     def _listing(self) -> Listing:
-        files = sorted({one.file for shard in self.shards for one in shard.slices}, key=lambda one: one.uri)
+        origins = self.pipeline.origins(ROWS)
+        found = {one.file for shard in self.shards for one in shard.slices if one.file.origin in origins}
+        files = sorted(found, key=lambda one: (one.uri, one.origin))
         return Listing(tuple(files)) if files else self.source.list()
 
     def _columns(self) -> Sequence[str] | None:

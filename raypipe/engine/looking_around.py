@@ -7,7 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from raypipe.engine.output_sql import ROWS, SqlRefused, walk
+from raypipe.engine.joined_rows import joined_rows
+from raypipe.engine.output_sql import SqlRefused, tables_read, walk
+from raypipe.pipeline import ROWS
 from raypipe.ports import IN_SHARD_COLUMN
 
 IN_SHARD_KEPT = (
@@ -23,12 +25,12 @@ _UNMEANT = (
 def require_in_shard(tree: object, wide: Collection[str] = (ROWS,)) -> None:
     """Refuse SQL that never asks which rows are the shard's own, over tables of which the `wide` ones hold others too.
 
-    SQL that joins to rows of the shard alone, and to nothing else, need not ask. Raises SqlRefused.
+    SQL of which every row holds one of the `rows`, where these are of the shard alone, need not ask. Raises SqlRefused.
     """
-    nodes = list(walk(tree))
-    read = {str(node["table_name"]).lower() for node in nodes if node.get("type") == "BASE_TABLE"}
-    spread = ROWS in wide or (ROWS not in read and bool(read.intersection(wide)))
-    if spread and not any(map(_means_in_shard, nodes)):
+    read = tables_read(tree)
+    alone = [one for one in (read, *joined_rows(tree)) if ROWS not in one]
+    spread = ROWS in wide or not all(one.isdisjoint(wide) for one in alone)
+    if spread and not any(map(_means_in_shard, walk(tree))):
         raise SqlRefused(_UNMEANT)
 
 

@@ -13,8 +13,10 @@ from raypipe.core.digest import quote
 from raypipe.engine.arrow_types import plain_schema
 from raypipe.engine.batches import SHARD_INDEX, user_columns
 from raypipe.engine.row_stream import RowStream
+from raypipe.engine.sandbox import reason
 from raypipe.engine.spool import FrameSpool
 from raypipe.engine.text_types import polars_type
+from raypipe.errors import OutOfMemory
 from raypipe.pipeline import NamedInput
 from raypipe.ports import IN_SHARD_COLUMN
 
@@ -45,19 +47,23 @@ def as_seen(frame: pl.DataFrame, one: NamedInput) -> pl.DataFrame:
 
 @contextmanager
 def named_tables(connection: duckdb.DuckDBPyConnection, inputs: Mapping[str, FrameSpool]) -> Iterator[None]:
-    """Make each input a table of the sandbox, which spills, for the duration of the block; its rows keep their order."""
+    """Make each input a table of the sandbox, which spills, for the duration of the block; its rows keep their order.
+
+    After an error they are left: the sandbox is thrown away. Raises OutOfMemory when even spilling did not help.
+    """
     for name, spool in inputs.items():
         batches = (batch for frame in spool for batch in _arrow(frame).to_batches())
         schema = _arrow(next(iter(spool)).clear()).schema
-        with RowStream(schema, batches).lent(schema.names) as reader:
-            connection.register(_INPUT, reader)
-            connection.execute(f"CREATE TEMP TABLE {quote(name)} AS SELECT * FROM {_INPUT}")
-            connection.unregister(_INPUT)
-    try:
-        yield
-    finally:
-        for name in inputs:
-            connection.execute(f"DROP TABLE {quote(name)}")
+        try:
+            with RowStream(schema, batches).lent(schema.names) as reader:
+                connection.register(_INPUT, reader)
+                connection.execute(f"CREATE TEMP TABLE {quote(name)} AS SELECT * FROM {_INPUT}")
+                connection.unregister(_INPUT)
+        except duckdb.OutOfMemoryException as error:
+            raise OutOfMemory(f"inputs.{name}: {reason(error)}; raise run.memory or make shards smaller") from error
+    yield
+    for name in inputs:
+        connection.execute(f"DROP TABLE {quote(name)}")
 
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:

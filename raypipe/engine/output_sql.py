@@ -11,9 +11,7 @@ from typing import Any
 import duckdb
 
 from raypipe.engine.expression_words import words
-
-ROWS = "rows"
-"""The one table that the SQL of an output sees."""
+from raypipe.pipeline import ROWS
 
 _TABLE_FUNCTIONS = frozenset(
     {"unnest", "range", "generate_series", "generate_subscripts", "json_each", "json_tree", "regexp_split_to_table"}
@@ -107,6 +105,11 @@ def walk(tree: object) -> Iterator[dict[str, Any]]:
             stack.extend(node.values())
         elif isinstance(node, list):
             stack.extend(node)
+
+
+def tables_read(tree: object) -> set[str]:
+    """Return the tables that SQL names, in lower case: those that it sees, and its common table expressions."""
+    return {str(node["table_name"]).lower() for node in walk(tree) if node.get("type") == "BASE_TABLE"}
 
 
 def _check_tree(tree: dict[str, Any], tables: Sequence[str] | None) -> None:

@@ -59,8 +59,12 @@ class Concatenated:
         return sum(source.outside(_of(listing, origin)) for origin, source in enumerate(self.sources))
 
     def columns(self, listing: Listing) -> Mapping[str, str]:
-        """Return the columns of the first source."""
-        return self.sources[0].columns(_of(listing, 0))
+        """Return the columns of the first source of the first group that lists a file."""
+        first = (source.columns(_of(listing, origin)) for origin, source in self._group(self.groups[0]))
+        return next(filter(None, first), {})
+
+    def _group(self, name: str) -> Iterator[tuple[int, Source]]:
+        return ((origin, source) for origin, source in enumerate(self.sources) if self.groups[origin] == name)
 
     def read(self, windows: Sequence[Window], slices: Sequence[Slice], columns: Sequence[str] | None) -> Iterator[SourceBatch]:
         """Stream the rows of the windows (Source.read): neighbours of one source together, so that files come by their URIs."""
