@@ -17,7 +17,7 @@ IN_SHARD_KEPT = (
     "or give it another name"
 )
 _UNMEANT = (
-    "with a lookback or lookahead, a table also holds rows of the time around the shard, which are for others to tell: "
+    "with {key}.lookback or {key}.lookahead, `{table}` also holds rows of the time around the shard, which are for others to tell: "
     f"leave them out by {IN_SHARD_COLUMN}, as in QUALIFY {IN_SHARD_COLUMN} after window functions, or WHERE {IN_SHARD_COLUMN}"
 )
 
@@ -27,11 +27,11 @@ def require_in_shard(tree: object, wide: Collection[str] = (ROWS,)) -> None:
 
     SQL of which every row holds one of the `rows`, where these are of the shard alone, need not ask. Raises SqlRefused.
     """
-    read = tables_read(tree)
-    alone = [one for one in (read, *joined_rows(tree)) if ROWS not in one]
-    spread = ROWS in wide or not all(one.isdisjoint(wide) for one in alone)
+    alone = [one for one in (tables_read(tree), *joined_rows(tree)) if ROWS not in one]
+    spread = [ROWS] if ROWS in wide else sorted({name for one in alone for name in one if name in wide})
     if spread and not any(map(_means_in_shard, walk(tree))):
-        raise SqlRefused(_UNMEANT)
+        key = "time" if spread[0] == ROWS else f"inputs.{spread[0]}.time"
+        raise SqlRefused(_UNMEANT.format(key=key, table=spread[0]))
 
 
 def _means_in_shard(node: dict[str, Any]) -> bool:
