@@ -11,80 +11,16 @@ from raypipe.core.datatype import DataType
 from raypipe.core.event_time import EventTime as EventTime
 from raypipe.core.merge import Combined, Keyed, parse_measure
 from raypipe.core.retry import Retries
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CsvDialect:
-    """How CSV files are written. With `multiline`, values in quotes may hold line breaks."""
-
-    nulls: tuple[str, ...] = ("",)
-    delimiter: str = ","
-    quote: str = '"'
-    header: bool = True
-    encoding: str = "utf-8"
-    multiline: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """One column of a contract."""
-
-    type: DataType
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """What a shard that was never done waits for."""
-
-    marker: str | None = None
-    """A file counts once a file of this name stands in its folder."""
-    files: int = 1
-    """How many files must have rows for the shard."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilesSource:
-    """Files: Parquet, CSV or JSON Lines, by glob or list."""
-
-    paths: tuple[str, ...]
-    format: Literal["parquet", "csv", "jsonl"]
-    csv: CsvDialect = field(default_factory=CsvDialect)
-    columns: Mapping[str, Column] = field(default_factory=dict)
-    extra_columns: Literal["ignore", "keep", "fail"] = "ignore"
-    on_drift: Literal["fail", "evolve", "quarantine"] = "fail"
-    ready: Ready | None = None
-    """None: a shard waits for nothing but its time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableSource:
-    """A table that another pipeline writes. Its columns have types of their own, as those of Parquet files."""
-
-    path: str
-    """The DuckDB file, absolute."""
-    table: str
-    columns: Mapping[str, Column] = field(default_factory=dict)
-    extra_columns: Literal["ignore", "keep", "fail"] = "ignore"
-    on_drift: Literal["fail", "evolve", "quarantine"] = "fail"
-
-    @property
-    def format(self) -> Literal["parquet"]:
-        """What the copies are that it is read from."""
-        return "parquet"
-
-    @property
-    def csv(self) -> CsvDialect:
-        """How reference files are written, where no source says otherwise."""
-        return CsvDialect()
-
-    @property
-    def ready(self) -> None:
-        """A shard waits for the table's watermark and for nothing else."""
-        return
-
-
-Source = FilesSource | TableSource
+from raypipe.core.source import ROWS as ROWS
+from raypipe.core.source import Column as Column
+from raypipe.core.source import CsvDialect as CsvDialect
+from raypipe.core.source import FilesSource as FilesSource
+from raypipe.core.source import MoreFiles as MoreFiles
+from raypipe.core.source import NamedInput as NamedInput
+from raypipe.core.source import Ready as Ready
+from raypipe.core.source import Source as Source
+from raypipe.core.source import Stream as Stream
+from raypipe.core.source import TableSource as TableSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +282,7 @@ class Pipeline:
     description: str = ""
     time: EventTime
     source: Source
+    inputs: tuple[NamedInput, ...] = ()
     quality: Quality = field(default_factory=Quality)
     transform: tuple[Step, ...] = ()
     outputs: tuple[Output, ...]
@@ -358,11 +295,36 @@ class Pipeline:
     data_folder: Path | None = None
     """Where relative paths of source and destination start, where that is not `folder`: in a copy that travels without data."""
 
+    def __post_init__(self) -> None:
+        names = [one.name for one in self.inputs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"got the inputs {', '.join(names)}: expected names that differ")
+
     @property
     def divisible_outputs(self) -> frozenset[str]:
         """The outputs that may be computed in pieces of a shard's time: where it is cut does not change what they mean."""
-        if self.time.looks_around or any(isinstance(step, Deduplicate) for step in self.transform):
+        if self.looks_around or any(isinstance(step, Deduplicate) for step in self.transform):
             return frozenset()
         return frozenset(
             one.table for one in self.outputs if isinstance(one, GroupByOutput) or (isinstance(one, RowsOutput) and not one.key)
         )
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """All that is read; a file's `origin` is the place of its stream among these, and those of `rows` come first."""
+        given: list[tuple[str, str, Source, EventTime]] = [(ROWS, "source", self.source, self.time)]
+        given += [(one.name, f"inputs.{one.name}.source", one.source, one.event_time(self.time)) for one in self.inputs]
+        return tuple(
+            Stream(table=table, key=key if place == 0 else f"{key}.also.{place - 1}", source=part, time=time)
+            for table, key, source, time in given
+            for place, part in enumerate(source.parts)
+        )
+
+    def origins(self, table: str) -> frozenset[int]:
+        """Return the places of the streams whose rows SQL sees in a table."""
+        return frozenset(origin for origin, stream in enumerate(self.streams) if stream.table == table)
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether a shard sees more than rows of its own, so that each is run by itself."""
+        return self.time.looks_around or bool(self.inputs)

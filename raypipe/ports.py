@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -83,11 +83,12 @@ class SourceBatch:
     """Rows as read, and what could not be read beside them.
 
     `rows` holds the source's columns (text sources: as strings, or as parsed JSON values) and the RESERVED_COLUMNS.
-    Batches of a task come ordered by (source, position); a batch is bounded by bytes, never by the file's size.
+    Batches of a task come ordered by (source, position), each of the stream `origin`, bounded by bytes, never by the file's size.
     """
 
     rows: pa.RecordBatch
     rejects: tuple[Reject, ...] = ()
+    origin: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +395,3 @@ class Inspector(Protocol):
     def verify(self) -> Sequence[Check]:
         """Prove the destination: accounts, digests, coverage and ledger laws."""
         ...
-
-
-FailpointHook = Callable[[str], None]
-Rows = Iterable[Mapping[str, Any]]

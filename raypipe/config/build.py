@@ -30,6 +30,7 @@ def build_pipeline(model: m.PipelineSection, folder: Path, data_folder: Path | N
         description=model.description,
         time=_event_time(model.time),
         source=_source(model, beside),
+        inputs=tuple(_input(name, one, beside) for name, one in model.inputs.items()),
         quality=_quality(model.quality),
         transform=_steps(model.transform, folder, beside),
         outputs=tuple(_output(one) for one in model.outputs if not isinstance(one, m.ViewSection)),
@@ -56,6 +57,18 @@ def _event_time(time: m.TimeSection) -> p.EventTime:
     )
 
 
+def _input(name: str, section: m.InputSection, folder: Path) -> p.NamedInput:
+    time = section.time
+    return p.NamedInput(
+        name=name,
+        source=_files(section.source, folder),
+        column=time.column,
+        format=time.format,
+        lookback=time.lookback,
+        lookahead=time.lookahead,
+    )
+
+
 def _source(model: m.PipelineSection, folder: Path) -> p.Source:
     match model.source:
         case m.FilesSection() as files:
@@ -74,19 +87,32 @@ def _contract(columns: Mapping[str, m.ColumnSection]) -> dict[str, p.Column]:
     return {name: p.Column(type=column.type, required=column.required) for name, column in columns.items()}
 
 
+def _csv(section: m.CsvSection | None) -> p.CsvDialect:
+    csv = section or m.CsvSection()
+    return p.CsvDialect(
+        nulls=tuple(csv.nulls),
+        delimiter=csv.delimiter,
+        quote=csv.quote,
+        header=csv.header,
+        encoding=csv.encoding,
+        multiline=csv.multiline,
+    )
+
+
+def _more(section: m.MoreFilesSection, folder: Path) -> p.MoreFiles:
+    return p.MoreFiles(
+        paths=tuple(absolute_glob(path, folder) for path in section.path),
+        format=section.format or cast("m.FileFormat", format_of(section.path[0])),
+        csv=_csv(section.csv),
+    )
+
+
 def _files(source: m.FilesSection, folder: Path) -> p.FilesSource:
-    csv = source.csv or m.CsvSection()
     return p.FilesSource(
         paths=tuple(absolute_glob(path, folder) for path in source.path),
         format=source.format or cast("m.FileFormat", format_of(source.path[0])),
-        csv=p.CsvDialect(
-            nulls=tuple(csv.nulls),
-            delimiter=csv.delimiter,
-            quote=csv.quote,
-            header=csv.header,
-            encoding=csv.encoding,
-            multiline=csv.multiline,
-        ),
+        csv=_csv(source.csv),
+        also=tuple(_more(one, folder) for one in source.also),
         columns=_contract(source.columns),
         extra_columns=source.extra_columns,
         on_drift=source.on_drift,

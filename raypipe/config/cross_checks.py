@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path as FilePath
 from typing import Any
 
+from raypipe.config.input_checks import input_checks, unknown_packages
 from raypipe.config.instants import parse_instant, zone_exists
-from raypipe.config.paths import PACKAGE, absolute, check_path, format_of, formats
+from raypipe.config.paths import format_of, formats, is_path
 from raypipe.config.problems import Problem, Unfit, dotted, either, nearest_of
 from raypipe.config.tree import Path
 
@@ -33,6 +33,7 @@ def cross_checks(data: Any) -> Iterator[Problem]:
     yield from _nothing_but_views(data)
     yield from _packages(data)
     yield from _own_table(data)
+    yield from input_checks(data)
 
 
 def source_format(data: Any) -> str | None:
@@ -93,7 +94,7 @@ def _format(data: Any) -> Iterator[Problem]:
     if not _source_paths(data) or _value(data, "source", "format") is not None:
         return
     for path, text in _source_paths(data):
-        if format_of(text) is None and _is_path(text):
+        if format_of(text) is None and is_path(text):
             expected = f"a suffix that tells the format ({formats()}, with or without .gz, .zst, .zip), or the key source.format"
             yield Problem(path, f"expected {expected}", show_got=True)
     found = {format_of(text) for _, text in _source_paths(data)} - {None}
@@ -177,20 +178,7 @@ def _names(path: Path, output: dict[str, Any], word: str) -> Found:
 
 
 def _packages(data: Any) -> Iterator[Problem]:
-    for path, text in [*_source_paths(data), *_texts(data, "transform", "*", "lookup", "path")]:
-        if text.startswith(PACKAGE) and _is_path(text):
-            try:
-                absolute(text, FilePath())
-            except Unfit as unfit:
-                yield Problem(path, f"expected {unfit.expected}", show_got=True, nearest=unfit.nearest)
-
-
-def _is_path(text: str) -> bool:
-    try:
-        check_path(text)
-    except Unfit:
-        return False
-    return True
+    yield from unknown_packages([*_source_paths(data), *_texts(data, "transform", "*", "lookup", "path")])
 
 
 def _own_table(data: Any) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ def document_of(pipeline: p.Pipeline) -> dict[str, Any]:
         "description": pipeline.description,
         "time": _time(pipeline.time),
         "source": _source(pipeline.source),
+        "inputs": {one.name: _input(one) for one in pipeline.inputs},
         "quality": _quality(pipeline.quality),
         "transform": [_step(step) for step in pipeline.transform],
         "outputs": [*map(_output, pipeline.outputs), *({"table": one.name, "view": one.sql} for one in pipeline.views)],
@@ -46,6 +47,12 @@ def _time(time: p.EventTime) -> dict[str, Any]:
     )
 
 
+def _input(one: p.NamedInput) -> dict[str, Any]:
+    seen = {"lookback": one.lookback, "lookahead": one.lookahead}
+    time = {"column": one.column, "format": one.format} | {name: str(width) for name, width in seen.items() if width is not None}
+    return {"source": _source(one.source), "time": time}
+
+
 def _source(source: p.Source) -> dict[str, Any]:
     contract = {
         "columns": {name: {"type": str(column.type), "required": column.required} for name, column in source.columns.items()},
@@ -54,11 +61,12 @@ def _source(source: p.Source) -> dict[str, Any]:
     }
     if isinstance(source, p.TableSource):
         return {"kind": "table", "path": str(source.path), "table": source.table} | contract
-    return _files(source) | contract
+    also = {"also": [_files(one) for one in source.also]} if source.also else {}
+    return {"kind": "files"} | _files(source) | _ready(source.ready) | also | contract
 
 
-def _files(source: p.FilesSource) -> dict[str, Any]:
-    csv = source.csv
+def _files(files: p.FilesSource | p.MoreFiles) -> dict[str, Any]:
+    csv = files.csv
     dialect = {
         "nulls": list(csv.nulls),
         "delimiter": csv.delimiter,
@@ -67,15 +75,8 @@ def _files(source: p.FilesSource) -> dict[str, Any]:
         "encoding": csv.encoding,
         "multiline": csv.multiline,
     }
-    return (
-        ({"csv": dialect} if source.format == "csv" else {})
-        | _ready(source.ready)
-        | {
-            "kind": "files",
-            "path": [str(path) for path in source.paths],
-            "format": source.format,
-        }
-    )
+    written = {"csv": dialect} if files.format == "csv" else {}
+    return written | {"path": [str(path) for path in files.paths], "format": files.format}
 
 
 def _ready(ready: p.Ready | None) -> dict[str, Any]:

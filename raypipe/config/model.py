@@ -107,6 +107,14 @@ class ReadySection(Section):
     files: Annotated[Whole, Field(ge=1)] = Field(default=1, description="How many files must have rows for the shard")
 
 
+class MoreFilesSection(Section):
+    """Files in another place or of another format, with the same contract."""
+
+    path: FilePaths = Field(description="A path or glob, or a list")
+    format: FileFormat | None = Field(default=None, description="Told from the suffix when omitted")
+    csv: CsvSection | None = Field(default=None, description="The dialect of CSV files")
+
+
 class FilesSection(Section):
     """Files: Parquet, CSV or JSON Lines; .gz, .zst and .zip (one member) by suffix."""
 
@@ -128,6 +136,29 @@ class FilesSection(Section):
     ready: ReadySection | None = Field(
         default=None, description="What a shard that was never done waits for: a marker beside its files, a number of files"
     )
+    also: list[MoreFilesSection] = Field(
+        default=[], description="Further files in other places or formats, whose rows are put together with these"
+    )
+
+
+class InputTimeSection(Section):
+    """Where the event time of a named input stands, and how much of the time around a shard SQL sees of it."""
+
+    column: ColumnName = Field(description="Event time: a column of the input, or a path into one")
+    format: TimeFormat = Field(default="iso", description="As time.format")
+    lookback: Lookback = Field(
+        default=None, json_schema_extra={"default": "0s"}, description="Time before a shard whose rows SQL sees too"
+    )
+    lookahead: Lookback = Field(
+        default=None, json_schema_extra={"default": "0s"}, description="Time after a shard whose rows SQL sees too"
+    )
+
+
+class InputSection(Section):
+    """A further input, which the SQL of outputs sees as a table beside `rows`."""
+
+    source: Annotated[FilesSection, known_kind("files")] = Field(description="Where its events come from, with their columns")
+    time: InputTimeSection = Field(description="Its event time, and what SQL sees of it")
 
 
 class TableSection(Section):
@@ -330,6 +361,9 @@ class PipelineSection(Section):
     description: str = Field(default="", description="What the pipeline is for")
     time: TimeSection = Field(description="Event time and shards")
     source: SourceValue = Field(description="Where events come from")
+    inputs: dict[Identifier, InputSection] = Field(
+        default={}, description="Further inputs by the name under which the SQL of outputs sees them beside `rows`"
+    )
     quality: QualitySection = Field(default_factory=QualitySection, description="Rules on rows and checks on contributions")
     transform: list[StepValue] = Field(default=[], description="Steps, in order")
     outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out, and views of them")

@@ -31,6 +31,15 @@ def check_path(text: str) -> str:
     return text
 
 
+def is_path(text: str) -> bool:
+    """Tell whether a text can name local files."""
+    try:
+        check_path(text)
+    except Unfit:
+        return False
+    return True
+
+
 def check_local_path(text: str) -> str:
     """Return the text of a path if it can name a local file that is written. Raises Unfit."""
     if text.startswith(PACKAGE):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from raypipe.core.calendar import Calendar
 from raypipe.core.fingerprint import input_fingerprint
@@ -46,8 +46,8 @@ class Patience:
 
     lateness_us: int | None = None
     """How far below the watermark late input still reopens shards by itself; None: however far."""
-    files_min: int = 0
-    """A shard that nothing is known of waits until so many files have rows for it."""
+    files_min: Mapping[frozenset[int], int] = field(default_factory=dict)
+    """A shard that nothing is known of waits until so many files of each input, told by their `origin`, have rows for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def make_plan(
         Shard(ready.index_of(one), one, wanted.reason(one), known.observed(one), mine, wanted.outputs_alone(one))
         for one, mine in zip(merged, slices.of(merged), strict=True)
     ]
-    waiting = {one.window for one in shards if scope is Scope.DUE and _waits(one, patience.files_min)}
+    waiting = {one.window for one in shards if scope is Scope.DUE and _waits(one, patience)}
     todo = tuple(one for one in shards if one.window not in waiting)
     kept, failures = (todo, ()) if accept_shrunk else _without_shrunk(todo, known, slices)
     return Plan(
@@ -205,7 +205,7 @@ def make_plan(
 
 
 def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, outputs: Sequence[str], definitions: Mapping[str, int],
-           reasons: Mapping[Window, Reason], slices_of: SlicesOf, *, accept_shrunk: bool = False, files_min: int = 0,
+           reasons: Mapping[Window, Reason], slices_of: SlicesOf, *, accept_shrunk: bool = False, patience: Patience | None = None,
            added_alone: bool = False) -> Plan:  # fmt: skip
     """Plan shards again after a conflict or a changed input, from a new snapshot and a newer listing.
 
@@ -225,7 +225,7 @@ def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, output
         shard = Shard(ready.index_of(one), one, reason, known.observed(one), mine, alone)
         is_done = covers(done, one) and late.isdisjoint(known.meeting(one)) and _is_new_enough(one, known, definitions)
         (satisfied if is_done else todo).append(shard)
-    still = tuple(one for one in todo if not _waits(one, files_min))
+    still = tuple(one for one in todo if patience is None or not _waits(one, patience))
     kept, failures = (still, ()) if accept_shrunk else _without_shrunk(still, known, slices)
     return Plan(kept, tuple(satisfied), failures)
 
@@ -305,9 +305,12 @@ def _held(late: Sequence[Window], watermark_us: int | None, lateness_us: int | N
     return tuple((one, text) for one in late if one.end_us <= bound_us)
 
 
-def _waits(shard: Shard, files_min: int) -> bool:
+def _waits(shard: Shard, patience: Patience) -> bool:
     """Tell whether a shard that was never done has too few files to be done now."""
-    return shard.reason is Reason.NEW and not shard.observed and len(shard.slices) < files_min
+    if shard.reason is not Reason.NEW or shard.observed:
+        return False
+    origins = [one.file.origin for one in shard.slices if one.own]
+    return any(sum(one in wanted for one in origins) < files_min for wanted, files_min in patience.files_min.items())
 
 
 def _pieces(cells: Sequence[Window], ranges: Ranges) -> list[Window]:

@@ -62,6 +62,8 @@ class InputFile:
     uri: str
     size_bytes: int
     version: str
+    origin: int = 0
+    """Which of the pipeline's sources it is of, where there are several."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,14 @@ from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.groupable import groupable, reads_once
 from raypipe.engine.held_rows import HeldRows, RowsInput, hold, user_schema
 from raypipe.engine.looking_around import IN_SHARD_KEPT, of_the_shard, require_in_shard
-from raypipe.engine.output_sql import ROWS, SqlRefused, parse_select
+from raypipe.engine.named_inputs import named_tables
+from raypipe.engine.output_sql import SqlRefused, parse_select, tables_read
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes, reason
+from raypipe.engine.spool import FrameSpool
 from raypipe.engine.table_spool import IN_MEMORY, READ_ROWS, Rows, SpoolSpace, scannable
 from raypipe.errors import ConfigurationError, OutOfMemory, TransformFailed
-from raypipe.pipeline import RowsOutput, SqlOutput
+from raypipe.pipeline import ROWS, RowsOutput, SqlOutput
 from raypipe.ports import IN_SHARD_COLUMN, RESERVED_COLUMNS, SHARD_COLUMN
 
 __all__ = ["NO_ROWS", "Aggregator", "Contribution", "RowStream", "RowsInput"]
@@ -58,24 +60,39 @@ class Aggregator:
     """Computes the contributions of shards to all outputs. Picklable; may be used by several threads.
 
     With `looks_around`, rows have the column `_in_shard`: SQL sees all of them and has to mean it, `rows` outputs take those of
-    the shard.
+    the shard. `inputs` are the columns of the tables that SQL sees beside `rows`.
     """
 
-    def __init__(self, outputs: Sequence[SqlOutput | RowsOutput], sandboxes: Sandboxes, *, looks_around: bool = False) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[SqlOutput | RowsOutput],
+        sandboxes: Sandboxes,
+        *,
+        looks_around: bool = False,
+        inputs: Mapping[str, pa.Schema] | None = None,
+    ) -> None:
         self.outputs = tuple(outputs)
         self._looks_around = looks_around
+        self._inputs = inputs or {}
+        self._wide = [
+            *([ROWS] if looks_around else []),
+            *(name for name, one in self._inputs.items() if IN_SHARD_COLUMN in one.names),
+        ]
         self._sandboxes = sandboxes
         self._selects: dict[str, _Select] = {}
         problems = []
+        read: set[str] = set()
         for output in self.outputs:
             if isinstance(output, SqlOutput):
                 try:
-                    sql, tree = parse_select(output.sql)
-                    if looks_around:
-                        require_in_shard(tree)
+                    sql, tree = parse_select(output.sql, [ROWS, *self._inputs])
+                    read |= tables_read(tree)
+                    require_in_shard(tree, self._wide)
                     self._selects[output.table] = _Select(sql, groupable(tree), reads_once(tree))
                 except SqlRefused as refused:
                     problems.append(f"outputs.{output.table}.sql: {refused}")
+        unread = [] if problems else sorted(self._inputs.keys() - read)
+        problems += [f"inputs.{name}: no SQL of an output reads it: read it in one, or leave it out" for name in unread]
         if problems:
             raise ConfigurationError(problems)
 
@@ -96,7 +113,12 @@ class Aggregator:
         return found
 
     def contributions(
-        self, rows: RowsInput, shards: Sequence[Window], alone: Sequence[str] = (), space: SpoolSpace = IN_MEMORY
+        self,
+        rows: RowsInput,
+        shards: Sequence[Window],
+        alone: Sequence[str] = (),
+        space: SpoolSpace = IN_MEMORY,
+        inputs: Mapping[str, FrameSpool] | None = None,
     ) -> dict[str, Contribution]:
         """Return the contribution of the shards to each output (or to these alone); every shard has a stat, also of no row.
 
@@ -104,7 +126,7 @@ class Aggregator:
         Raises TransformFailed with the output and DuckDB's reason, and
         OutOfMemory when even spilling did not help.
         """
-        with self._sandboxes.borrow() as connection:
+        with self._sandboxes.borrow() as connection, named_tables(connection, inputs or {}):
             if isinstance(rows, RowStream) and self.reads_once(shards, alone):
                 ((output,), (shard,)) = self._wanted(alone), shards
                 return {output.table: self._passing(connection, output, rows, shard, space)}
@@ -134,13 +156,16 @@ class Aggregator:
             return plain_schema(rows)
         with self._sandboxes.borrow() as connection:
             mark = [pa.field(IN_SHARD_COLUMN, pa.bool_())] if self._looks_around else []
-            connection.register(ROWS, pa.schema([*rows, *mark]).empty_table())
+            tables = {ROWS: pa.schema([*rows, *mark]), **self._inputs}
+            for name, schema in tables.items():
+                connection.register(name, schema.empty_table())
             try:
                 found = connection.sql(f"SELECT * FROM (\n{self._selects[output.table].sql}\n) LIMIT 0").to_arrow_table().schema
             except duckdb.Error as error:
                 raise SqlRefused(reason(error)) from error
-            connection.unregister(ROWS)
-        if self._looks_around and IN_SHARD_COLUMN in found.names:
+            for name in tables:
+                connection.unregister(name)
+        if self._wide and IN_SHARD_COLUMN in found.names:
             raise SqlRefused(IN_SHARD_KEPT)
         taken = [name for name in found.names if name in (*RESERVED_COLUMNS, SHARD_COLUMN)]
         if taken:
@@ -204,7 +229,7 @@ class Aggregator:
             table = compute()
             if isinstance(output, SqlOutput):
                 refuse_unfit(f"outputs.{output.table}.sql", table.schema.names[:-1])  # the last one is our own `_shard`
-                if self._looks_around and IN_SHARD_COLUMN in table.schema.names:
+                if self._wide and IN_SHARD_COLUMN in table.schema.names:
                     raise ConfigurationError(f"outputs.{output.table}.sql: {IN_SHARD_KEPT}")
             table = plain_table(table) if isinstance(table, pa.Table) else table
             return Contribution(table, _stats(connection, table, shards))

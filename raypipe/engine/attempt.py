@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,20 +14,25 @@ from raypipe import failpoints
 from raypipe.core.accounts import Accounts
 from raypipe.core.shard import OutputStat, Shard, ShardFailure, ShardResult
 from raypipe.core.window import Window
-from raypipe.engine.batches import SHARD_INDEX, Batch, ReadBatch, empty_batch, placed_batches
+from raypipe.engine.batches import SHARD_INDEX, Batch, empty_batch, placed_batches
+from raypipe.engine.contract import Contract
 from raypipe.engine.liveness import columns_to_read
+from raypipe.engine.named_inputs import as_seen
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
 from raypipe.engine.quarantine import Quarantine
+from raypipe.engine.seen import Seen
+from raypipe.engine.spool import FrameSpool
 from raypipe.engine.table_spool import Rows
-from raypipe.engine.tally import AFTER, BEFORE, AllShardsFailed, Tally, named
+from raypipe.engine.tally import AllShardsFailed, Tally, named
 from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, Transform
 from raypipe.errors import AccountsDontBalance
-from raypipe.pipeline import Pipeline
-from raypipe.ports import IN_SHARD_COLUMN, QUARANTINE_TABLE, Listing, Reject, Source, SourceBatch
+from raypipe.pipeline import ROWS, NamedInput, Pipeline
+from raypipe.ports import IN_SHARD_COLUMN, QUARANTINE_TABLE, SOURCE_COLUMN, Listing, Reject, Source
 
 QUARANTINE_BYTES_MIN = 1024 * 1024  # a task with hardly any memory can still set some rows aside
+INPUT_SHARE = 16  # of the task's memory: rows of a named input that are held before they go to disk
 QUARANTINE_SHARE = 8  # of the task's memory: rows set aside are held until the end, with their raw text
 
 
@@ -55,21 +60,19 @@ class Attempt:
     pieces: int = 1
     """In how many pieces of its time the one shard is read and computed, one after the other."""
     books: Books = field(init=False)
-    _seen: Mapping[int, Window] = field(init=False)
-    """The time before and after the one shard, whose rows its SQL sees too, by place."""
+    _seen: Seen = field(init=False)
+    """What is read of the rows, beside those of the shards."""
     _starts: list[int] = field(init=False)
     _untimed: dict[str, int] = field(init=False)
     """The place of the shard that takes the rows of a file that have no event time."""
 
     def __post_init__(self) -> None:
         windows = [one.window for one in self.shards]
-        time = self.pipeline.time
-        assert not time.looks_around or len(windows) == 1, "shards that look around are run one by one"
-        around = {BEFORE: time.before(windows[0]), AFTER: time.after(windows[0])} if time.looks_around else {}
-        self._seen = {place: window for place, window in around.items() if window is not None}
+        assert not self.pipeline.looks_around or len(windows) == 1, "shards that look around are run one by one"
+        self._seen = Seen.of(self.pipeline.time, windows)
         uris = sorted({one.file.uri for shard in self.shards for one in shard.slices})
         limit_bytes = max(self.memory_bytes // QUARANTINE_SHARE, QUARANTINE_BYTES_MIN)
-        self.books = Books(Tally(windows, time.looks_around), Quarantine(windows, uris, limit_bytes))
+        self.books = Books(Tally(windows, self.pipeline.looks_around), Quarantine(windows, uris, limit_bytes))
         self._starts = [one.start_us for one in windows]
         self._untimed = {one.file.uri: place for place, shard in enumerate(self.shards) for one in shard.slices if one.untimed}
 
@@ -86,7 +89,8 @@ class Attempt:
         spill = self.spill if self.spills_contributions else None
         if self.pieces == 1:
             rows = self._counted(transform.stream(self.read(), resources))
-            contributions = outputs.contributions(rows, tally.windows, uris, alone, spill)
+            with self.inputs() as inputs:
+                contributions = outputs.contributions(rows, tally.windows, uris, alone, spill, inputs)
         else:
             (shard,) = tally.windows
             passes = ((one, self._counted(transform.stream(self.read(one), resources))) for one in shard.pieces(self.pieces))
@@ -102,30 +106,58 @@ class Attempt:
         """Read the source, or a piece of the one shard, place the rows, and count what comes, rejects too, as it comes."""
         failpoints.hit("task.after_open")
         empty = True
-        windows = self._windows if piece is None else [piece]
-        for read in placed_batches(self._source_batches(windows, piece), windows, self.memory_bytes):
-            failpoints.hit("task.mid_read")
-            if self._seen:  # the shard has the first place, as everywhere but in time
-                places = pl.Series(list(self._by_place), dtype=pl.UInt32)
-                frame = read.batch.frame.with_columns(places.gather(read.batch.frame[SHARD_INDEX]).alias(SHARD_INDEX))
-                read = replace(read, batch=read.batch.with_frame(frame))
-            self._count_read(read, piece)
-            if not read.batch.frame.is_empty():  # rejects may come without rows, and then without columns
-                empty = False
-                yield read.batch
+        seen = self._seen if piece is None else Seen.of(self.pipeline.time, [piece])
+        for batch in self._placed(ROWS, seen, self._columns, piece):
+            empty = False
+            yield batch
         if empty and (schema := self._known_schema()):
             yield empty_batch(schema)  # SQL may have something to say of no rows, and tables want their columns
 
-    @property
-    def _windows(self) -> Sequence[Window]:
-        """What is read, in order of time."""
-        return list(self._by_place.values()) if self._seen else self.books.tally.windows
+    @contextlib.contextmanager
+    def inputs(self) -> Iterator[dict[str, FrameSpool]]:
+        """Read the named inputs to their end: what SQL sees of each, for the block; what is the shard's own is in the books."""
+        found = {one.name: FrameSpool(self.spill, self.memory_bytes // INPUT_SHARE) for one in self.pipeline.inputs}
+        with contextlib.ExitStack() as held:
+            for one in self.pipeline.inputs:
+                held.callback(found[one.name].close)
+                for _ in found[one.name].passing(self._typed(one)):
+                    pass
+            yield found
 
-    @property
-    def _by_place(self) -> Mapping[int, Window]:
-        """The one shard and what it sees, in order of time."""
-        places = {0: self.books.tally.windows[0], **self._seen}
-        return dict(sorted(places.items(), key=lambda one: one[1]))
+    def _typed(self, one: NamedInput) -> Iterator[pl.DataFrame]:
+        """Yield the rows of an input by its contract, the first time none, which tell the columns."""
+        time, tally = one.event_time(self.pipeline.time), self.books.tally
+        streams = self.pipeline.streams
+        contracts = {origin: Contract(streams[origin].source, time.zone) for origin in self.pipeline.origins(one.name)}
+        columns = tuple(one.source.columns) if one.source.extra_columns == "ignore" else None
+        yield as_seen(empty_batch({name: polars_type(column.type) for name, column in one.source.columns.items()}).frame, one)
+        for batch in self._placed(one.name, Seen.of(time, tally.windows), lambda: columns):
+            frame = tally.alive(contracts[batch.origin].apply(batch, self.books).frame)
+            tally.loaded.update(tally.counts(frame))
+            yield as_seen(frame, one)
+
+    def _placed(
+        self, table: str, seen: Seen, columns: Callable[[], Sequence[str] | None], piece: Window | None = None
+    ) -> Iterator[Batch]:
+        """Read what is seen of an input, and count what comes, rejects too, before anything is done with it."""
+        origins = self.pipeline.origins(table)
+        slices = [one for shard in self.shards for one in shard.slices if one.file.origin in origins]
+        if not slices:
+            return
+        if piece is not None:
+            slices = [replace(one, exact=False, untimed=one.untimed and self._is_first(piece)) for one in slices]
+        uris = self.books.quarantine.uris
+        numbers = pl.Series([bisect.bisect_left(uris, uri) for uri in sorted({one.file.uri for one in slices})], dtype=pl.UInt32)
+        batches = self.source.read(seen.windows, slices, columns())
+        for read in placed_batches(batches, seen.windows, self.memory_bytes):
+            failpoints.hit("task.mid_read")
+            frame = seen.placed(read.batch.frame)
+            if len(numbers) < len(uris):  # the files are numbered among those of all inputs
+                frame = frame.with_columns(numbers.gather(frame[SOURCE_COLUMN]).alias(SOURCE_COLUMN))
+            batch = read.batch.with_frame(frame)
+            self._count_read(batch, read.rejects, piece)
+            if not frame.is_empty():  # rejects may come without rows, and then without columns
+                yield batch
 
     def _known_schema(self) -> Mapping[str, pl.DataType]:
         """Return the columns of the source without reading it: the contract's, else those of a sample of its files."""
@@ -135,27 +167,24 @@ class Attempt:
         return source_schema(self.source.columns(self._listing()))
 
     def _listing(self) -> Listing:
-        files = sorted({one.file for shard in self.shards for one in shard.slices}, key=lambda one: one.uri)
+        origins = self.pipeline.origins(ROWS)
+        found = {one.file for shard in self.shards for one in shard.slices if one.file.origin in origins}
+        files = sorted(found, key=lambda one: (one.uri, one.origin))
         return Listing(tuple(files)) if files else self.source.list()
-
-    def _source_batches(self, windows: Sequence[Window], piece: Window | None) -> Iterator[SourceBatch]:
-        slices = [one for shard in self.shards for one in shard.slices]
-        if piece is not None:
-            slices = [replace(one, exact=False, untimed=one.untimed and self._is_first(piece)) for one in slices]
-        if not slices:
-            return iter(())
-        contract = self.pipeline.source.columns
-        have = contract or self.source.columns(self._listing())
-        return self.source.read(windows, slices, columns_to_read(self.pipeline, tuple(have)))
 
     def _is_first(self, piece: Window) -> bool:
         """Tell whether a piece is the one that takes what has no event time."""
         return piece.start_us == self.shards[0].window.start_us
 
-    def _count_read(self, read: ReadBatch, piece: Window | None) -> None:
+    def _columns(self) -> Sequence[str] | None:
+        """Return the columns to read of the rows."""
+        contract = self.pipeline.source.columns
+        return columns_to_read(self.pipeline, tuple(contract or self.source.columns(self._listing())))
+
+    def _count_read(self, batch: Batch, rejects: Sequence[Reject], piece: Window | None) -> None:
         tally = self.books.tally
-        tally.add_read(read.batch.frame)
-        placed = [(place, one) for one in read.rejects if (place := self._shard_of(one, piece)) is not None]
+        tally.add_read(batch.frame)
+        placed = [(place, one) for one in rejects if (place := self._shard_of(one, piece)) is not None]
         if not placed:
             return
         for place, one in placed:

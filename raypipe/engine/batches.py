@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import polars as pl
 import pyarrow as pa
@@ -35,14 +36,18 @@ BATCH_SHARE = 16  # a batch takes at most this part of the task's memory: severa
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows: the user's columns beside PLACEMENT. `source` holds the columns as read, in the order of ROW_COLUMN."""
+    """Rows: the user's columns beside PLACEMENT. `source` holds the columns as read, in the order of ROW_COLUMN.
+
+    `origin` tells which of the pipeline's sources they are of, as long as they are as read.
+    """
 
     frame: pl.DataFrame
     source: pl.DataFrame | None = None
+    origin: int = 0
 
     def with_frame(self, frame: pl.DataFrame) -> Batch:
         """Return the batch with other rows made from these."""
-        return Batch(frame, self.source)
+        return Batch(frame, self.source, self.origin)
 
 
 def user_columns(frame: pl.DataFrame) -> list[str]:
@@ -60,8 +65,9 @@ class ReadBatch:
 
 def placed_batches(batches: Iterable[SourceBatch], windows: Sequence[Window], memory_bytes: int) -> Iterator[ReadBatch]:
     """Turn source batches into larger ones in Polars, each row with the place of its shard in `windows`."""
-    for tables, rejects in _gathered(batches, memory_bytes):
-        yield ReadBatch(_placed(_as_frame(tables), windows), rejects)
+    for origin, of_source in groupby(batches, key=lambda one: one.origin):
+        for tables, rejects in _gathered(of_source, memory_bytes):
+            yield ReadBatch(replace(_placed(_as_frame(tables), windows), origin=origin), rejects)
 
 
 def _gathered(batches: Iterable[SourceBatch], memory_bytes: int) -> Iterator[tuple[list[pa.RecordBatch], tuple[Reject, ...]]]:

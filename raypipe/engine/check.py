@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -22,18 +22,26 @@ from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, RowStage, Transform
 from raypipe.engine.views import view_problems
 from raypipe.errors import ConfigurationError, ShardError
-from raypipe.pipeline import Pipeline, SqlOutput
+from raypipe.pipeline import Pipeline, SqlOutput, Stream
 
 CHECK_MEMORY_BYTES = 64 * 1024 * 1024
 
 
-def check_pipeline(pipeline: Pipeline, source_columns: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def check_pipeline(
+    pipeline: Pipeline, source_columns: Mapping[str, str], further: Sequence[Mapping[str, str]] = ()
+) -> tuple[list[str], list[str]]:
     """Return the problems and warnings of a pipeline over a source with these columns (Source.columns; empty: not known).
+
+    `further` are the columns of the other streams, in order.
 
     A batch without rows goes through contract, rules, steps and outputs, so that what a run would refuse is refused
     here with the same words. Python steps are imported and called with no rows.
     """
-    problems, warnings = _contract_remarks(pipeline, source_columns)
+    problems, warnings = [], []
+    for stream, columns in zip(pipeline.streams, [source_columns, *further], strict=False):
+        found, remarks = _contract_remarks(stream, columns)
+        problems += found
+        warnings += remarks
     with tempfile.TemporaryDirectory(prefix="raypipe-check-") as folder:
         batch, found = _through_stages(pipeline, _start(pipeline, source_columns), Path(folder))
         problems += found
@@ -41,12 +49,12 @@ def check_pipeline(pipeline: Pipeline, source_columns: Mapping[str, str]) -> tup
     return problems, warnings + list(_order_warnings(pipeline))
 
 
-def _contract_remarks(pipeline: Pipeline, source_columns: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    if not source_columns:
+def _contract_remarks(stream: Stream, columns: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    if not columns:
         return [], []
-    plan = Contract(pipeline.source, pipeline.time.zone).plan(source_schema(source_columns))
-    remarks = [f"source.columns: {one}" for one in plan.drift]
-    return (remarks, []) if plan.fatal or pipeline.source.on_drift == "fail" else ([], remarks)
+    plan = Contract(stream.source, stream.time.zone).plan(source_schema(columns))
+    remarks = [f"{stream.key}.columns: {one}" for one in plan.drift]
+    return (remarks, []) if plan.fatal or stream.source.on_drift == "fail" else ([], remarks)
 
 
 def _start(pipeline: Pipeline, source_columns: Mapping[str, str]) -> Batch | None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from raypipe.engine.output_sql import ROWS, SqlRefused, parse_select
+from raypipe.engine.output_sql import SqlRefused, parse_select
 from raypipe.engine.sandbox import Sandboxes, reason
 from raypipe.engine.table_spool import Rows, scannable
 from raypipe.errors import ConfigurationError, RuleBroken, TransformFailed
-from raypipe.pipeline import Check
+from raypipe.pipeline import ROWS, Check
 from raypipe.ports import SHARD_COLUMN
 
 if TYPE_CHECKING:

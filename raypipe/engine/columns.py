@@ -55,7 +55,7 @@ def named_columns(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] | 
     """Return the columns that a pipeline names, of those that the source has; None for all of them.
 
     With a contract all of its columns are needed, because all are checked. Without one, those are needed whose names
-    occur in a rule, a step or an output: a superset that costs little when a word is no column. Where a Python step,
+    occur in a rule, a step or an output: a superset that costs little when a word is no column; one at least. Where a Python step,
     a `rows` output or a star in SQL may see any column, all are.
     """
     source = pipeline.source
@@ -66,7 +66,8 @@ def named_columns(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] | 
     words = Words.of(rule.expect for rule in pipeline.quality.rules)
     words = functools.reduce(operator.or_, map(words_of_step, pipeline.transform), words)
     words |= Words.of(text for one in pipeline.outputs for text in _texts_of(one))
-    return tuple(name for name in have if words.can_mean(name))
+    named = tuple(name for name in have if words.can_mean(name))
+    return named or ((pipeline.time.column,) if pipeline.time.column in have else tuple(have[:1]))  # a table has a column
 
 
 def columns_of_outputs(outputs: Sequence[Output], have: Sequence[str]) -> list[str]:
@@ -123,7 +124,7 @@ def _texts_of(output: Output) -> Iterator[str]:
 @lru_cache(maxsize=64)
 def sql_sees_all(sql: str) -> bool:
     """Tell whether SQL means columns of `rows` that it does not name: a star, a whole row as a value, a natural join."""
-    nodes = list(_nodes(parse_select(sql)[1]))
+    nodes = list(_nodes(parse_select(sql, None)[1]))
     tables = {str(node.get("alias") or node.get("table_name")).lower() for node in nodes if node.get("type") == "BASE_TABLE"}
     return any(_means_all(node, tables) for node in nodes)
 

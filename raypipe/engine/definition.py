@@ -17,6 +17,7 @@ from raypipe.pipeline import (
     Check,
     Derive,
     EventTime,
+    FilesSource,
     Filter,
     GroupByOutput,
     Lookup,
@@ -56,15 +57,17 @@ def _definition(parts: Mapping[str, str]) -> Definition:
 
 
 def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
-    time = pipeline.time
+    time, beside = pipeline.time, pipeline.data_folder or pipeline.folder
     # A check belongs to the output that it checks; how long texts are kept changes no table.
     quality = replace(pipeline.quality, checks=(), keep_quarantined_us=None)
     parts = {
-        "source": fingerprint(_plain(_placed(pipeline.source, pipeline.data_folder or pipeline.folder))),
+        "source": fingerprint(_plain(_placed(pipeline.source, beside))),
         "time": fingerprint([time.column, time.format, time.zone, time.start_us, *_seen(time)]),
         "quality": fingerprint(_plain(quality)),
         "transform": fingerprint([_plain(_without_folder(step)) for step in pipeline.transform]),
     }
+    for one in pipeline.inputs:
+        parts[f"input:{one.name}"] = fingerprint(_plain(replace(one, source=_placed_files(one.source, beside))))
     for step in pipeline.transform:
         if isinstance(step, PythonStep):
             parts[f"python:{step.function}"] = code_fingerprint(step.function, pipeline.folder)
@@ -74,10 +77,19 @@ def _shared_parts(pipeline: Pipeline) -> dict[str, str]:
 
 
 def _placed(source: Source, folder: Path) -> Source:
-    """Return a source without what changes no table."""
+    """Return a source by the place of what it reads, without what changes no table."""
     if isinstance(source, TableSource):
         return replace(source, path=_place(source.path, folder))
-    return replace(source, ready=None, paths=tuple(_place(path, folder) for path in source.paths))
+    return _placed_files(source, folder)
+
+
+def _placed_files(source: FilesSource, folder: Path) -> FilesSource:
+    also = tuple(replace(one, paths=_places(one.paths, folder)) for one in source.also)
+    return replace(source, ready=None, paths=_places(source.paths, folder), also=also)
+
+
+def _places(paths: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    return tuple(_place(path, folder) for path in paths)
 
 
 def _seen(time: EventTime) -> list[str]:

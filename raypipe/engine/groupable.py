@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from raypipe.engine.expression_words import words
-from raypipe.engine.output_sql import ROWS, aggregate_names, walk
+from raypipe.engine.output_sql import aggregate_names, walk
+from raypipe.pipeline import ROWS
 
 Node = Mapping[str, Any]
 

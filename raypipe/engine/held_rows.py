@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from raypipe.core.digest import quote
 from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_table
-from raypipe.engine.output_sql import ROWS
 from raypipe.engine.row_stream import RowStream, aligned
 from raypipe.engine.table_spool import READ_ROWS
+from raypipe.pipeline import ROWS
 from raypipe.ports import RESERVED_COLUMNS, SHARD_COLUMN
 
 _ALL = "_raypipe_all_rows"

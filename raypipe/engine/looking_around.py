@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
 
-from raypipe.engine.output_sql import SqlRefused, walk
+from raypipe.engine.joined_rows import joined_rows
+from raypipe.engine.output_sql import SqlRefused, tables_read, walk
+from raypipe.pipeline import ROWS
 from raypipe.ports import IN_SHARD_COLUMN
 
 IN_SHARD_KEPT = (
@@ -14,15 +17,21 @@ IN_SHARD_KEPT = (
     "or give it another name"
 )
 _UNMEANT = (
-    "with time.lookback or time.lookahead, `rows` also holds rows of the time around the shard, which are for others to tell: "
+    "with {key}.lookback or {key}.lookahead, `{table}` also holds rows of the time around the shard, which are for others to tell: "
     f"leave them out by {IN_SHARD_COLUMN}, as in QUALIFY {IN_SHARD_COLUMN} after window functions, or WHERE {IN_SHARD_COLUMN}"
 )
 
 
-def require_in_shard(tree: object) -> None:
-    """Refuse SQL that never asks which rows are the shard's own. Raises SqlRefused."""
-    if not any(_means_in_shard(node) for node in walk(tree)):
-        raise SqlRefused(_UNMEANT)
+def require_in_shard(tree: object, wide: Collection[str] = (ROWS,)) -> None:
+    """Refuse SQL that never asks which rows are the shard's own, over tables of which the `wide` ones hold others too.
+
+    SQL of which every row holds one of the `rows`, where these are of the shard alone, need not ask. Raises SqlRefused.
+    """
+    alone = [one for one in (tables_read(tree), *joined_rows(tree)) if ROWS not in one]
+    spread = [ROWS] if ROWS in wide else sorted({name for one in alone for name in one if name in wide})
+    if spread and not any(map(_means_in_shard, walk(tree))):
+        key = "time" if spread[0] == ROWS else f"inputs.{spread[0]}.time"
+        raise SqlRefused(_UNMEANT.format(key=key, table=spread[0]))
 
 
 def _means_in_shard(node: dict[str, Any]) -> bool:

@@ -117,7 +117,7 @@ def _observed_from_json(rows: list[list[int]]) -> frozenset[Observed]:
 
 def _slice_to_json(one: Slice) -> dict[str, Any]:
     return {
-        "file": [one.file.uri, one.file.size_bytes, one.file.version],
+        "file": [one.file.uri, one.file.size_bytes, one.file.version, one.file.origin],
         "digest": one.digest,
         "parts": list(one.parts),
         "rows": one.rows,

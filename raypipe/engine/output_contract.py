@@ -13,13 +13,12 @@ import pyarrow as pa
 
 from raypipe.core.digest import quote
 from raypipe.engine.lookup import datatype_of
-from raypipe.engine.output_sql import ROWS
 from raypipe.engine.quality import SHOWN_CHARS_MAX
 from raypipe.engine.sandbox import Sandboxes
 from raypipe.engine.table_spool import Rows, scannable
 from raypipe.engine.text_types import polars_type
 from raypipe.errors import RuleBroken
-from raypipe.pipeline import Output, OutputColumn
+from raypipe.pipeline import ROWS, Output, OutputColumn
 from raypipe.ports import SHARD_COLUMN
 
 if TYPE_CHECKING:

@@ -11,9 +11,7 @@ from typing import Any
 import duckdb
 
 from raypipe.engine.expression_words import words
-
-ROWS = "rows"
-"""The one table that the SQL of an output sees."""
+from raypipe.pipeline import ROWS
 
 _TABLE_FUNCTIONS = frozenset(
     {"unnest", "range", "generate_series", "generate_subscripts", "json_each", "json_tree", "regexp_split_to_table"}
@@ -49,10 +47,10 @@ class SqlRefused(Exception):
     """The SQL of an output is not one that a pipeline may run; the text says why."""
 
 
-def parse_select(sql: str, tables: Sequence[str] = (ROWS,)) -> tuple[str, dict[str, Any]]:
+def parse_select(sql: str, tables: Sequence[str] | None = (ROWS,)) -> tuple[str, dict[str, Any]]:
     """Return the statement without its semicolon, and its syntax tree.
 
-    Raises SqlRefused if it is not one pure SELECT over these tables.
+    Raises SqlRefused if it is not one pure SELECT over these tables (None: any).
     """
     with _parser().cursor() as connection:
         return _parsed(connection, sql, tables)
@@ -70,7 +68,7 @@ def order_dependence(sql: str) -> list[str]:
     Within raypipe that order is fixed (source, then position), so runs repeat; the warning is for those who expect
     the same result from files that were cut or sorted otherwise.
     """
-    _, tree = parse_select(sql)
+    _, tree = parse_select(sql, None)
     warnings: dict[str, None] = {}
     for node in walk(tree):
         if (found := _depends_on_order(node)) is not None:
@@ -78,7 +76,7 @@ def order_dependence(sql: str) -> list[str]:
     return list(warnings)
 
 
-def _parsed(connection: duckdb.DuckDBPyConnection, sql: str, tables: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _parsed(connection: duckdb.DuckDBPyConnection, sql: str, tables: Sequence[str] | None) -> tuple[str, dict[str, Any]]:
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
@@ -109,10 +107,15 @@ def walk(tree: object) -> Iterator[dict[str, Any]]:
             stack.extend(node)
 
 
-def _check_tree(tree: dict[str, Any], tables: Sequence[str]) -> None:
+def tables_read(tree: object) -> set[str]:
+    """Return the tables that SQL names, in lower case: those that it sees, and its common table expressions."""
+    return {str(node["table_name"]).lower() for node in walk(tree) if node.get("type") == "BASE_TABLE"}
+
+
+def _check_tree(tree: dict[str, Any], tables: Sequence[str] | None) -> None:
     nodes = list(walk(tree))
-    named = {*map(str.lower, tables), *_cte_names(nodes)}
-    shown = ", ".join(f'"{one}"' for one in tables)
+    named = None if tables is None else {*map(str.lower, tables), *_cte_names(nodes)}
+    shown = ", ".join(f'"{one}"' for one in tables or ())
     for node in nodes:
         kind = node.get("type")
         if kind in _NODES_REFUSED:
@@ -135,7 +138,9 @@ def _cte_names(nodes: list[dict[str, Any]]) -> Iterator[str]:
             yield str(entry["key"]).lower()
 
 
-def _check_table(node: dict[str, Any], tables: set[str], shown: str) -> None:
+def _check_table(node: dict[str, Any], tables: set[str] | None, shown: str) -> None:
+    if tables is None:
+        return
     path = node["qualified_name"]["path"] if "qualified_name" in node else [node["table_name"]]
     if len(path) != 1 or str(path[0]).lower() not in tables:
         raise SqlRefused(f'there is no table "{".".join(map(str, path))}": this SQL sees only {shown}')

@@ -22,6 +22,7 @@ from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
 from raypipe.engine.columns import columns_of_outputs
 from raypipe.engine.merged import MergedOutput, MergedOutputs, merged_outputs, union_outputs
+from raypipe.engine.named_inputs import input_schemas
 from raypipe.engine.output_contract import OutputContracts
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes
@@ -68,7 +69,8 @@ class Outputs:
         engine_bytes = budget.engine_bytes
         around = pipeline.time.looks_around
         self._sandboxes = sandboxes = Sandboxes(engine_bytes, spill_folder)
-        self.aggregator = Aggregator(self._outputs, sandboxes, looks_around=around)
+        inputs = input_schemas(pipeline.inputs)
+        self.aggregator = Aggregator(self._outputs, sandboxes, looks_around=around, inputs=inputs)
         merged = merged_outputs(pipeline.outputs)
         self.merged = MergedOutputs(merged, sandboxes, memory_bytes=engine_bytes, spill_folder=spill_folder)
         self.checks = Checks(pipeline.quality.checks, sandboxes)
@@ -82,14 +84,16 @@ class Outputs:
         uris: Sequence[str],
         alone: Sequence[str] = (),
         spill: Path | None = None,
+        inputs: Mapping[str, FrameSpool] | None = None,
     ) -> Contributions:
         """Aggregate the rows of shards, given batch by batch; no batch at all means that no columns are known, nor any row.
 
         `uris` are the task's files, as SOURCE_COLUMN numbers them. With `alone`, only these outputs are computed, and
-        judged by their checks. With `spill`, what is too large for memory becomes files of that folder.
+        judged by their checks. With `spill`, what is too large for memory becomes files of that folder. `inputs` are the
+        rows of the named inputs, which SQL sees beside these.
         """
         space = self._space(windows, spill)
-        return self._judged(Contributions(windows, self._computed(frames, windows, uris, alone, space)))
+        return self._judged(Contributions(windows, self._computed(frames, windows, uris, alone, space, inputs)))
 
     def _space(self, windows: Sequence[Window], spill: Path | None) -> SpoolSpace:
         return SpoolSpace(spill, self._held_bytes) if len(windows) == 1 else IN_MEMORY
@@ -131,13 +135,14 @@ class Outputs:
         uris: Sequence[str],
         alone: Sequence[str],
         space: SpoolSpace,
+        inputs: Mapping[str, FrameSpool] | None = None,
     ) -> dict[str, Contribution]:
         if not self.merged.wanted(alone):
-            return self._united(frames, windows, alone, space)
+            return self._united(frames, windows, alone, space, inputs)
         spool = self.merged.spool()
         try:
             passing = spool.passing(frames)
-            found = self._united(passing, windows, alone, space)
+            found = self._united(passing, windows, alone, space, inputs)
             for _ in passing:  # what no other output has read
                 pass
             found.update(self._merged(spool, windows, uris, alone, space))
@@ -150,13 +155,18 @@ class Outputs:
         return self.checks.judge(self.contracts.judge(contributions))
 
     def _united(
-        self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str], space: SpoolSpace
+        self,
+        frames: Iterator[pl.DataFrame],
+        windows: Sequence[Window],
+        alone: Sequence[str],
+        space: SpoolSpace,
+        inputs: Mapping[str, FrameSpool] | None,
     ) -> dict[str, Contribution]:
         """Return what the shards contribute to tables that are the union of contributions."""
         if not any(not alone or one.table in alone for one in self._outputs):
             return {}
         rows = self._rows(frames, windows, alone)
-        return {} if rows is None else self.aggregator.contributions(rows, windows, alone, space)
+        return {} if rows is None else self.aggregator.contributions(rows, windows, alone, space, inputs)
 
     def _merged(
         self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str], space: SpoolSpace

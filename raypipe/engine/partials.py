@@ -18,10 +18,9 @@ from raypipe.core.merge_sql import highest_ranks
 from raypipe.engine.arrow_types import plain_table
 from raypipe.engine.expression_types import type_name
 from raypipe.engine.expressions import Compiled, compile_expressions
-from raypipe.engine.output_sql import ROWS
 from raypipe.engine.quantile_buckets import buckets
 from raypipe.errors import ConfigurationError
-from raypipe.pipeline import GroupByOutput
+from raypipe.pipeline import ROWS, GroupByOutput
 from raypipe.ports import POSITION_COLUMN, SHARD_COLUMN, SOURCE_COLUMN, TIME_COLUMN
 
 _TIES = ("row_time", "row_source", "row_position")  # TIE_COLUMNS are hidden from the SQL of outputs

@@ -56,8 +56,10 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
             pieces = list(stage.stream(iter([batch]), resources))
             batch = pieces[0].with_frame(pl.concat([piece.frame for piece in pieces]))
             yield stage.title, batch.frame
-        rows = iter([attempt.marked(batch.frame)])
-        contributions = outputs.contributions(rows, attempt.books.tally.windows, attempt.books.quarantine.uris)
+        with attempt.inputs() as inputs:
+            yield from ((f"input {name}", pl.concat(list(spool))) for name, spool in inputs.items())
+            rows = iter([attempt.marked(batch.frame)])
+            contributions = outputs.contributions(rows, attempt.books.tally.windows, attempt.books.quarantine.uris, inputs=inputs)
         merged = {one.table: one for one in outputs.merged.outputs}
         tables = {
             table: outputs.merged.alone(merged[table], found).drop_columns([SHARD_COLUMN]) if table in merged else in_memory(found)

@@ -158,7 +158,7 @@ class ShardRunner:
         """
         if len(shards) == 1:
             return self._by_itself(shards[0], spill)
-        if self.pipeline.time.looks_around:
+        if self.pipeline.looks_around:
             middle = len(shards) // 2
             return self._joined(self._run_shards(shards[:middle], spill), self._run_shards(shards[middle:], spill))
         try:

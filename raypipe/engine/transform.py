@@ -106,8 +106,8 @@ class Transform:
     def _stages(self) -> Iterator[Stage]:
         pipeline = self.pipeline
         zone = pipeline.time.zone
-        contract = Contract(pipeline.source, zone)
-        yield RowStage("contract", lambda _: contract.apply)
+        contracts = [Contract(part, zone) for part in pipeline.source.parts]  # by origin: those of the rows come first
+        yield RowStage("contract", lambda _: lambda batch, books: contracts[batch.origin].apply(batch, books))
         if pipeline.quality.rules:
             yield RowStage("rules", lambda schema: bind_rules(pipeline.quality.rules, schema), keeps_columns=True)
         binder = StepBinder(zone, pipeline.folder, self._reference, self._function)

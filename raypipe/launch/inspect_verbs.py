@@ -21,7 +21,7 @@ from raypipe.launch.parts import Parts, scratch_index, shards_window
 from raypipe.launch.reports import Ask, CheckReport, StatusReport
 from raypipe.launch.upstream import upstream_report
 from raypipe.pipeline import Deduplicate, Pipeline, SqlOutput
-from raypipe.ports import Check
+from raypipe.ports import Check, Listing
 from raypipe.runtime.system_clock import SystemClock
 
 EXPORT_SUFFIXES = (".parquet", ".csv")
@@ -110,8 +110,11 @@ def check(pipeline: Pipeline) -> CheckReport:
 
     with scratch_index(pipeline) as parts:
         listing = parts.source.list()
-        columns = parts.source.columns(listing)
-        problems, warnings = check_pipeline(pipeline, columns)
+        columns, *further = (
+            source.columns(Listing(tuple(file for file in listing.files if file.origin == origin)))
+            for origin, source in enumerate(parts.sources)
+        )
+        problems, warnings = check_pipeline(pipeline, columns, further)
         problems = [*time_column_problems(pipeline, columns), *problems]
     return CheckReport(tuple(problems), (*warnings_of(parts, listing), *warnings))
 

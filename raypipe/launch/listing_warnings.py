@@ -11,11 +11,13 @@ from raypipe.ports import Listing
 
 
 def warnings_of(parts: Parts, listing: Listing) -> tuple[str, ...]:
-    """Return what to say of a listing without files; nothing of any other."""
-    if listing.files:
-        return ()
-    source = parts.pipeline.source
-    return (_no_rows(parts, source) if isinstance(source, TableSource) else _no_file(source),)
+    """Return what to say of a listing that lacks the files of a source, or has none of a table's rows; nothing of any other."""
+    found = {file.origin for file in listing.files}
+    missing = [stream for origin, stream in enumerate(parts.pipeline.streams) if origin not in found]
+    return tuple(
+        _no_rows(parts, stream.source) if isinstance(stream.source, TableSource) else _no_file(stream.key, stream.source)
+        for stream in missing
+    )
 
 
 def time_column_problems(pipeline: Pipeline, columns: Mapping[str, str]) -> list[str]:
@@ -27,10 +29,10 @@ def time_column_problems(pipeline: Pipeline, columns: Mapping[str, str]) -> list
     return [f'time.column: got "{path}", expected a column of the table {source.table}: {either(columns)}{near}']
 
 
-def _no_file(source: FilesSource) -> str:
+def _no_file(key: str, source: FilesSource) -> str:
     marked = f" beside a marker {source.ready.marker}" if source.ready and source.ready.marker else ""
     return (
-        f"source.path matches no file{marked}: {', '.join(source.paths)}; new shards are committed as empty. "
+        f"{key}.path matches no file{marked}: {', '.join(source.paths)}; new shards are committed as empty. "
         "Is the path right? Once there are files, the next run does the shards again that have rows"
     )
 

@@ -94,8 +94,8 @@ def _require_movable(pipeline: Pipeline, root: Path, target: str) -> None:
     from raypipe.config.python_target import import_pipeline
 
     written = import_pipeline(target)
-    source = written.source
-    read = source.paths if isinstance(source, FilesSource) else (source.path,)
+    sources = [stream.source for stream in written.streams]
+    read = [path for one in sources for path in (one.paths if isinstance(one, FilesSource) else (one.path,))]
     for path in (*read, written.destination.path):
         if Path(path).is_absolute() and Path(path).is_relative_to(root):
             raise UsageError(

@@ -23,7 +23,7 @@ from raypipe.core.state import Definition, Snapshot
 from raypipe.core.upstream import UpstreamTable
 from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
-from raypipe.pipeline import Pipeline, TableSource
+from raypipe.pipeline import ROWS, EventTime, Pipeline, Stream, TableSource
 from raypipe.ports import Claims, Clock, FileIndex, Source, StageStore, Upstream
 from raypipe.runtime.system_clock import SystemClock
 
@@ -63,10 +63,10 @@ class Parts:
         """Where the source remembers what it learnt of its files."""
         return self.scratch or str(Path(self.state_folder) / "index" / self.pipeline.name)
 
-    @property
-    def stand_in_folder(self) -> str:
-        """Where files stand that are read in place of others that are gone. No cache: they are input."""
-        return str(Path(self.state_folder).absolute() / "stand-in" / self.pipeline.name)
+    def stand_in_folder(self, origin: int = 0) -> str:
+        """Where files stand that are read in place of others of a stream that are gone. No cache: they are input."""
+        folder = Path(self.state_folder).absolute() / "stand-in" / self.pipeline.name
+        return str(folder / self.pipeline.streams[origin].key if origin else folder)
 
     @property
     def calendar(self) -> Calendar:
@@ -74,10 +74,8 @@ class Parts:
         time = self.pipeline.time
         return Calendar(time.start_us, time.shard, time.zone)
 
-    @property
-    def _cells(self) -> Calendar:
+    def _cells(self, time: EventTime) -> Calendar:
         """How files are cut: so that shards, and what they look back and ahead to, consist of whole cells."""
-        time = self.pipeline.time
         width = reduce(common_width, filter(None, (time.lookback, time.lookahead)), time.shard)
         return Calendar(time.start_us, width, time.zone)
 
@@ -93,9 +91,12 @@ class Parts:
 
     @property
     def by_time(self) -> Horizon:
-        """What may be worked on now as far as it depends on the time."""
-        time = self.pipeline.time
-        return horizon(self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us(), time.seen_until)
+        """What may be worked on now as far as it depends on the time: once all that is seen of every input has passed."""
+        time, times = self.pipeline.time, [stream.time for stream in self.pipeline.streams]
+        return horizon(
+            self.calendar, time.start_us, time.end_us, time.delay_us, self.clock.now_us(),
+            lambda end_us: max(one.seen_until(end_us) for one in times),
+        )  # fmt: skip
 
     @cached_property
     def upstream_seen(self) -> UpstreamTable | None:
@@ -111,21 +112,38 @@ class Parts:
     @property
     def patience(self) -> Patience:
         """What a run leaves alone for now."""
-        ready = self.pipeline.source.ready
-        return Patience(lateness_us=self.pipeline.time.lateness_us, files_min=ready.files if ready else 0)
+        inputs = [self.pipeline.source, *(one.source for one in self.pipeline.inputs)]
+        tables = [ROWS, *(one.name for one in self.pipeline.inputs)]
+        files_min = {
+            self.pipeline.origins(table): source.ready.files for table, source in zip(tables, inputs, strict=True) if source.ready
+        }
+        return Patience(lateness_us=self.pipeline.time.lateness_us, files_min=files_min)
 
     @cached_property
     def source(self) -> Source:
         """The source; its index is in the state folder, or in the scratch folder."""
-        source = self.pipeline.source
+        if len(self.sources) == 1:
+            return self.sources[0]
+        from raypipe.sources.concatenated import Concatenated
+
+        return Concatenated(self.sources, tuple(one.table for one in self.pipeline.streams))
+
+    @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """The source of each stream."""
+        return tuple(self._source_of(stream, origin) for origin, stream in enumerate(self.pipeline.streams))
+
+    def _source_of(self, stream: Stream, origin: int) -> Source:
+        source, cells = stream.source, self._cells(stream.time)
         if isinstance(source, TableSource):
             from raypipe.sources.table import Table
 
-            return Table(source, self.pipeline.time, self._cells, self.index_folder, self.upstream(source))
+            return Table(source, stream.time, cells, self.index_folder, self.upstream(source))
         from raypipe.sources.files import Files
 
         memory_bytes = self.pipeline.run.memory_bytes // SLICES_IN_MEMORY_SHARE if self.slices_in_memory else 0
-        return Files(source, self.pipeline.time, self._cells, self.index_folder, memory_bytes, self.stand_in_folder)
+        memory_bytes //= len(self.pipeline.streams)
+        return Files(source, stream.time, cells, self.index_folder, memory_bytes, self.stand_in_folder(origin))
 
     @cached_property
     def destination(self) -> DuckDBFile:

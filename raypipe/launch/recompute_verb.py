@@ -20,7 +20,7 @@ from raypipe.core.shard import Reason, Shard, ShardResult, Task
 from raypipe.core.state import LiveRange, Snapshot
 from raypipe.core.window import Window, iso, to_us
 from raypipe.launch.parts import Parts, current_versions, scratch_index
-from raypipe.pipeline import Pipeline, TableSource
+from raypipe.pipeline import FilesSource, Pipeline, TableSource
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Check, Listing, Staged
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ def _counts(parts: Parts, listing: Listing) -> list[int | None]:
     if isinstance(source, TableSource):
         table = parts.upstream(source).table()
         return [part.rows for part in table.parts] if table else []
-    return [count_records(source, file.uri) for file in listing.files]
+    sources = [stream.source for stream in parts.pipeline.streams if isinstance(stream.source, FilesSource)]
+    return [count_records(sources[file.origin], file.uri) for file in listing.files]
 
 
 def _not_ready(parts: Parts, listing: Listing) -> int:

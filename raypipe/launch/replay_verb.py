@@ -9,9 +9,12 @@ the tables. Once it is, those of its rows that are in quarantine are written dow
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 from raypipe.core.plan import Scope
 from raypipe.core.state import RunKind
 from raypipe.core.window import Window, iso
+from raypipe.errors import UsageError
 from raypipe.launch.parts import Parts, current_versions, shards_window
 from raypipe.launch.reports import Ask
 from raypipe.pipeline import FilesSource, Pipeline
@@ -34,21 +37,42 @@ def replay_ask(pipeline: Pipeline, *, rule: str | None, shards: tuple[int, int] 
         if not starts.isdisjoint(part.window.start_us for part in live.inputs) and live.output in current:
             made.setdefault(live.window, set()).add(live.definition == current[live.output])
     windows = tuple(sorted(window for window, same in made.items() if same != {True}))
-    if accept_shrunk and isinstance(pipeline.source, FilesSource):
+    if accept_shrunk:
         for window in windows:
-            _stand_in(parts, pipeline.source, window)
+            _stand_in(parts, window)
     return Ask(kind=RunKind.BACKFILL, scope=Scope.ALL, given=windows, publish="atomic", accept_shrunk=accept_shrunk)
 
 
-def _stand_in(parts: Parts, source: FilesSource, window: Window) -> None:
+def _stand_in(parts: Parts, window: Window) -> None:
     """Write down the rows that a shard had set aside of files that are gone. Malformed and cut ones cannot be read again."""
     from raypipe.sources.stand_in import StandIns, can_stand_in
 
-    files = {file.uri for file in parts.source.list().files}
+    files = parts.source.list().files
+    there = {file.uri for file in files}
     gone: dict[str, dict[int, str]] = {}  # by position: a row that had become several is set aside for each of them
     for row in parts.destination.quarantine_rows(rule=None, window=window, limit=ROWS_MAX):
-        if row["source"] not in files and can_stand_in(row["raw"], truncated=row["truncated"]):
+        if row["source"] not in there and can_stand_in(row["raw"], truncated=row["truncated"]):
             gone.setdefault(row["source"], {})[row["position"]] = row["raw"]
-    stand_ins = StandIns(parts.stand_in_folder, source, parts.pipeline.time.column)
     for uri, raws in sorted(gone.items()):
-        stand_ins.write(uri, iso(window.start_us), list(raws.values()), sorted(files))
+        origin = _origin(parts.pipeline, uri)
+        stream = parts.pipeline.streams[origin]
+        if isinstance(stream.source, FilesSource):
+            stand_ins = StandIns(parts.stand_in_folder(origin), stream.source, stream.time.column)
+            others = sorted(file.uri for file in files if file.origin == origin)
+            stand_ins.write(uri, iso(window.start_us), list(raws.values()), others)
+
+
+def _origin(pipeline: Pipeline, uri: str) -> int:
+    """Return the place, among the pipeline's streams, of the one that a file was of that is gone. Raises UsageError."""
+    streams = pipeline.streams
+    if len(streams) == 1:
+        return 0
+    found = [origin for origin, one in enumerate(streams) if isinstance(one.source, FilesSource) and _named_by(one.source, uri)]
+    if len(found) != 1:
+        named = " and ".join(f"{streams[origin].key}.path" for origin in found) or "no path of today's"
+        raise UsageError(f"{uri} is gone, and {named} would name it, so how it is to be read is not known: restore it")
+    return found[0]
+
+
+def _named_by(source: FilesSource, uri: str) -> bool:
+    return any(fnmatchcase(uri, path) for path in source.paths)

@@ -91,8 +91,8 @@ def scratch_tables(parts: Parts) -> Iterator[Scratch]:
             index = Path(Parts(scratch, parts.clock).index_folder)
             index.mkdir(parents=True)
             copy_index(parts.index_folder, str(index))
-            if Path(parts.stand_in_folder).is_dir():
-                shutil.copytree(parts.stand_in_folder, Parts(scratch, parts.clock).stand_in_folder)
+            if Path(parts.stand_in_folder()).is_dir():
+                shutil.copytree(parts.stand_in_folder(), Parts(scratch, parts.clock).stand_in_folder())
             yield Scratch(scratch)
     finally:
         if not was_there:

@@ -93,7 +93,7 @@ class Planner:
         is_run = self.scope is Scope.DUE
         made = replan(
             windows, self.ready, snapshot, tuple(self.definitions), versions, reasons, self._slices_of(listed),
-            accept_shrunk=self._accepts_shrunk(listed), files_min=self.patience.files_min if is_run else 0, added_alone=is_run,
+            accept_shrunk=self._accepts_shrunk(listed), patience=self.patience if is_run else None, added_alone=is_run,
         )  # fmt: skip
         return _readable(made, listed)
 

@@ -44,8 +44,9 @@ class Scanner:
         while waiting or in_flight:
             while waiting and len(in_flight) < max(1, self._executor.slots - tasks):
                 file = waiting.popleft()
-                in_flight["scan", file.uri] = file
-                self._executor.submit_scan(("scan", file.uri), file)
+                key = ("scan", file.uri, file.origin)
+                in_flight[key] = file
+                self._executor.submit_scan(key, file)
             ended = self._executor.wait(WAIT_MAX_S)
             tasks = self._meanwhile([one for one in ended if one.key not in in_flight])
             for one in [one for one in ended if one.key in in_flight]:

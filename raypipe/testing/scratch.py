@@ -36,7 +36,7 @@ class Scratch:
     folder: Path
     pipeline: Pipeline
     files: tuple[str, ...]
-    """The names of the input files, sorted."""
+    """The names of the input files, below `input/`, sorted: those of further sources stand in folders of their own."""
 
     def at(self, place: str) -> Pipeline:
         """Return the pipeline with its destination in a folder of this name, which is made where it is missing."""
@@ -49,6 +49,7 @@ class Scratch:
         back = self.folder / "back"
         back.mkdir(exist_ok=True)
         for name in names:
+            (back / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / "input" / name).rename(back / name)
         try:
             yield
@@ -69,14 +70,18 @@ def scratch(pipeline: Pipeline | str | Path, given: Input | None) -> Iterator[Sc
         target = Path(folder).resolve() / "input"
         target.mkdir()
         source = _files_of(made)
-        _fill(made, source, given, target)
+        if given is not None:
+            source = replace(source, also=())
+            _fill(made, source, given, target)
         moved = replace(
             made,
             time=replace(made.time, lateness_us=None),  # what comes late is to be taken in, not held for a backfill
-            source=replace(source, paths=(f"{glob.escape(str(target))}/*",)),
+            source=_moved(source, target, given is None),
+            inputs=tuple(replace(one, source=_moved(one.source, target / one.name)) for one in made.inputs),
             run=replace(made.run, executor="inline", address=None, shard_timeout_s=TIMEOUT_S, retries=Retries()),
         )
-        yield Scratch(target.parent, moved, tuple(sorted(one.name for one in target.iterdir())))
+        files = sorted(one.relative_to(target).as_posix() for one in target.rglob("*") if one.is_file())
+        yield Scratch(target.parent, moved, tuple(files))
 
 
 def _files_of(pipeline: Pipeline) -> FilesSource:
@@ -85,11 +90,22 @@ def _files_of(pipeline: Pipeline) -> FilesSource:
     raise ValueError(f"{pipeline.name} reads the table of another pipeline: expected one that reads files, which can be copied")
 
 
-def _fill(pipeline: Pipeline, source: FilesSource, given: Input | None, folder: Path) -> None:
+def _moved(source: FilesSource, folder: Path, copied: bool = True) -> FilesSource:
+    """Return a source that reads copies of its files in a folder; what it is put together from has folders in that."""
+    also = tuple(replace(one, paths=_moved_paths(one.paths, folder / f"also-{n}")) for n, one in enumerate(source.also))
+    return replace(source, also=also, paths=_moved_paths(source.paths, folder, copied))
+
+
+def _moved_paths(paths: Sequence[str], folder: Path, copied: bool = True) -> tuple[str]:
+    folder.mkdir(exist_ok=True)
+    if copied:
+        _copy(paths, folder)
+    return (f"{glob.escape(str(folder))}/*",)
+
+
+def _fill(pipeline: Pipeline, source: FilesSource, given: Input, folder: Path) -> None:
     suffix = SUFFIXES[source.format]
     match given:
-        case None:
-            _copy(source.paths, folder)
         case str() | Path():
             _copy([_pattern(given)], folder)
         case Mapping():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -76,6 +77,7 @@ SOURCES = built(
     extra_columns=st.sampled_from(["ignore", "keep", "fail"]),
     on_drift=st.sampled_from(["fail", "evolve", "quarantine"]),
     ready=st.sampled_from([None, p.Ready(files=3), p.Ready(marker="_SUCCESS")]),
+    also=st.sampled_from([(), (p.MoreFiles(paths=("/data/*.jsonl",), format="jsonl"),)]),
 )
 QUALITIES = built(
     p.Quality,
@@ -94,11 +96,18 @@ RUNS = built(
     retries=built(Retries, attempts=st.integers(1, 9), delay_s=st.sampled_from([0.0, 0.5, 3600.0]), factor=st.floats(1, 9)),
     shard_timeout_s=st.sampled_from([0.001, 1800.0]),
 )
-OUTPUTS = st.lists(SQL, max_size=2).map(
+OUTPUTS = st.lists(SQL, min_size=1, max_size=2).map(
     lambda queries: (
         p.RowsOutput(table="t0", columns={"n": p.OutputColumn(type=parse_datatype("int64"), required=True, unique=True)}),
         *(p.SqlOutput(table=f"t{n}", sql=sql) for n, sql in enumerate(queries, 1)),
     )
+)
+INPUTS = built(
+    p.NamedInput,
+    name=st.just("clicks"),
+    source=SOURCES.map(lambda source: replace(source, extra_columns="fail")),
+    column=COLUMNS,
+    lookahead=st.just(Width(1, "h")),
 )
 PIPELINES = built(
     p.Pipeline,
@@ -108,6 +117,7 @@ PIPELINES = built(
     source=SOURCES,
     quality=QUALITIES,
     transform=st.lists(STEPS, max_size=4, unique_by=lambda step: getattr(step, "name", id(step))).map(tuple),
+    inputs=st.lists(INPUTS, max_size=1).map(tuple),
     outputs=OUTPUTS,
     views=st.one_of(st.just(()), SQL.map(lambda sql: (p.View(name="seen", sql=sql),))),
     destination=st.just(p.DuckDBDestination(path="/data/x.duckdb")),

@@ -35,6 +35,11 @@ def added(text: str) -> str:
     return GOOD + text
 
 
+def joined(name: str, source: str, time: str = "{column: a}") -> str:
+    """A pipeline with an input and SQL that may see it."""
+    return changed("rows: all", "sql: SELECT 1") + f"inputs: {{{name}: {{source: {{kind: files, {source}}}, time: {time}}}}}\n"
+
+
 STEPS = "filter, deduplicate, derive, cast, rename, fill_null, lookup, python, explode, flatten, drop, select"
 NAME = "a name of a-z, 0-9 and _ that starts with a letter and has at most 63 characters"
 DATE = "a date such as 2013-01-01 or a time such as 2013-01-01T06:00 or 2013-01-01T06:00:00Z"
@@ -53,7 +58,7 @@ CASES = [
     (changed("  shard: 1d", "  shrad: 1d"), '5: time.shrad: unknown key; did you mean "shard"? Known keys: column, format, zone, start, end, shard, lateness, delay, lookback, lookahead'),
     (changed("  shard: 1d\n", ""), "2: time.shard: missing, expected: Width of a shard; days and longer follow the zone's calendar"),
     (changed("name: rides\n", ""), "1: name: missing, expected: The pipeline's identity in the ledger"),
-    (added("schedule: '* * * * *'\n"), "16: schedule: unknown key; known keys: name, description, time, source, quality, transform, outputs, destination, run, profiles"),
+    (added("schedule: '* * * * *'\n"), "16: schedule: unknown key; known keys: name, description, time, source, inputs, quality, transform, outputs, destination, run, profiles"),
     (changed("  shard: 1d", "  shard: 1d\n  lateness: ever"), '6: time.lateness: got "ever", expected unlimited, or a duration such as 30s, 5m, 1h, 1d, 1w or 1mo'),
     (changed("  kind: files", "  kind: files\n  ready: {marker: done/_SUCCESS}"), '8: source.ready.marker: got "done/_SUCCESS", expected the name of a file, without a folder, such as _SUCCESS'),
     (changed("  shard: 1d", "  shard: 1d\n  lookback: 6 days"), '6: time.lookback: got "6 days", expected a time such as 30m, 6h or 7d, in whole minutes or more, or 0s for none; did you mean "6d"?'),
@@ -69,6 +74,23 @@ CASES = [
     (changed("columns: {at: timestamp,", "columns: {at: {type: timestamp, requird: true},"), '9: source.columns.at.requird: unknown key; did you mean "required"? Known keys: type, required'),
     (added("run: {retries: {attempt: 3}}\n"), '16: run.retries.attempt: unknown key; did you mean "attempts"? Known keys: attempts, delay, factor'),
     (added("transform: [{lookup: {path: a.csv, on: a, column: [b]}}]\n"), '16: transform.0.lookup.column: unknown key; did you mean "columns"? Known keys: path, on, columns, missing, as_of'),
+    # further inputs, and files that are put together
+    (joined("rows", "path: c.csv, columns: {a: int64}"), "16: inputs.rows: expected another name: `rows` are the rows of the source"),
+    (joined("Clicks", "path: c.csv, columns: {a: int64}"), f'16: inputs.Clicks: got the key "Clicks", expected {NAME}'),
+    (joined("clicks", "path: c.csv, columns: {a: int64}}, time: {column: a}}, clicks: {source: {kind: files, path: d.csv, columns: {a: int64}"), '16: inputs.clicks: the key stands twice; the first is at daily.yaml:16'),
+    (joined("clicks", "path: c.parquet"), "16: inputs.clicks.source.columns: missing, expected the columns that SQL sees of the input, and their types"),
+    (joined("clicks", "path: c.parquet, csv: {}, columns: {a: int64}"), "16: inputs.clicks.source.csv: the files are parquet; expected this key for csv files only"),
+    (joined("clicks", "path: c, columns: {a: int64}"), '16: inputs.clicks.source.path: got "c", expected a suffix that tells the one format of the files (one of .parquet, .csv, .jsonl, .ndjson), or the key format beside it'),
+    (joined("clicks", "path: c.csv, columns: {a: int64}, extra_columns: keep"), '16: inputs.clicks.source.extra_columns: got "keep", expected ignore or fail: SQL sees the columns that the contract names'),
+    (joined("clicks", "path: c.csv, columns: {a: int64}", "{column: a, lookahed: 1h}"), '16: inputs.clicks.time.lookahed: unknown key; did you mean "lookahead"? Known keys: column, format, lookback, lookahead'),
+    (joined("clicks", "path: c.csv, columns: {a: int64}", "{column: a, lookback: 1 hour}"), '16: inputs.clicks.time.lookback: got "1 hour", expected a time such as 30m, 6h or 7d, in whole minutes or more, or 0s for none; did you mean "1h"?'),
+    (joined("clicks", "path: c.csv, columns: {a: int64}").replace("kind: files, path: c.csv", "kind: table, table: c"), '16: inputs.clicks.source.kind: got "table", expected a known kind: files'),
+    (joined("clicks", "path: c.csv, columns: {a: int64}").replace("kind: files\n  path: rides.csv", "kind: table\n  path: o.duckdb\n  table: t"), "17: inputs: expected a source of kind files beside them: a pipeline that reads a table has no further inputs"),
+    (joined("clicks", "path: c.csv, columns: {a: int64}").replace("sql: SELECT 1", "rows: all"), "16: inputs: expected an output with `sql`: no other kind of output sees them"),
+    (changed("  columns:", "  also: [{path: more}]\n  columns:"), '9: source.also.0.path: got "more", expected a suffix that tells the one format of the files (one of .parquet, .csv, .jsonl, .ndjson), or the key format beside it'),
+    (joined("clicks", "path: 'package:no_such_thing/c.csv', columns: {a: int64}"), '16: inputs.clicks.source.path: got "package:no_such_thing/c.csv", expected a package that is installed; no_such_thing is not: pip install no_such_thing'),
+    (changed("  columns:", "  also: [{path: more.jsonl, columns: {}}]\n  columns:"), '9: source.also.0.columns: unknown key; known keys: path, format, csv'),
+    (changed("path: rides.csv\n  columns: {at: timestamp, fare: float64}", "path: rides.parquet\n  also: [{path: more.jsonl}]"), "6: source.columns: missing, expected the columns that are read and their types: jsonl files do not tell them"),
     # kinds
     (changed("kind: files", "kind: kafka"), '7: source.kind: got "kafka", expected a known kind: files, table'),
     (changed("kind: files", "kind: file"), '7: source.kind: got "file", expected a known kind: files, table; did you mean "files"?'),

@@ -26,6 +26,9 @@ source:
   extra_columns: ignore
   on_drift: fail
   ready: {marker: _SUCCESS, files: 1}
+  also: [{path: more.jsonl, format: jsonl}]
+inputs:
+  clicks: {source: {kind: files, path: c.csv, columns: {u: timestamp}}, time: {column: u, lookback: 1h, lookahead: 2h}}
 quality:
   keep_quarantined: 90d
   max_quarantined: 0.1%

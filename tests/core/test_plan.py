@@ -152,14 +152,26 @@ def test_a_held_range_that_lost_files_can_be_accepted_and_fails_nothing():
     assert [(one.window, len(one.slices)) for one in plan.shrunk] == [(minutes(0, 10), 9)]
 
 
+AWAITED = Patience(files_min={frozenset({0}): 1})
+
+
 def test_a_new_shard_waits_for_its_files_and_no_other_does():
     state = snapshot(live(minutes(0, 5)), live(minutes(5, 6), source=Files(gone=[5])))
-    plan = due(state, Files(gone=[5, 7, 9]), patience=Patience(files_min=1))
+    plan = due(state, Files(gone=[5, 7, 9]), patience=AWAITED)
     assert [one.window for one in plan.shards] == [minutes(6, 7), minutes(8, 9), *(minutes(at, at + 1) for at in range(10, 20))]
     assert plan.waiting == (minutes(7, 8), minutes(9, 10))
-    asked = make_plan(Scope.ALL, minutes(7, 8), READY, state, OUTPUTS, Files(gone=[7]), patience=Patience(files_min=1))
+    asked = make_plan(Scope.ALL, minutes(7, 8), READY, state, OUTPUTS, Files(gone=[7]), patience=AWAITED)
     assert planned(asked) == [(minutes(7, 8), Reason.NEW)]
-    again = replan([minutes(7, 8)], READY, state, OUTPUTS, {}, {minutes(7, 8): Reason.NEW}, Files(gone=[7]), files_min=1)
+    again = replan(
+        [minutes(7, 8)],
+        READY,
+        state,
+        OUTPUTS,
+        {},
+        {minutes(7, 8): Reason.NEW},
+        Files(gone=[7]),
+        patience=AWAITED,
+    )
     assert again.shards == again.satisfied == ()
 
 

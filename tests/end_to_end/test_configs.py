@@ -17,10 +17,12 @@ FLIGHTS_OF_THREE_DAYS = ["--end", "2013-01-04"]
 
 # What each pipeline must give: rows of each table, and rows in quarantine by rule.
 EXPECTED = {
+    "concatenated": ({"all_orders": 66}, {"type_amount": 1}),
     "clean_orders": ({"clean_orders": 42}, {"type_amount": 1}),
     "csv_dialect": ({"sales": 45, "sales_by_shop": 12}, {}),
     "deduplicate": ({"latest_orders": 53}, {"type_amount": 1}),
     "flights": ({"hourly_delays": 921, "daily_airports": 9, "flights_clean": 2677}, {}),
+    "join": ({"impressions": 36}, {"no_event_time": 1}),
     "keyed": ({"orders_now": 18}, {}),
     "late_rows": ({"daily_readings": 9}, {}),
     "lookup": ({"orders_by_country": 26}, {"lookup_country": 2, "type_amount": 1}),

@@ -30,6 +30,12 @@ def test_without_a_contract_the_columns_that_are_named_are_read(make_pipeline):
     )
 
 
+def test_where_no_column_is_named_one_is_read_because_a_table_has_columns(make_pipeline):
+    counting = make_pipeline(outputs=[SqlOutput(table="t", sql="SELECT count(*) FROM rows")])
+    assert named_columns(counting, ("x", "y")) == ("x",)
+    assert named_columns(counting, ("x", counting.time.column)) == (counting.time.column,)
+
+
 @pytest.mark.parametrize("steps", [[PythonStep(function="m:f")], [Derive(columns={"x": "a"})]])
 def test_what_may_see_any_column_reads_all(make_pipeline, steps):
     assert named_columns(make_pipeline(outputs=[RowsOutput(table="r")], steps=steps), HAVE) is None

@@ -17,6 +17,7 @@ import pytest
 
 from raypipe import launch
 from raypipe.core.calendar import parse_width
+from raypipe.core.datatype import parse_datatype
 from raypipe.core.events import RunEvent
 from raypipe.core.grouping import TaskLimits
 from raypipe.core.retry import Retries
@@ -24,7 +25,18 @@ from raypipe.core.window import Window
 from raypipe.engine import stage
 from raypipe.launch import Ask, RunReport, StopFlag
 from raypipe.launch.parts import Parts
-from raypipe.pipeline import DuckDBDestination, EventTime, FilesSource, Pipeline, PythonStep, RowsOutput, RunOptions, SqlOutput
+from raypipe.pipeline import (
+    Column,
+    DuckDBDestination,
+    EventTime,
+    FilesSource,
+    NamedInput,
+    Pipeline,
+    PythonStep,
+    RowsOutput,
+    RunOptions,
+    SqlOutput,
+)
 from raypipe.runtime.claiming import NoClaims
 
 DAY_US = 86_400_000_000
@@ -182,3 +194,46 @@ def shards_a_task(monkeypatch):
         monkeypatch.setattr("raypipe.runtime.driver.TaskLimits", lambda slots, size, _: TaskLimits(slots, size, shards_max))
 
     return bound
+
+
+# ---- a second input ---------------------------------------------------------------------------------------
+
+JOIN = """
+SELECT rows.ts, rows.n, count(clicks.of) AS clicked FROM rows
+LEFT JOIN clicks ON clicks.of = rows.n AND clicks.at_time BETWEEN rows.ts AND rows.ts + INTERVAL 1 DAY GROUP BY ALL
+"""
+
+
+class Clicks:
+    """The place with a second input: clicks on the event n of a day, 20 hours later, that is on the next day."""
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.folder = place, place.folder / "clicks"
+        self.folder.mkdir()
+        for day in range(3):
+            self.write(day, [f"{day % 3 + 1},2026-01-0{day + 2}T02:00:00"])
+        columns = {"of": Column(type=parse_datatype("int64")), "at_time": Column(type=parse_datatype("timestamp"))}
+        source = FilesSource(paths=(f"{self.folder}/*.csv",), format="csv", columns=columns)
+        self.input = NamedInput(name="clicks", source=source, column="at_time", lookahead=parse_width("1d"))
+        outputs = (RowsOutput(table="clean"), SqlOutput(table="joined", sql=JOIN))
+        place.pipeline = replace(place.pipeline, inputs=(self.input,), outputs=outputs)
+
+    def write(self, day: int, lines: list[str]) -> None:
+        path = self.folder / f"{day}.csv"
+        path.write_text("\n".join(["of,at_time", *lines]) + "\n")
+        os.utime(path, (10**9, 10**9 + len(lines)))
+
+    def joined(self) -> list[tuple[Any, ...]]:
+        return self.place.query("SELECT day(ts), n, clicked FROM joined ORDER BY ALL")
+
+    def by_duckdb(self) -> list[tuple[Any, ...]]:
+        sql = JOIN.replace("clicks", "marks").replace("rows", "events")
+        with duckdb.connect() as connection:
+            connection.execute(f"CREATE VIEW events AS SELECT * FROM '{self.place.folder}/*.parquet'")
+            connection.execute(f"CREATE VIEW marks AS SELECT * FROM '{self.folder}/*.csv'")
+            return connection.execute(f"SELECT day(ts), n, clicked FROM ({sql}) ORDER BY ALL").fetchall()
+
+
+@pytest.fixture
+def clicks(place: Place) -> Clicks:
+    return Clicks(place)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from raypipe.launch.parts import Parts
+from raypipe.testing import FrozenClock
 from raypipe.testing import scratch as room
 from raypipe.testing.scratch import scratch
 
@@ -54,6 +56,26 @@ def test_without_input_the_pipelines_own_is_copied_and_its_destination_is_elsewh
         assert Path(one.at("place").destination.path).is_relative_to(one.folder)
         assert (one.pipeline.run.executor, one.pipeline.folder) == ("inline", CONFIGS)
     assert not one.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [("join", ("clicks/ad_clicks.csv", "impressions.jsonl")), ("concatenated", ("also-0/orders_of_shop.jsonl", "orders.csv"))],
+)
+def test_files_of_further_sources_stand_in_folders_of_their_own_and_can_be_kept_back_too(name, files):
+    with scratch(CONFIGS / f"{name}.yaml", None) as one:
+        assert one.files == files
+        source = Parts(one.at("place"), FrozenClock("2026-01-01T00:00Z")).source
+        assert [file.uri for file in source.list().files] == [str(one.folder / "input" / file) for file in files]
+        with one.without(files[:1]):
+            assert [file.uri for file in source.list().files] == [str(one.folder / "input" / files[1])]
+        assert len(source.list().files) == 2
+
+
+def test_rows_that_are_given_stand_for_the_source_with_all_that_is_put_together_with_it():
+    with scratch(CONFIGS / "concatenated.yaml", [{"order_id": "a", "ordered_at": "2024-06-01T00:00:00"}] * 3) as one:
+        assert one.files == ("rows-0.csv", "rows-1.csv", "rows-2.csv")
+        assert one.pipeline.source.also == ()
 
 
 def test_files_can_be_kept_back_until_they_arrive(counted, events):

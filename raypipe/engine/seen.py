@@ -1,0 +1,37 @@
+"""Seen: what an attempt reads of an input: the rows of its shards, or of the one shard and of the time around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from raypipe.core.window import Window
+from raypipe.engine.batches import SHARD_INDEX
+from raypipe.engine.tally import AFTER, BEFORE
+from raypipe.pipeline import EventTime
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Windows in order of time, and the place of each in the books: that of its shard, or BEFORE or AFTER it."""
+
+    windows: Sequence[Window]
+    places: Sequence[int]
+
+    @classmethod
+    def of(cls, time: EventTime, shards: Sequence[Window]) -> Seen:
+        """Return what is read of an input for shards; where it looks around there is one."""
+        if not time.looks_around:
+            return cls(shards, range(len(shards)))
+        shard = shards[0]
+        around = [(time.before(shard), BEFORE), (shard, 0), (time.after(shard), AFTER)]
+        found = [(window, place) for window, place in around if window is not None]
+        return cls([window for window, _ in found], [place for _, place in found])
+
+    def placed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return rows that have the place of their window as those that have the place in the books."""
+        if isinstance(self.places, range):
+            return frame
+        return frame.with_columns(pl.Series(self.places, dtype=pl.UInt32).gather(frame[SHARD_INDEX]).alias(SHARD_INDEX))
