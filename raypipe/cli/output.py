@@ -32,6 +32,11 @@ class Output:
         """Return an output like this one that keeps its documents."""
         return replace(self, gathered=[])
 
+    @property
+    def wants_document(self) -> bool:
+        """Whether a document is printed or kept at all: that of many shards takes a while to make."""
+        return self.as_json or self.gathered is not None
+
     def document(self, document: Mapping[str, Any]) -> None:
         """Print the JSON document, where one was asked for."""
         if self.gathered is not None:

@@ -92,7 +92,8 @@ def show_plan(shared: Shared, report: object, waits_for: tuple[str, ...] | None 
     from raypipe.launch import PlanReport
 
     assert isinstance(report, PlanReport)
-    shared.out.document({**plan_document(report), **({} if waits_for is None else {"waits_for": list(waits_for)})})
+    if shared.out.wants_document:
+        shared.out.document({**plan_document(report), **({} if waits_for is None else {"waits_for": list(waits_for)})})
     if not shared.out.as_json:
         from raypipe.cli.tables import plan_table
 

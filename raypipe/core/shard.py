@@ -110,12 +110,12 @@ class Shard:
     @property
     def rows(self) -> int:
         """Estimated rows, without those that are only seen."""
-        return sum(one.rows for one in self.slices if one.own)
+        return sum([one.rows for one in self.slices if one.own])
 
     @property
     def size_bytes(self) -> int:
         """Estimated bytes of input, with those of rows that are only seen."""
-        return sum(one.size_bytes for one in self.slices)
+        return sum([one.size_bytes for one in self.slices])
 
 
 @dataclass(frozen=True, slots=True)

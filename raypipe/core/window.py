@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_IN_UTC = _EPOCH.replace(tzinfo=None)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -22,7 +23,7 @@ def from_us(us: int) -> datetime:
 
 def iso(us: int) -> str:
     """Return ISO 8601 in UTC ending in `Z`, with fractions only where there are any."""
-    return from_us(us).isoformat().replace("+00:00", "Z")
+    return f"{(_EPOCH_IN_UTC + timedelta(microseconds=us)).isoformat()}Z"  # without a zone it takes half the time
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -88,10 +88,10 @@ class ParquetCut:
         self._groups: Sequence[Sequence[Any]] = contents[0]["groups"]
         self._timed = [number for number, group in enumerate(self._groups) if group[1] is not None]
         self._spans = Spans([(self._groups[number][1], self._groups[number][2] + 1) for number in self._timed])
+        self.span = self._span()
+        """The time from the first to the last row, with the instant of the untimed ones; None where no row has a time."""
 
-    @property
-    def span(self) -> tuple[int, int] | None:
-        """The time from the first to the last row, with the instant of the untimed ones."""
+    def _span(self) -> tuple[int, int] | None:
         groups = [self._groups[number] for number in self._timed]
         firsts, lasts = [group[1] for group in groups], [group[2] + 1 for group in groups]
         if self._untimed:
@@ -101,7 +101,7 @@ class ParquetCut:
 
     def knows(self, window: Window) -> bool:
         """Tell whether the file's version, or the recorded cuts, identify what of the file belongs to a window."""
-        return self._is_whole(window) or not self._parts(window)[0] or _told(self._cuts, window) is not None
+        return self._is_whole(window) or _told(self._cuts, window) is not None or not self._parts(window)[0]
 
     def slice(self, window: Window) -> Slice | None:
         """Return what of the file belongs to a window that is known; None when nothing does."""
@@ -130,8 +130,7 @@ class ParquetCut:
 
     def _is_whole(self, window: Window) -> bool:
         """Tell whether nothing of the file belongs to another window."""
-        span = self.span
-        return span is not None and window.start_us <= span[0] and span[1] <= window.end_us
+        return self.span is not None and window.start_us <= self.span[0] and self.span[1] <= window.end_us
 
 
 def _share(group: Sequence[int], window: Window) -> float:
