@@ -263,7 +263,7 @@ class Coordinator:
                 self._large.appendleft(shards)
             else:
                 self._queue.appendleft(shards)
-        if any(task.room.is_alone for task in self._in_flight.values()):
+        if len(self._in_flight) == 1 and all(task.room.is_alone for task in self._in_flight.values()):
             return
         while self._queue and len(self._in_flight) < self._limits.slots:
             yield self._dispatch(self._queue.popleft())
