@@ -6,6 +6,24 @@ import enum
 
 from raypipe.errors import OutOfMemory, WorkerDied
 
+PROCESS_BYTES = 128 * 1024**2  # a process that has loaded its engines, before it holds a row
+COMMIT_SHARE = 4  # of run.memory, for a commit beside the tasks at work; a larger one spills
+TASK_BYTES_MIN = 128 * 1024**2  # below this the engines of a task overrun it by what they need in any case
+
+
+def slots_in_process(memory_bytes: int, slots_max: int) -> int:
+    """Return how many tasks one process does at once within `run.memory`, up to a number."""
+    return max(1, min(slots_max, _for_tasks(memory_bytes) // TASK_BYTES_MIN))
+
+
+def share_in_process(memory_bytes: int, slots: int) -> int:
+    """Return what each of so many tasks may use of `run.memory` in one process, which also commits."""
+    return max(1, _for_tasks(memory_bytes) // slots)
+
+
+def _for_tasks(memory_bytes: int) -> int:
+    return memory_bytes - min(PROCESS_BYTES, memory_bytes // 2) - memory_bytes // COMMIT_SHARE
+
 
 class Room(enum.IntEnum):
     """The ways to do a task. Each needs less memory than the one before it, or has more."""

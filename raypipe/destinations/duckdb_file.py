@@ -26,7 +26,7 @@ WRITER_WAIT_S = 60.0  # a raypipe holds the file for about a second; many may qu
 READER_WAIT_S = 10.0  # a person waits for `status`
 STRANGER_WAIT_S = 1.5  # another program is told of within 2 s
 POLL_S = 0.01
-MEMORY_BYTES_MIN = 128 * 1024**2  # a transaction keeps some of what it changed in memory whatever its limit
+MEMORY_BYTES_MIN = 64 * 1024**2  # a transaction keeps some of what it changed in memory whatever its limit
 
 _HOLDER_PID = re.compile(r"\(PID (\d+)\)")
 _in_this_process: dict[str, threading.Lock] = {}  # DuckDB lets one of a process's engines have a file

@@ -21,6 +21,7 @@ from raypipe.ports import POSITION_COLUMN, SOURCE_COLUMN, TIME_COLUMN
 _SEQUENCE = "_sequence"  # place of a row in all that came in: what makes the order of survivors theirs
 _TIES = (TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN, _SEQUENCE)
 HELD_SHARE = 4  # of the task's memory: rows held before the step spills
+LOST_BYTES = 16 * 1024**2  # for the places of the rows that go, while the others are handed on
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,11 @@ class DeduplicateStep:
             keep = (~again).scatter(newest[_SEQUENCE], True)
             books.tally.duplicate.update(books.tally.counts(repeated.filter(~keep.gather(repeated[_SEQUENCE]))))
         first = 0
-        for frame in held:
-            yield Batch(frame if keep is None else frame.filter(keep[first : first + frame.height]))
+        held.reverse()
+        while held:  # each is let go of before the next is handed on
+            frame = held.pop()
             first += frame.height
+            yield Batch(frame if keep is None else frame.filter(keep[first - frame.height : first]))
 
     def _spilled(
         self, held: list[pl.DataFrame], rest: Iterator[Batch], books: Books, memory_bytes: int, spill: Path
@@ -139,6 +142,8 @@ class SpilledRows:
             f"CREATE TABLE lost AS SELECT sequence FROM seen "
             f"QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY {order}, sequence DESC) > 1"
         )
+        keys.execute("DROP TABLE seen")
+        keys.execute(f"SET memory_limit = '{LOST_BYTES}B'")  # what is left is read in order
         first = 0
         for place, height in enumerate(self._heights):
             query = f"SELECT sequence FROM lost WHERE sequence >= {first} AND sequence < {first + height}"

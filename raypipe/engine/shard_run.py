@@ -118,6 +118,7 @@ class ShardRunner:
             return self._staged(task, done, fingerprints, time.monotonic() - started_s)
         finally:
             shutil.rmtree(spill, ignore_errors=True)
+            pa.default_memory_pool().release_unused()  # what Arrow keeps for itself would not be the next task's, nor the commit's
 
     def _staged(self, task: Task, done: Done, fingerprints: Mapping[str, str], seconds: float) -> Staged:
         """Return what was done, as files where it is worth them."""

@@ -18,6 +18,7 @@ from raypipe.core.live_ranges import versions_of
 from raypipe.core.merge import Merge
 from raypipe.core.plan import Horizon, Patience, horizon
 from raypipe.core.readiness import as_far_as
+from raypipe.core.room import COMMIT_SHARE
 from raypipe.core.shard import InputFile
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.upstream import UpstreamTable
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from raypipe.engine.shard_run import ShardRunner
 
 SLICES_IN_MEMORY_SHARE = 4  # a quarter of run.memory may hold slices of files that were read once
-COMMIT_SHARE = 4  # of run.memory, for a commit beside the tasks at work; a larger one spills
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import psutil
 from raypipe.core import events as ev
 from raypipe.core.executor_choice import Choice, WorkSize, choose_executor, phrase
 from raypipe.core.grouping import SHARDS_MAX
+from raypipe.core.room import share_in_process, slots_in_process
 from raypipe.core.state import RunOpening
 from raypipe.core.window import from_us
 from raypipe.errors import UsageError
@@ -49,8 +50,9 @@ def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, clo
 
         closed = run_on_ray(Parts(pipeline, clock, given=ask.given), ask, choice, run_id, tally, stop)
     else:
-        slots = choice.slots  # as many as threads; each holds its share of the memory
-        worker = LateWorker(lambda: parts.worker(pipeline.run.memory_bytes // slots), parts.scan)
+        slots = slots_in_process(pipeline.run.memory_bytes, choice.slots)  # each holds its share of the memory
+        choice = replace(choice, slots=slots)
+        worker = LateWorker(lambda: parts.worker(share_in_process(pipeline.run.memory_bytes, slots)), parts.scan)
         driver = make_driver(parts, ask, choice, run_id, InlineExecutor(worker, slots), tally, stop, prepare=worker.made)
         try:
             closed = driver.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raypipe.core.room import Room, next_room
+from raypipe.core.room import COMMIT_SHARE, TASK_BYTES_MIN, Room, next_room, share_in_process, slots_in_process
 from raypipe.errors import OutOfMemory, WorkerDied
 
 
@@ -35,3 +35,16 @@ def test_a_worker_that_died_is_first_suspected_of_little():
 
 def test_other_errors_change_no_way():
     assert [next_room(room, "os_error", divisible=True) for room in Room] == list(Room)
+
+
+@pytest.mark.parametrize("memory_mib", [1, 32, 384, 1024, 4096])
+@pytest.mark.parametrize("slots", [1, 2, 8])
+def test_tasks_and_commit_and_the_process_itself_fit_in_the_memory(memory_mib, slots):
+    memory_bytes = memory_mib * 1024**2
+    share_bytes = share_in_process(memory_bytes, slots)
+    assert 0 < share_bytes * slots <= memory_bytes - memory_bytes // COMMIT_SHARE - min(128 * 1024**2, memory_bytes // 2)
+    assert slots_in_process(memory_bytes, slots) in (1, min(slots, share_in_process(memory_bytes, 1) // TASK_BYTES_MIN))
+
+
+def test_fewer_tasks_are_done_at_once_where_there_is_little_memory():
+    assert [slots_in_process(memory_mib * 1024**2, 2) for memory_mib in (32, 384, 512, 2048)] == [1, 1, 2, 2]
