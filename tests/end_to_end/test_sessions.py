@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -51,3 +52,14 @@ def test_sessions_are_those_of_plain_python_at_any_width_also_after_a_late_visit
         with duckdb.connect(str(tmp_path / "sessions.duckdb"), read_only=True) as connection:
             found = connection.execute('SELECT "user", started_at, ended_at, visits FROM sessions').fetchall()
         assert sorted(found) == sorted(sessions([*lines[1:], *late]))
+
+
+def test_verify_proves_the_sessions_of_the_configuration_at_the_widths_that_it_names(tmp_path):
+    shutil.copytree(CONFIGS / "samples", tmp_path / "samples")
+    shutil.copy(CONFIGS / "sessions.yaml", tmp_path)
+    assert CliRunner().invoke(cli, ["run", str(tmp_path / "sessions.yaml"), "-q"]).exit_code == 0
+    result = CliRunner().invoke(cli, ["verify", str(tmp_path / "sessions.yaml"), "--widths", "1h,12h", "--json"])
+    assert result.exit_code == 0, result.stderr
+    told = {one["name"]: one["detail"] for one in json.loads(result.stdout)["checks"]}
+    assert told["widths 1h"] == "1 table is the same in 72 shards of 1h and in 3 of 1d"
+    assert told["widths 12h"] == "1 table is the same in 6 shards of 12h and in 3 of 1d"
