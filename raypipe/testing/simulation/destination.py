@@ -61,7 +61,8 @@ class SimulatedDestination:
 
     def snapshot(self) -> Snapshot:
         """Read state."""
-        return self._ask(self.inner.snapshot)
+        self.promise.observed = self._ask(self.inner.snapshot)
+        return self.promise.observed
 
     def open_run(self, opening: RunOpening) -> OpenedRun:
         """Create or take over the run."""
