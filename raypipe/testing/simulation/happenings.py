@@ -11,7 +11,7 @@ from raypipe.errors import RaypipeError
 from raypipe.runtime.open_runs import open_runs
 from raypipe.testing.simulation.ask import Ask
 from raypipe.testing.simulation.baton import Party
-from raypipe.testing.simulation.commit_laws import Promise
+from raypipe.testing.simulation.promise import Promise
 from raypipe.testing.simulation.rows import HOUR_US
 from raypipe.testing.simulation.stage import SimulatedStage
 from raypipe.testing.simulation.world import World

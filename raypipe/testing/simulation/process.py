@@ -18,7 +18,7 @@ from raypipe.runtime.planner import Planned, Planner, scanned_here
 from raypipe.runtime.settling import Settler
 from raypipe.runtime.stopping import Stopping
 from raypipe.testing.simulation.ask import Ask
-from raypipe.testing.simulation.commit_laws import Promise, Violation, hours
+from raypipe.testing.simulation.promise import Promise, Violation, hours
 from raypipe.testing.simulation.rows import MERGES
 from raypipe.testing.simulation.source import SimulatedSource
 

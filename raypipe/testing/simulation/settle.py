@@ -13,8 +13,9 @@ from raypipe.destinations.memory_state import snapshot_of
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN
 from raypipe.runtime.planner import Planned
 from raypipe.testing.simulation.ask import Ask
-from raypipe.testing.simulation.commit_laws import CommitJudge, Violation, hours, require
+from raypipe.testing.simulation.commit_laws import CommitJudge
 from raypipe.testing.simulation.happenings import change_source, made_up_compaction
+from raypipe.testing.simulation.promise import Violation, hours, require
 from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS
 from raypipe.testing.simulation.world import World
 

@@ -16,10 +16,10 @@ from raypipe.testing.simulation.claim_laws import ClaimLaws
 from raypipe.testing.simulation.claim_table import ClaimTable
 from raypipe.testing.simulation.claims import SimulatedClaims
 from raypipe.testing.simulation.clock import SimulatedClock
-from raypipe.testing.simulation.commit_laws import Promise, Violation
 from raypipe.testing.simulation.destination import Network, SimulatedDestination
 from raypipe.testing.simulation.laws import PIPELINE, Laws
 from raypipe.testing.simulation.process import Process, Seams
+from raypipe.testing.simulation.promise import Promise, Violation
 from raypipe.testing.simulation.rows import HOUR_US, Rules
 from raypipe.testing.simulation.source import Index, SimulatedSource, SourceHistory
 from raypipe.testing.simulation.stage import Disk, SimulatedStage
