@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 from raypipe.core.executor_choice import Choice, WorkSize, choose_executor, estimated_seconds
 from raypipe.core.plan import Plan
-from raypipe.core.shard import InputFile
 from raypipe.core.window import Window
-from raypipe.errors import InputChanged, ShardError, SourceUnreadable, UsageError
+from raypipe.errors import SourceUnreadable, UsageError
 from raypipe.launch.parts import Parts, asked_window, cores, scratch_index
 from raypipe.launch.reports import Ask, PlanReport, work_phrase
 from raypipe.launch.upstream import upstream_report
 from raypipe.pipeline import Pipeline, PythonStep, TableSource
-from raypipe.ports import Clock, FileIndex
+from raypipe.ports import Clock
 from raypipe.runtime import surroundings
-from raypipe.runtime.planner import Planned, Planner, UnreadableFile, unreadable_text
+from raypipe.runtime.planner import Planned, Planner, scanned_here, unreadable_text
 
 
 def plan(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> PlanReport:
@@ -47,7 +46,7 @@ def _changed(standing: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[st
 def look_ahead(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> tuple[Parts, Planned]:
     """Plan with a copy of the index, where files that are new or changed are read for it."""
     with scratch_index(pipeline, clock) as parts:
-        return parts, planner(parts, ask).first(lambda files: _scan_here(parts, files))
+        return parts, planner(parts, ask).first(lambda files: scanned_here(parts.source, files))
 
 
 def planner(parts: Parts, ask: Ask) -> Planner:
@@ -81,11 +80,3 @@ def chosen(pipeline: Pipeline, ask: Ask, made: Plan, environ: Mapping[str, str])
         ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, environ, cores(), work_size(pipeline, made),
         surroundings.surrounding_address(),
     )  # fmt: skip
-
-
-def _scan_here(parts: Parts, files: Sequence[InputFile]) -> Iterator[FileIndex | UnreadableFile]:
-    for file in files:
-        try:
-            yield parts.source.scan(file)
-        except (ShardError, InputChanged) as error:
-            yield UnreadableFile(file, error)

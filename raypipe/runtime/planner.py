@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from raypipe.core.plan import Horizon, Patience, Plan, Scope, SlicesOf, make_plan, replan
@@ -135,6 +135,15 @@ def _readable(made: Plan, listed: _Listed) -> Plan:
     return replace(
         made, shards=(), satisfied=(), shrunk=(), failures=tuple(ShardFailure(shard.window, code, text) for shard in shards)
     )
+
+
+def scanned_here(source: Source, files: Iterable[InputFile]) -> Iterator[FileIndex | UnreadableFile]:
+    """Read files for the index one after the other, in this process."""
+    for file in files:
+        try:
+            yield source.scan(file)
+        except (ShardError, InputChanged) as error:
+            yield UnreadableFile(file, error)
 
 
 def unreadable_text(unreadable: Sequence[UnreadableFile]) -> str:

@@ -13,12 +13,17 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from raypipe.core.shard import Outcome
 from raypipe.testing.simulation import play, play_all
 from raypipe.testing.simulation.__main__ import main
+from raypipe.testing.simulation.happenings import prepare
 from raypipe.testing.simulation.mutants import MUTANTS
+from raypipe.testing.simulation.settle import settle
+from raypipe.testing.simulation.world import World
 
 SEEDS = 10_000
 PART = 1_000
+SEEDS_OF_ALL_OUTCOMES = 200
 LINE = re.compile(r"simulation: ([\d,]+) seeds, ([\d,]+) steps, ([\d,]+) commits, (\d+) violations, \d+ s")
 
 
@@ -30,6 +35,20 @@ def test_a_few_seeds_break_no_law():
     played = list(play_all(range(20)))
     assert [one.violation for one in played] == [None] * 20
     assert sum(one.commits for one in played) > 20
+
+
+def test_all_that_a_commit_may_do_is_done_within_a_few_seeds():
+    """Else the laws of it would be about nothing."""
+    outcomes = set()
+    for seed in range(SEEDS_OF_ALL_OUTCOMES):
+        world = World(seed)
+        prepare(world)
+        world.play()
+        settle(world)
+        outcomes.update(entry.outcome for entry in world.laws.state.ledger)
+        if outcomes == set(Outcome):
+            return
+    assert outcomes == set(Outcome)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from raypipe.core.state import LiveRange
 from raypipe.core.window import Window
 from raypipe.runtime.claiming import WHOLE_RUN
 from raypipe.testing.simulation.claim_table import ClaimTable, Kept
-from raypipe.testing.simulation.commit_laws import Promise, require
+from raypipe.testing.simulation.promise import Promise, require
 
 
 @dataclass

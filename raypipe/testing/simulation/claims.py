@@ -10,7 +10,7 @@ from raypipe.core.window import Window
 from raypipe.destinations.file_claims import CLAIM_LIMIT_S, DONE_KEPT_S
 from raypipe.runtime.claiming import WHOLE_RUN
 from raypipe.testing.simulation.claim_laws import ClaimLaws
-from raypipe.testing.simulation.commit_laws import Promise, hours
+from raypipe.testing.simulation.promise import Promise, hours
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,59 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raypipe.core.accounts import Accounts, total
-from raypipe.core.commit import CommitRequest
+from raypipe.core.commit import ACCEPTED, CommitRequest
 from raypipe.core.intervals import normalise
 from raypipe.core.merge import DELETED_COLUMN
-from raypipe.core.shard import Outcome
-from raypipe.core.state import LiveRange
+from raypipe.core.plan import SHRUNK, Scope
+from raypipe.core.shard import Observed, Outcome
+from raypipe.core.state import LiveRange, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations.memory_state import LedgerEntry, MemoryStore, PipelineState
 from raypipe.ports import QUARANTINE_TABLE
-from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS, Contribution, Rules, contribution, rules_of
+from raypipe.testing.simulation.promise import Promise, Violation, hours, require
+from raypipe.testing.simulation.rows import OUTPUTS, Contribution, Rules, contribution, rules_of
 from raypipe.testing.simulation.source import File, SourceHistory
 
 WRITTEN = (Outcome.LOADED, Outcome.EMPTY)
-
-
-class Violation(BaseException):
-    """A law does not hold. No handler of raypipe may take it for an error that it knows."""
-
-
-def require(fact: bool, text: str) -> None:
-    """Raise Violation unless the fact holds."""
-    if not fact:
-        raise Violation(text)
-
-
-def hours(window: Window) -> range:
-    """Return the hours of a window: the finest that ranges are cut at here."""
-    return range(window.start_us // HOUR_US, window.end_us // HOUR_US)
-
-
-@dataclass
-class Promise:
-    """What one driver said that it would do, and what it did."""
-
-    planned_at: int
-    """The moment of the source at which it began: what it commits is from then or later."""
-    atomic: bool
-    accept_shrunk: bool
-    claims: bool = False
-    """Whether it claims what it works on."""
-    plan: set[int] = field(default_factory=set)
-    """The hours of its first plan."""
-    claimed: set[int] = field(default_factory=set)
-    """The hours that it asked for as an atomic run before it planned, whatever came of it."""
-    done: dict[Window, Outcome] = field(default_factory=dict)
-
-    @property
-    def done_hours(self) -> set[int]:
-        """The hours that it committed or found done."""
-        return {hour for window in self.done for hour in hours(window)}
 
 
 Identity = tuple[Window, int]
@@ -71,7 +36,9 @@ class Reading:
     accounts: Accounts
     rules: Rules
     files: int
-    """From how few files it can have been made."""
+    """From how few files it can have been made, or was accepted."""
+    accepted: range = range(0)
+    """The moments of the source for any of which somebody may have said that it stands."""
 
 
 @dataclass(slots=True)
@@ -110,6 +77,8 @@ class CommitJudge:
                 self._judge_satisfied(request, promise, window, output)
         elif entry.outcome is Outcome.COMPACTED:
             self._judge_compacted(window, accounts)
+        elif entry.outcome in ACCEPTED:
+            self._judge_accepted(request, promise, window, entry.outcome)
 
     def _judge_written(self, request: CommitRequest, promise: Promise, window: Window, accounts: Accounts) -> None:
         rules = self._rules(request.definitions)
@@ -117,13 +86,60 @@ class CommitJudge:
         made = {one: self.expected(one, window, rules) for one in range(promise.planned_at, self.source.now + 1)}
         moments = [one for one, there in made.items() if there.tables == tables and there.accounts == accounts]
         require(bool(moments), "what was committed is no reading of the source since its plan")
-        files = min(sum(_has_rows(file, window) for file in self.source.history[one].values()) for one in moments)
+        files = min(self._files(one, window) for one in moments)
+        self._judge_lateness(promise, window)
         self.read.of_commit[window, self.state.live["clean", window].seq] = Reading(window, tables, accounts, rules, files)
         for (output, old), live in self.before.items():
             if old.meets(window):
                 require(live.definition <= request.definitions[output], "an older definition replaced a newer one")
                 for one in self.read.of(live) if not promise.accept_shrunk else ():
                     require(self._has_files(one, promise), "a source that shrank replaced rows")
+
+    def _judge_lateness(self, promise: Promise, window: Window) -> None:
+        """A run leaves alone what is late and too old for it, and a backfill of what is held does nothing else."""
+        until_us = promise.held_until_us
+        if until_us is None or promise.scope not in (Scope.DUE, Scope.HELD):
+            return
+        seen = {live.window for live in promise.seen.live}
+        old = [one for one in seen if one.end_us <= until_us and one.meets(window)]
+        if promise.scope is Scope.HELD:
+            require(bool(old), "a backfill of what is held did something else")
+            return
+        young = {hour for one in seen if one.end_us > until_us for hour in hours(one)}
+        failed = {hour for one in promise.seen.failed if one.code != SHRUNK for hour in hours(one.window)}
+        known = {hour for one in seen for hour in hours(one)}
+        there = {live.window for live in self.before.values() if live.observed in _identities(promise.seen)}
+        wanted = any(hour not in known or hour in young or hour in failed for hour in hours(window))
+        require(wanted or there.isdisjoint(old), "a run did again what is held")
+
+    def _judge_accepted(self, request: CommitRequest, promise: Promise, window: Window, outcome: Outcome) -> None:
+        """Compare an accepted range with what it was: it says the same rows, and else only what somebody looked at."""
+        for output in OUTPUTS:
+            old, new = self.before.get((output, window)), self.state.live.get((output, window))
+            if old is None or new is None:
+                raise Violation("what is not live was accepted")
+            require(old.observed in _identities(promise.seen), "what nobody had looked at was accepted")
+            if outcome is Outcome.ACCEPTED_STALE:
+                require(new.definition >= old.definition, "an acceptance went back to an older definition")
+                require(new == replace(old, definition=request.definitions[output]), "an acceptance hid more than a definition")
+            else:
+                said = replace(old, input_fp=new.input_fp, files=new.files, parts=new.parts)
+                require(new == said, "an acceptance changed more than what a range was made from")
+        if outcome is Outcome.ACCEPTED_SHRUNK:
+            self._take_shrunk(promise, self.before["clean", window], self.state.live["clean", window])
+
+    def _take_shrunk(self, promise: Promise, old: LiveRange, new: LiveRange) -> None:
+        """Note for which input the parts of a range stand from now on."""
+        require([one.window for one in old.inputs] == [one.window for one in new.inputs], "an acceptance forgot parts of a range")
+        moments = range(promise.planned_at, self.source.now + 1)
+        parts = []
+        for was, now, one in zip(old.inputs, new.inputs, self.read.of(old), strict=True):
+            if was != now:
+                files = min(self._files(moment, was.window) for moment in moments)
+                require(files < was.files, "rows were accepted as gone whose files are there")
+                one = replace(one, files=files, accepted=moments)
+            parts.append(one)
+        self.read.merged[new.window, new.seq] = tuple(parts)
 
     def _judge_satisfied(self, request: CommitRequest, promise: Promise, window: Window, output: str) -> None:
         met = [live for (name, there), live in self.state.live.items() if name == output and there.meets(window)]
@@ -150,9 +166,10 @@ class CommitJudge:
         self.read.merged[window, now.seq] = parts
 
     def is_reading(self, one: Reading, since: int) -> bool:
-        """Tell whether what was committed is what the source gave at some moment since then."""
+        """Tell whether what was committed is what the source gave at some moment since then, or what it stands for."""
+        stands_for = [one.tables, *(self.expected(moment, one.window, one.rules).tables for moment in one.accepted)]
         moments = range(self.source.now, since - 1, -1)
-        return any(self.expected(moment, one.window, one.rules).tables == one.tables for moment in moments)
+        return any(self.expected(moment, one.window, one.rules).tables in stands_for for moment in moments)
 
     def _tables(self, window: Window) -> Mapping[str, Any]:
         tables = self.store.tables
@@ -176,10 +193,12 @@ class CommitJudge:
 
     def _has_files(self, before: Reading, promise: Promise) -> bool:
         """Tell whether the source had, at some moment since, as many files for a range as the range was made from."""
-        return any(
-            sum(_has_rows(file, before.window) for file in files.values()) >= before.files
-            for files in self.source.history[promise.planned_at :]
-        )
+        moments = range(promise.planned_at, self.source.now + 1)
+        return any(self._files(moment, before.window) >= before.files for moment in moments)
+
+    def _files(self, moment: int, window: Window) -> int:
+        """Return how many files had rows of a window at a moment."""
+        return sum(_has_rows(file, window) for file in self.source.history[moment].values())
 
 
 def _as_one(readings: Sequence[Reading]) -> Any:
@@ -195,6 +214,10 @@ def _as_one(readings: Sequence[Reading]) -> Any:
         newest[row["key"]] = max(version, newest.get(row["key"], (-1,)))
     unions = [sorted(row["uid"] for row in rows[name]) for name in ("clean", QUARANTINE_TABLE)]
     return unions, sums, newest
+
+
+def _identities(snapshot: Snapshot) -> set[Observed]:
+    return {live.observed for live in snapshot.live}
 
 
 def _window(live: LiveRange) -> Window:

@@ -16,8 +16,8 @@ from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.destinations.memory import MemoryDestination
 from raypipe.errors import CommitUnknown, DestinationBusy, RaypipeError
 from raypipe.ports import Staged
-from raypipe.testing.simulation.commit_laws import Promise
 from raypipe.testing.simulation.laws import Laws
+from raypipe.testing.simulation.promise import Promise
 from raypipe.testing.simulation.stage import Disk
 
 NEVER_ARRIVES, ARRIVES_LATER, ANSWER_LOST, BUSY = 0.03, 0.03, 0.08, 0.01  # shares of the calls that meet each fate
@@ -61,7 +61,8 @@ class SimulatedDestination:
 
     def snapshot(self) -> Snapshot:
         """Read state."""
-        return self._ask(self.inner.snapshot)
+        self.promise.observed = self._ask(self.inner.snapshot)
+        return self.promise.observed
 
     def open_run(self, opening: RunOpening) -> OpenedRun:
         """Create or take over the run."""

@@ -9,9 +9,9 @@ from raypipe.core.window import Window
 from raypipe.destinations.memory_state import OPEN
 from raypipe.errors import RaypipeError
 from raypipe.runtime.open_runs import open_runs
+from raypipe.testing.simulation.ask import Ask
 from raypipe.testing.simulation.baton import Party
-from raypipe.testing.simulation.commit_laws import Promise
-from raypipe.testing.simulation.process import Ask
+from raypipe.testing.simulation.promise import Promise
 from raypipe.testing.simulation.rows import HOUR_US
 from raypipe.testing.simulation.stage import SimulatedStage
 from raypipe.testing.simulation.world import World
@@ -21,7 +21,7 @@ STARTS_STEPS = 60  # within so many steps all that is asked for starts: so that 
 FEW_PROCESSES = 3
 PROCESSES_MAX = 7
 SILENCE_S = 130.0  # longer than the heartbeat limit: a process that was frozen so long may be taken over without force
-_SCOPES = (*[Scope.DUE] * 5, *[Scope.ALL] * 5, Scope.GAPS, Scope.FAILED)
+_SCOPES = (*[Scope.DUE] * 5, *[Scope.ALL] * 5, *[Scope.HELD] * 2, Scope.GAPS, Scope.FAILED, Scope.STALE)
 
 
 def prepare(world: World) -> None:
@@ -57,8 +57,17 @@ def made_up_ask(world: World) -> Ask:
         width=r.randint(1, WIDTH_MAX),
         atomic=scope is Scope.ALL and r.random() < 0.5,
         accept_shrunk=r.random() < 0.25,
+        lateness_us=world.lateness_us,
         rules=world.rules if r.random() < 0.8 else r.choice(world.older_rules),
     )
+
+
+def made_up_acceptance(world: World) -> Ask:
+    """Return what somebody may say of live ranges that differ from what a run would make."""
+    return Ask(
+        accept=world.random.choice(("stale", "stale", "shrunk")), width=world.random.randint(1, WIDTH_MAX),
+        lateness_us=world.lateness_us, rules=world.rules,
+    )  # fmt: skip
 
 
 def made_up_compaction(world: World) -> Ask:
@@ -97,11 +106,17 @@ def compact(world: World) -> None:
         world.start(made_up_compaction(world))
 
 
+def accept(world: World) -> None:
+    """Somebody says that live ranges may stay as they are."""
+    if world.laws.state.live and len(world.running) < PROCESSES_MAX:
+        world.start(made_up_acceptance(world))
+
+
 def cancel(world: World) -> None:
     """Somebody cancels an open run, or all."""
     runs = [run for run, record in world.laws.state.runs.items() if record.state in OPEN]
     if runs:
-        for run_id in world.way_to_destination(Promise(0, False, False)).cancel(world.random.choice([None, *runs])):
+        for run_id in world.way_to_destination(Promise(0)).cancel(world.random.choice([None, *runs])):
             world.tell(f"{run_id} is cancelled")
 
 
@@ -122,7 +137,7 @@ def collect(world: World) -> None:
     world.others.append(party)
 
     def body() -> None:
-        destination = world.way_to_destination(Promise(0, False, False))
+        destination = world.way_to_destination(Promise(0))
         try:
             stage = SimulatedStage(world.disk, world.pause)
             stage.collect(lambda: open_runs(destination, world.dead_holders.__contains__))
@@ -211,6 +226,7 @@ HAPPENINGS: tuple[tuple[float, Callable[[World], None]], ...] = (
     (0.070, change_source),
     (0.020, change_rules),
     (0.025, compact),
+    (0.020, accept),
     (0.008, lose_index),
     (0.008, lose_claims),
     (0.008, kill),

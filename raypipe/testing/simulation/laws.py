@@ -16,7 +16,8 @@ from raypipe.core.state import LiveRange, OpenedRun
 from raypipe.core.window import Window
 from raypipe.destinations.memory_state import OPEN, MemoryStore, PipelineState, snapshot_of
 from raypipe.testing.simulation.claim_laws import ClaimLaws
-from raypipe.testing.simulation.commit_laws import WRITTEN, CommitJudge, Promise, Readings, hours, require
+from raypipe.testing.simulation.commit_laws import WRITTEN, CommitJudge, Readings
+from raypipe.testing.simulation.promise import Promise, hours, require
 from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS, Contribution
 from raypipe.testing.simulation.source import SourceHistory
 from raypipe.testing.simulation.stage import Disk

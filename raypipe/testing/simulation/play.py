@@ -6,9 +6,9 @@ import gc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from raypipe.testing.simulation.commit_laws import Violation
 from raypipe.testing.simulation.happenings import prepare
 from raypipe.testing.simulation.mutant import Mutant
+from raypipe.testing.simulation.promise import Violation
 from raypipe.testing.simulation.settle import settle
 from raypipe.testing.simulation.world import World
 

@@ -6,62 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from raypipe.core import events as ev
-from raypipe.core.calendar import Calendar, Width
-from raypipe.core.plan import Scope, horizon
+from raypipe.core.plan import horizon
 from raypipe.core.retry import Retries
-from raypipe.core.state import RunKind, RunOpening
-from raypipe.core.window import Window, iso
+from raypipe.core.state import RunOpening
 from raypipe.errors import RaypipeError
 from raypipe.ports import Claims, Clock, Destination, Executor, StageStore, StopFlag
+from raypipe.runtime.acceptor import Accepted, Acceptor, Difference
 from raypipe.runtime.compactor import Compacted, Compactor
 from raypipe.runtime.driver import Driver, DriverSettings
-from raypipe.runtime.planner import Planner
+from raypipe.runtime.planner import Planned, Planner, scanned_here
 from raypipe.runtime.settling import Settler
 from raypipe.runtime.stopping import Stopping
-from raypipe.testing.simulation.commit_laws import Promise, Violation, hours
-from raypipe.testing.simulation.rows import MERGES, Rules
+from raypipe.testing.simulation.ask import Ask
+from raypipe.testing.simulation.promise import Promise, Violation, hours
+from raypipe.testing.simulation.rows import MERGES
 from raypipe.testing.simulation.source import SimulatedSource
 
 MEMORY_BYTES = 8 * 1024**2  # tasks of 1 MiB
 RETRIES = Retries(attempts=3, delay_s=1.0, factor=4.0)
 TASK_TIMEOUT_S = 40.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """What somebody asks for, with the configuration of the machine that it is asked on."""
-
-    scope: Scope = Scope.DUE
-    window: Window | None = None
-    width: int = 1
-    atomic: bool = False
-    accept_shrunk: bool = False
-    compact_before_us: int | None = None
-    """Compact all that ends by then, instead of running shards."""
-    cell_by_cell: bool = False
-    """Of a compaction: one range in each cell of the calendar."""
-    rules: Rules
-
-    @property
-    def kind(self) -> RunKind:
-        """Whether this is a run, a backfill or a compaction."""
-        if self.compact_before_us is not None:
-            return RunKind.COMPACT
-        return RunKind.RUN if self.scope is Scope.DUE else RunKind.BACKFILL
-
-    def __str__(self) -> str:
-        extra = [word for word, there in (("atomic", self.atomic), ("accept shrunk", self.accept_shrunk)) if there]
-        rules = ".".join(map(str, self.rules))
-        if self.compact_before_us is not None:
-            return (
-                f"compact before {iso(self.compact_before_us)}{f' by {self.width} h' if self.cell_by_cell else ''}, rules {rules}"
-            )
-        return ", ".join([f"{self.scope} {self.window or 'of history'} by {self.width} h", *extra, f"rules {rules}"])
-
-    @property
-    def calendar(self) -> Calendar:
-        """Where shards are cut."""
-        return Calendar(0, Width(self.width, "h"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +54,7 @@ class Process:
     stop: StopFlag = field(default_factory=StopFlag)
     closed: ev.RunClosed | None = None
     compacted: Compacted | None = None
+    accepted: Accepted | None = None
     error: RaypipeError | None = None
 
     @property
@@ -100,11 +64,14 @@ class Process:
             return f"{type(self.error).__name__}: {self.error}"
         if self.compacted is not None:
             return f"{len(self.compacted.done)} compacted"
+        if self.accepted is not None:
+            return f"{len(self.accepted.windows)} accepted"
         return self.closed.status if self.closed else "not yet"
 
     def on(self, event: ev.RunEvent) -> None:
         """Take note of the first plan (ports.Observer)."""
         if isinstance(event, ev.Planned) and not event.again:
+            self.promise.seen = self.promise.observed
             windows = [*(one.window for one in event.shards), *(one.window for one in event.failures)]
             self.promise.plan.update(hour for window in windows for hour in hours(window))
 
@@ -114,6 +81,9 @@ class Process:
             if self.ask.compact_before_us is not None:
                 self.compacted = self._compact(seams)
                 return
+            if self.ask.accept is not None:
+                self.accepted = self._accept(seams, self.ask.accept)
+                return
             self.closed = self._driver(seams).run()
         except RaypipeError as error:
             self.error = error
@@ -122,20 +92,35 @@ class Process:
         else:
             self.tell(self.closed, self.promise)
 
-    def _driver(self, seams: Seams) -> Driver:
+    def look(self, seams: Seams) -> Planned:
+        """Plan and write nothing, as `raypipe plan` does."""
+        return self._planner(seams).first(lambda files: scanned_here(seams.source, files))
+
+    def _planner(self, seams: Seams) -> Planner:
         ask = self.ask
         ready = horizon(ask.calendar, 0, self.end_us, 0, self.ready_us)
-        planner = Planner(
-            seams.source, seams.destination, ready, ask.scope, ask.window, ask.rules.definitions(), seams.clock, ask.accept_shrunk
+        return Planner(
+            seams.source, seams.destination, ready, ask.scope, ask.window, ask.rules.definitions(), seams.clock,
+            ask.accept_shrunk, ask.patience,
         )  # fmt: skip
+
+    def _driver(self, seams: Seams) -> Driver:
+        ask = self.ask
         settings = DriverSettings(
             pipeline="p", executor="simulated", memory_bytes=MEMORY_BYTES, atomic=ask.atomic, retries=RETRIES,
             task_timeout_s=TASK_TIMEOUT_S,
         )  # fmt: skip
         return Driver(
-            settings, self._opening, planner, seams.destination, seams.executor, seams.stages, self, seams.clock, self.stop,
-            claims=seams.claims,
+            settings, self._opening, self._planner(seams), seams.destination, seams.executor, seams.stages, self, seams.clock,
+            self.stop, claims=seams.claims,
         )  # fmt: skip
+
+    def _accept(self, seams: Seams, what: Difference) -> Accepted:
+        """Accept what differs, as `raypipe accept` does."""
+        planned = self.look(seams)
+        self.promise.seen = planned.snapshot
+        settler = Settler(Stopping(self.stop, seams.clock), self.on)
+        return Acceptor(seams.destination, settler, self.on).run(self._opening, planned, what)
 
     def _compact(self, seams: Seams) -> Compacted:
         """Compact what is old enough, as `raypipe compact` does."""

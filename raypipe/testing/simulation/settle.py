@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from raypipe.core.events import RunClosed
 from raypipe.core.merge import DELETED_COLUMN
 from raypipe.core.plan import Scope
 from raypipe.core.window import Window
+from raypipe.destinations.memory_state import snapshot_of
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN
-from raypipe.testing.simulation.commit_laws import CommitJudge, Violation, hours, require
+from raypipe.runtime.planner import Planned
+from raypipe.testing.simulation.ask import Ask
+from raypipe.testing.simulation.commit_laws import CommitJudge
 from raypipe.testing.simulation.happenings import change_source, made_up_compaction
-from raypipe.testing.simulation.process import Ask
+from raypipe.testing.simulation.process import Process
+from raypipe.testing.simulation.promise import Violation, hours, require
 from raypipe.testing.simulation.rows import HOUR_US, OUTPUTS
 from raypipe.testing.simulation.world import World
 
@@ -21,24 +26,58 @@ RUNS_MAX = 4  # plans must run dry within so many runs: one does the work, one f
 def settle(world: World) -> None:
     """Run until nothing is left, and compare with the source; then do all again by today's rules, and compare with a clean run."""
     world.is_closed_history = True
-    width = world.random.randint(1, 4)
-    failed = _run_dry(world, Ask(width=width, rules=world.rules))
-    _compare_with_source(world, failed)
-    if world.random.random() < 0.5:
+    r = world.random
+    due = Ask(width=r.randint(1, 4), lateness_us=world.lateness_us, rules=world.rules)
+    _catch_up(world, due)
+    if r.random() < 0.5:
         _run(world, made_up_compaction(world))
-        for _ in range(world.random.randint(1, 3)):
+        for _ in range(r.randint(1, 3)):
             change_source(world)
         world.source.mend()
-        _compare_with_source(world, _run_dry(world, Ask(width=width, rules=world.rules)))
-    if world.random.random() < 0.5:
+        _catch_up(world, due)
+    if r.random() < 0.3:
+        _accept_all(world, due)
+    if r.random() < 0.5:
         return
-    everything = Ask(
-        scope=Scope.ALL, width=width, atomic=world.random.random() < 0.5, accept_shrunk=True, rules=world.rules
-    )  # fmt: skip
+    everything = replace(due, scope=Scope.ALL, atomic=r.random() < 0.5, accept_shrunk=True)
     closed = _run(world, everything)
     assert closed is not None
     require(closed.status == "done", f"with nothing failing, a backfill of all ends {closed.status}: {closed.failures}")
     _compare_with_clean_run(world)
+
+
+def _catch_up(world: World, due: Ask) -> None:
+    """Run until nothing is due, then take in what was held; at any time all that is missing is told."""
+    failed = _run_dry(world, due)
+    plan = _look(world, due).plan
+    reached_us = snapshot_of(world.laws.state).watermark_us or 0
+    for window, _ in plan.held:
+        require(window.end_us <= reached_us - (due.lateness_us or 0), "what is not too old is held")
+    _compare_with_source(world, failed, {hour for window, _ in plan.held for hour in hours(window)})
+    if due.lateness_us is not None:
+        failed |= _run_dry(world, replace(due, scope=Scope.HELD))
+        _compare_with_source(world, failed, set())
+
+
+def _accept_all(world: World, due: Ask) -> None:
+    """Accept all that differs: nothing is stale any more, nothing fails, and what was read at once is not done again.
+
+    A compacted range may have parts that are late beside those that shrank.
+    """
+    _run(world, replace(due, accept="stale"))
+    accepted = _process(world, replace(due, accept="shrunk")).accepted
+    assert accepted is not None
+    whole = {live.window for live in world.laws.state.live.values() if not live.parts}.intersection(accepted.windows)
+    plan = _look(world, due).plan
+    require(not plan.stale, "what was accepted is stale still")
+    require(not plan.failures and not plan.shrunk, "what was accepted fails still")
+    wanted = {shard.window for shard in plan.shards} | {window for window, _ in plan.held}
+    require(wanted.isdisjoint(whole), "what was accepted is to be done again")
+
+
+def _look(world: World, ask: Ask) -> Planned:
+    process, _, seams = world.process(ask)
+    return process.look(seams)
 
 
 def _run_dry(world: World, ask: Ask) -> set[int]:
@@ -54,21 +93,25 @@ def _run_dry(world: World, ask: Ask) -> set[int]:
 
 def _run(world: World, ask: Ask) -> RunClosed | None:
     """Run to its end; a compaction has no report of shards."""
+    return _process(world, ask).closed
+
+
+def _process(world: World, ask: Ask) -> Process:
     process, _, seams = world.process(ask)
     process.run(seams)
     world.laws.look()
     if process.error is not None:
         raise Violation(f"with nothing failing, a run ends with {process.error!r}")
-    return process.closed
+    return process
 
 
-def _compare_with_source(world: World, failed: set[int]) -> None:
+def _compare_with_source(world: World, failed: set[int], held: set[int]) -> None:
     state, store = world.laws.state, world.laws.store
     judge = CommitJudge(state, store, world.source, {}, {}, world.laws.read)
     covered: set[int] = set()
     for (output, window), live in state.live.items():
         covered.update(hours(window))
-        if output == OUTPUTS[0] and failed.isdisjoint(hours(window)):
+        if output == OUTPUTS[0] and (failed | held).isdisjoint(hours(window)):
             for one in judge.read.of(live):
                 require(judge.is_reading(one, world.source.now), "rows of the source are missing, and nothing says so")
     require(covered | failed >= set(range(world.hours)), "a range is neither loaded nor failed")

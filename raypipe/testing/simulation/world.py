@@ -10,15 +10,16 @@ from random import Random
 from raypipe.destinations.memory import MemoryDestination
 from raypipe.destinations.memory_state import MemoryStore
 from raypipe.runtime.claiming import NoClaims
+from raypipe.testing.simulation.ask import Ask
 from raypipe.testing.simulation.baton import Baton, Party
 from raypipe.testing.simulation.claim_laws import ClaimLaws
 from raypipe.testing.simulation.claim_table import ClaimTable
 from raypipe.testing.simulation.claims import SimulatedClaims
 from raypipe.testing.simulation.clock import SimulatedClock
-from raypipe.testing.simulation.commit_laws import Promise, Violation
 from raypipe.testing.simulation.destination import Network, SimulatedDestination
 from raypipe.testing.simulation.laws import PIPELINE, Laws
-from raypipe.testing.simulation.process import Ask, Process, Seams
+from raypipe.testing.simulation.process import Process, Seams
+from raypipe.testing.simulation.promise import Promise, Violation
 from raypipe.testing.simulation.rows import HOUR_US, Rules
 from raypipe.testing.simulation.source import Index, SimulatedSource, SourceHistory
 from raypipe.testing.simulation.stage import Disk, SimulatedStage
@@ -44,6 +45,7 @@ class World:
         self.hours = r.randint(3, 6)
         self.ready_hours = self.hours - r.choice((0, 0, 1, 2))
         self.is_closed_history = r.random() < 0.5
+        self.lateness_us = r.choice((None, None, 0, HOUR_US, 2 * HOUR_US))
         self.source = SourceHistory(r, self.hours)
         self.index = Index()
         self.disk = Disk()
@@ -89,7 +91,9 @@ class World:
     def process(self, ask: Ask, run_id: str | None = None, *, force: bool = False) -> tuple[Process, SimulatedExecutor, Seams]:
         """Make a process for an ask, and its seams."""
         self._names += 1
-        promise = Promise(self.source.now, ask.atomic, ask.accept_shrunk, self.has_claims)
+        promise = Promise(
+            self.source.now, ask.atomic, ask.accept_shrunk, ask.scope, ask.lateness_us, self.has_claims
+        )  # fmt: skip
         name, holder = run_id or f"run{self._names}", f"host{self._names}"
         end_us = self.hours * HOUR_US if self.is_closed_history else None
         process = Process(name, holder, ask, promise, force, self.ready_hours * HOUR_US, end_us, self.laws.reported)
