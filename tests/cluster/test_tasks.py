@@ -15,7 +15,7 @@ from ray import exceptions as ray_errors
 
 from raypipe.core.shard import InputFile, Reason, Shard, Task
 from raypipe.core.window import Window
-from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError
+from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, WorkerDied
 from raypipe.runtime import tasks
 from raypipe.runtime.tasks import Node, RayExecutor, Share, explained, share_out
 
@@ -205,6 +205,9 @@ class TestExplained:
         )
         assert type(error) is OutOfMemory
         assert "256 MiB" in str(error)
+
+    def test_a_worker_that_died_may_have_been_killed_for_its_memory(self):
+        assert type(explained(ray_errors.WorkerCrashedError(), "task 7", MIB)) is WorkerDied
 
     @pytest.mark.parametrize(
         "error",
