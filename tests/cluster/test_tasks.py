@@ -117,7 +117,8 @@ def gone(pid):
 class TestProcesses:
     def test_a_killed_worker_is_a_retryable_error_and_ray_does_not_try_again_by_itself(self, start, tmp_path):
         error = outcome(start(), f"die:{tmp_path}")
-        assert type(error) is RetryableError
+        assert isinstance(error, RetryableError)
+        assert type(error) is WorkerDied
         assert "task 7" in str(error)
         assert "worker process died" in str(error)
         time.sleep(0.5)
