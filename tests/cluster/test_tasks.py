@@ -15,7 +15,7 @@ from ray import exceptions as ray_errors
 
 from raypipe.core.shard import InputFile, Reason, Shard, Task
 from raypipe.core.window import Window
-from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError
+from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, WorkerDied
 from raypipe.runtime import tasks
 from raypipe.runtime.tasks import Node, RayExecutor, Share, explained, share_out
 
@@ -117,7 +117,8 @@ def gone(pid):
 class TestProcesses:
     def test_a_killed_worker_is_a_retryable_error_and_ray_does_not_try_again_by_itself(self, start, tmp_path):
         error = outcome(start(), f"die:{tmp_path}")
-        assert type(error) is RetryableError
+        assert isinstance(error, RetryableError)
+        assert type(error) is WorkerDied
         assert "task 7" in str(error)
         assert "worker process died" in str(error)
         time.sleep(0.5)
@@ -205,6 +206,9 @@ class TestExplained:
         )
         assert type(error) is OutOfMemory
         assert "256 MiB" in str(error)
+
+    def test_a_worker_that_died_may_have_been_killed_for_its_memory(self):
+        assert type(explained(ray_errors.WorkerCrashedError(), "task 7", MIB)) is WorkerDied
 
     @pytest.mark.parametrize(
         "error",

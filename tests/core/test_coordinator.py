@@ -143,6 +143,17 @@ def test_a_shard_that_needs_all_of_the_memory_waits_for_the_others_and_they_for_
     assert (other.room, {*alone.shards, *other.shards}) == (Room.ALONE, {*first.shards, *third.shards})
 
 
+def test_nothing_is_handed_out_beside_a_shard_that_has_all_of_the_memory():
+    coordinator, commands = start([shard(0), shard(1)], retries=Retries(delay_s=9.0))
+    first, second = tasks(commands)
+    coordinator.handle(short_of_memory(first), 0.0)
+    (alone,) = tasks(coordinator.handle(ev.TaskFailed(second, "os_error", "the disk"), 1.0))
+    assert alone.room is Room.ALONE
+    assert tasks(coordinator.decide(11.0)) == []
+    (again,) = tasks(coordinator.handle(ended(alone), 12.0))
+    assert (again.shards, again.room) == (second.shards, Room.SHARED)
+
+
 def test_a_shard_whose_worker_died_is_tried_again_with_less_memory_and_as_often_as_retries_say():
     coordinator, commands = start([shard(0)])
     tried = []
