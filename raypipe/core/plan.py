@@ -205,12 +205,13 @@ def make_plan(
 
 
 def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, outputs: Sequence[str], definitions: Mapping[str, int],
-           reasons: Mapping[Window, Reason], slices_of: SlicesOf, *, accept_shrunk: bool = False, patience: Patience | None = None,
-           added_alone: bool = False) -> Plan:  # fmt: skip
+           reasons: Mapping[Window, Reason], slices_of: SlicesOf, *, since_seq: int = 0, accept_shrunk: bool = False,
+           patience: Patience | None = None, added_alone: bool = False) -> Plan:  # fmt: skip
     """Plan shards again after a conflict or a changed input, from a new snapshot and a newer listing.
 
-    A shard that another run did meanwhile, from the same input and no older definition, is satisfied. With `added_alone`,
-    outputs that a range lacks are done alone, as `make_plan` does for a run.
+    A shard that another run did meanwhile, from the same input and no older definition, is satisfied; one that somebody asked
+    to have done again, only if its rows are newer than commit `since_seq`, the last one when that was planned. With
+    `added_alone`, outputs that a range lacks are done alone, as `make_plan` does for a run.
     """
     known, slices = LiveRanges.of(snapshot, outputs), _Slices(slices_of)
     merged = _widen(windows, known)
@@ -224,6 +225,8 @@ def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, output
         alone = known.added(one, outputs) if added_alone and one not in late else ()
         shard = Shard(ready.index_of(one), one, reason, known.observed(one), mine, alone)
         is_done = covers(done, one) and late.isdisjoint(known.meeting(one)) and _is_new_enough(one, known, definitions)
+        if reason in (Reason.FORCED, Reason.STALE):  # what is live may only have been accepted meanwhile
+            is_done = is_done and all(seen.seq > since_seq for seen in shard.observed)
         (satisfied if is_done else todo).append(shard)
     still = tuple(one for one in todo if patience is None or not _waits(one, patience))
     kept, failures = (still, ()) if accept_shrunk else _without_shrunk(still, known, slices)

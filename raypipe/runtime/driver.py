@@ -98,6 +98,8 @@ class Driver:
         self._claiming = Claiming(claims or NoClaims(), claimant, self._stopping, self._tell)
         self._scanner = Scanner(executor, self._stopping, self._tell, self._meanwhile, attempts=settings.retries.attempts)
         self._run: OpenedRun | None = None
+        self._planned_seq = 0
+        """The last commit that the plan saw."""
         self._staged: dict[str, Staged] = {}
         self._unsettled: dict[str, set[Window]] = {}
         """By attempt, the shards whose commit is not known yet; the attempt's files are kept as long."""
@@ -128,6 +130,7 @@ class Driver:
             planned = self._claiming.planned_within(self._planner.asked, lambda: self._planner.first(self._scanner.scan))
         except Interrupted:
             return self._unopened(None, self._stopping.signal)
+        self._planned_seq = planned.snapshot.commit_seq
         remarks = planned.plan.remarks if self._planner.scope is Scope.DUE else ()
         self._tell(ev.Planned(planned.plan.shards, (), planned.plan.failures, outside=planned.outside, remarks=remarks))
         if self._has_nothing_to_do(planned):
@@ -213,7 +216,9 @@ class Driver:
         self._claiming.before_planning()
         try:
             made = self._settler.settled(
-                lambda: self._planner.again(command.windows, command.reasons, run.definitions, self._scanner.scan)
+                lambda: self._planner.again(
+                    command.windows, command.reasons, run.definitions, self._scanner.scan, self._planned_seq
+                )
             )
         except Interrupted:
             return self._notice_stop(coordinator)

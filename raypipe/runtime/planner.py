@@ -86,14 +86,22 @@ class Planner:
         outside = self.source.outside(listed.listing)
         return Planned(snapshot, listed.listing, _readable(made, listed), outside, listed.bytes_read, listed.unreadable)
 
-    def again(self, windows: Sequence[Window], reasons: Mapping[Window, Reason], versions: Mapping[str, int], scan: Scan) -> Plan:
-        """Plan some windows anew, after a conflict or a changed input."""
+    def again(
+        self,
+        windows: Sequence[Window],
+        reasons: Mapping[Window, Reason],
+        versions: Mapping[str, int],
+        scan: Scan,
+        since_seq: int = 0,
+    ) -> Plan:
+        """Plan some windows anew, after a conflict or a changed input; `since_seq` is the last commit that `first` saw."""
         snapshot = self.destination.snapshot()
         listed = self._listed(scan)
         is_run = self.scope is Scope.DUE
         made = replan(
             windows, self.ready, snapshot, tuple(self.definitions), versions, reasons, self._slices_of(listed),
-            accept_shrunk=self._accepts_shrunk(listed), patience=self.patience if is_run else None, added_alone=is_run,
+            since_seq=since_seq, accept_shrunk=self._accepts_shrunk(listed), patience=self.patience if is_run else None,
+            added_alone=is_run,
         )  # fmt: skip
         return _readable(made, listed)
 

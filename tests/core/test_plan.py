@@ -245,6 +245,17 @@ def test_after_a_conflict_a_range_that_another_run_did_from_this_input_is_satisf
     assert [shard.window for shard in plan.satisfied] == [minutes(5, 6)]
 
 
+@pytest.mark.parametrize("reason", [Reason.FORCED, Reason.STALE])
+def test_what_was_asked_for_is_done_again_unless_somebody_wrote_it_since(reason):
+    def again(seq, since_seq):
+        state = snapshot(live(minutes(5, 6), seq=seq))
+        reasons = {minutes(5, 6): reason}
+        return replan([minutes(5, 6)], READY, state, OUTPUTS, {"a": 1, "b": 1}, reasons, Files(), since_seq=since_seq)
+
+    assert planned(again(9, since_seq=9)) == [(minutes(5, 6), reason)]  # it looks right, but may only have been accepted
+    assert [shard.window for shard in again(10, since_seq=9).satisfied] == [minutes(5, 6)]
+
+
 @pytest.mark.parametrize(("definition", "versions"), [(1, {}), (2, {5: 1})])
 def test_after_a_conflict_older_definitions_and_other_input_are_read_again(definition, versions):
     state = snapshot(live(minutes(5, 6), seq=9, definition=definition))
