@@ -34,13 +34,14 @@ GONE_WITHIN_S = 180.0  # Ray's agents that are left alone try for a minute to te
 CODES = {
     "done": {0},
     "failed": {1},
-    "interrupted": {130, 0},
-    "interrupted_twice": {130, 0},
-    "terminated": {143, 0},
+    "interrupted": {130, 0, -2},
+    "interrupted_twice": {130, 0, -2},
+    "terminated": {143, 0, -15},
     "killed": {-9, 0},
     "driver_killed": {0},
 }
-"""How a run may end; 0 also where the signal came too late. A driver that was killed is replaced by another one."""
+"""How a run may end; 0 also where the signal came too late, the signal itself where it came before anybody listened.
+A driver that was killed is replaced by another one."""
 
 
 @dataclass
