@@ -261,6 +261,7 @@ def multiset(rows: pa.Table) -> Counter[tuple[object, ...]]:
     return Counter(tuple(bits(value) for value in row.values()) for row in rows.to_pylist())
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), size=st.sampled_from([0, 1, 30, 400]), width=st.sampled_from([1, 4]), mixed=st.booleans())
 def test_a_shard_among_others_has_bit_for_bit_its_contribution_alone(

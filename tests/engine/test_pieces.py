@@ -57,7 +57,9 @@ def content(staged):
     ], staged.failures  # fmt: skip
 
 
-@pytest.mark.parametrize("room", [Room.SPARING, Room.ALONE, Room.IN_PIECES, Room.IN_SMALL_PIECES])
+@pytest.mark.parametrize(
+    "room", [Room.SPARING, Room.ALONE, Room.IN_PIECES, pytest.param(Room.IN_SMALL_PIECES, marks=pytest.mark.slow)]
+)
 def test_every_way_to_deal_with_memory_leaves_the_same(make_pipeline, done, room):
     quality = Quality(
         rules=(Rule(name="small", expect="n < 400", otherwise="drop"),),
