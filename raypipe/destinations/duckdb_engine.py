@@ -47,7 +47,8 @@ def attached(real: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnectio
         _keep(engine, real)
         raise
     try:
-        engine.execute("RESET threads" if read_only else f"SET threads = {WRITER_THREADS}")
+        # Settings are the engine's, and would outlive the opening that they were made for.
+        engine.execute(f"RESET memory_limit; {'RESET threads' if read_only else f'SET threads = {WRITER_THREADS}'}")
         with contextlib.closing(engine.cursor()) as connection:
             connection.execute(f"SET enable_progress_bar = false; USE {_name(real)}")  # notebooks show it for slow statements
             yield connection

@@ -5,8 +5,10 @@ A name is `where@hit=what`. Where: a failpoint, the n-th `task` that ends, the `
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from raypipe import launch
@@ -74,13 +76,15 @@ def _runs(bench: Rehearsal) -> Iterator[Point]:
 
 
 def _crashes(bench: Rehearsal) -> Iterator[Point]:
-    outcomes: dict[object, list[str]] = {}
+    outcomes: dict[Path, list[str]] = {}
+    turns = {copy: threading.Lock() for copy in bench.crashes.values()}  # points side by side often left the same files
 
     def play(where: str) -> list[str]:
         copy = bench.crashes[where]
-        if copy not in outcomes:  # the same files lead to the same run
-            outcomes[copy] = _after_crash(bench, where)
-        return outcomes[copy]
+        with turns[copy]:
+            if copy not in outcomes:  # the same files lead to the same run
+                outcomes[copy] = _after_crash(bench, where)
+            return outcomes[copy]
 
     for where in bench.crashes:
         story = f"the process died at {_ordinal(where)}, and a new one ran the pipeline"

@@ -37,6 +37,18 @@ def test_one_engine_serves_every_opening_of_a_file(tmp_path: Path, monkeypatch: 
     assert started == [real]
 
 
+def test_what_is_set_for_one_opening_does_not_outlive_it(tmp_path: Path) -> None:
+    real = filled(tmp_path / "a.duckdb", 1)
+
+    def settings() -> list[tuple[str, int]]:
+        with attached(real, read_only=False) as connection:
+            found = connection.execute("SELECT current_setting('memory_limit'), current_setting('threads')").fetchall()
+            connection.execute("SET memory_limit = '100MB'; SET threads = 2")
+            return found
+
+    assert settings() == settings()
+
+
 def test_a_file_that_nobody_works_on_is_free_for_other_programs(tmp_path: Path) -> None:
     real = filled(tmp_path / "a.duckdb", 1)
     numbers(real)
