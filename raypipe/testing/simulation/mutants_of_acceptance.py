@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,26 +16,22 @@ _MEMORY = "raypipe.destinations.memory"
 _PLAN = "raypipe.core.plan"
 
 
-def _stale_as_shrunk(real: Any) -> Any:
-    """Let stale ranges stand for today's input too."""
+def _accepted_as_both(outcome: Outcome, other: Outcome) -> Callable[[Any], Any]:
+    """Let what was accepted for one reason be accepted for the other one too: today's definition, or today's input."""
 
-    def accept(state: Any, shard: Any, definitions: Any) -> None:
-        real(state, shard, definitions)
-        if shard.outcome is Outcome.ACCEPTED_STALE:
-            real(state, replace(shard, outcome=Outcome.ACCEPTED_SHRUNK), definitions)
+    def mistaken(real: Any) -> Any:
+        def accept(state: Any, shard: Any, definitions: Any) -> None:
+            real(state, shard, definitions)
+            if shard.outcome is outcome:
+                real(state, replace(shard, outcome=other), definitions)
 
-    return accept
+        return accept
+
+    return mistaken
 
 
-def _shrunk_as_stale(real: Any) -> Any:
-    """Let shrunk ranges stand for today's definition too."""
-
-    def accept(state: Any, shard: Any, definitions: Any) -> None:
-        real(state, shard, definitions)
-        if shard.outcome is Outcome.ACCEPTED_SHRUNK:
-            real(state, replace(shard, outcome=Outcome.ACCEPTED_STALE), definitions)
-
-    return accept
+_stale_as_shrunk = _accepted_as_both(Outcome.ACCEPTED_STALE, Outcome.ACCEPTED_SHRUNK)
+_shrunk_as_stale = _accepted_as_both(Outcome.ACCEPTED_SHRUNK, Outcome.ACCEPTED_STALE)
 
 
 def _not_compared(real: Any) -> Any:
