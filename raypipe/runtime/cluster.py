@@ -1,23 +1,22 @@
-"""Clusters: a private local Ray that leaves nothing behind, or one that exists and is joined by its address."""
+"""Clusters: a Ray that exists and is joined by its address, or one that the runs on this machine share."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import os
 import socket
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import psutil
 import ray
 
 from raypipe.errors import ConfigurationError, StopError, UsageError
 from raypipe.runtime import ray_settings
-from raypipe.runtime.session_folder import MARK, SessionFolder, new_session_folder, remove_leftovers
+from raypipe.runtime.shared_session import SharedSession
 
-OBJECT_STORE_BYTES = 256 * 1024**2  # what tasks hand back in memory on its way to the driver; more spills to the session folder
 REACH_TIMEOUT_S = 5.0  # a head in reach answers in milliseconds
 ALLOW_INSECURE = "RAYPIPE_ALLOW_INSECURE_CLUSTER"
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"  # with an empty SETTINGS frame
@@ -38,119 +37,27 @@ class Cluster(Protocol):
         ...
 
 
-def open_cluster(address: str | None, *, cpus: int, memory_bytes: int) -> Cluster:
-    """Return the Ray that this process is in, else the cluster at `address`, else a local one of its own."""
+def open_cluster(address: str) -> Cluster:
+    """Return the Ray that this process is in, else the cluster at the address."""
     if ray.is_initialized():
-        return JoinedCluster(ray.get_runtime_context().gcs_address, owned=False)
-    if address is None or address == "local":
-        return LocalCluster(cpus=cpus, memory_bytes=memory_bytes)
+        return JoinedCluster(ray.get_runtime_context().gcs_address)
     return connect(address)
 
 
-# ---- local ------------------------------------------------------------------------------------------------
-
-
-class LocalCluster:
-    """A Ray of this process alone: loopback only, token of its own, own session folder, no dashboard, no usage statistics.
-
-    Never attaches to another cluster. When the process is killed, Ray's processes end by themselves and the next local
-    cluster removes the folder.
-    """
-
-    def __init__(self, *, cpus: int, memory_bytes: int, object_store_bytes: int = OBJECT_STORE_BYTES) -> None:
-        self.address = ""
-        self._cpus = cpus
-        self._memory_bytes = memory_bytes
-        self._object_store_bytes = object_store_bytes
-        self._folder: SessionFolder | None = None
-        self._environment = ray_settings.Environment()
-
-    @property
-    def folder(self) -> SessionFolder:
-        """The session folder of a started cluster."""
-        if self._folder is None:
-            raise UsageError("the local cluster is not started")
-        return self._folder
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start it and wait until it answers. Raises StopError with Ray's reason when it cannot."""
-        if ray.is_initialized():
-            raise UsageError("this process uses a Ray cluster already: a second one cannot be started in it")
-        remove_leftovers()
-        self._folder = new_session_folder()
-        atexit.register(self.stop)
-        try:
-            self._start(self._folder)
-        except BaseException:
-            self.stop()
-            raise
-
-    def _start(self, folder: SessionFolder) -> None:
-        self._environment.set(
-            {
-                ray_settings.AUTH_MODE: "token",
-                ray_settings.AUTH_TOKEN: None,
-                ray_settings.AUTH_TOKEN_PATH: str(folder.token_path),
-                "RAY_ADDRESS": None,
-                "RAY_USAGE_STATS_ENABLED": "0",
-                "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else workers of a driver under `uv run` start uv again
-                **ray_settings.LOOPBACK_ONLY,
-            }
-        )
-        ray_settings.show_raylet_messages(False)
-        os.environ[MARK] = str(folder.path)  # for Ray's processes alone: what is started later must not carry it
-        try:
-            with ray_settings.own_signal_handlers_kept(), ray_settings.any_agent_port():
-                context: Any = ray.init(
-                    address="local",
-                    num_cpus=self._cpus,
-                    object_store_memory=self._object_store_bytes,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _memory=self._memory_bytes,
-                    _node_ip_address="127.0.0.1",
-                    _temp_dir=str(folder.path),
-                )
-        except Exception as error:  # Ray raises the plain class where one of its processes does not come up
-            raise StopError(f"a local Ray could not be started in {folder.path}: {error}; use --executor inline") from error
-        finally:
-            del os.environ[MARK]
-        self.address = str(context.address_info["gcs_address"])
-        if not is_loopback(self.address):
-            raise StopError(f"the local Ray listens on {self.address} instead of loopback: this version of Ray is not supported")
-
-    def stop(self) -> None:
-        """End every process of the cluster and delete its folder. Harmless when repeated."""
-        folder, self._folder = self._folder, None
-        if folder is None:
-            return
-        atexit.unregister(self.stop)
-        processes = folder.processes()
-        try:
-            ray.shutdown()
-        finally:
-            folder.remove(processes)
-            self._environment.restore()
-            ray_settings.show_raylet_messages(True)
-
-
-# ---- joined -----------------------------------------------------------------------------------------------
+def join_session(session: SharedSession) -> JoinedCluster:
+    """Join the local cluster of a session, once it is started. Raises StopError."""
+    cluster = JoinedCluster(session.address(), ray_settings.of_local_cluster(session.folder.token_path))
+    cluster.join()
+    return cluster
 
 
 class JoinedCluster:
-    """A cluster that others started; `owned` tells whether the connection is ours to close."""
+    """A cluster that others started. Its connection is closed by whoever opened it."""
 
-    def __init__(self, address: str, *, owned: bool) -> None:
+    def __init__(self, address: str, settings: Mapping[str, str | None] | None = None) -> None:
         self.address = address
-        self._owned = owned
+        self._settings = settings
+        self._owned = False
         self._environment = ray_settings.Environment()
 
     def __enter__(self) -> Self:
@@ -169,10 +76,8 @@ class JoinedCluster:
 
     def join(self) -> None:
         """Connect this process to the cluster. Raises ConfigurationError or StopError within some seconds."""
-        loopback = is_loopback(self.address)
-        self._environment.set(
-            {"RAY_ADDRESS": None, **(ray_settings.LOOPBACK_ONLY if loopback else {}), **ray_settings.token_mode()}
-        )
+        loopback = ray_settings.LOOPBACK_ONLY if is_loopback(self.address) else {}
+        self._environment.set(self._settings or {"RAY_ADDRESS": None, **loopback, **ray_settings.token_mode()})
         try:
             require_token(self.address)
             _require_head(self.address)
@@ -203,7 +108,7 @@ def connect(address: str) -> JoinedCluster:
     Raises UsageError for an address of another kind, ConfigurationError where a token is missing or wrong, StopError
     when nobody answers: each within some seconds.
     """
-    cluster = JoinedCluster(checked_address(address), owned=False)
+    cluster = JoinedCluster(checked_address(address))
     cluster.join()
     return cluster
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from ray._private import parameter, ray_constants
+from ray._private import node, parameter, ray_constants
 from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
@@ -22,6 +22,9 @@ AUTH_TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105  the name of a variable, not a secre
 AUTH_TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"  # noqa: S105
 LOOPBACK_ONLY = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
 """Ray replaces a loopback address by the machine's own and listens on all interfaces, unless told that it is no cluster."""
+
+VITAL = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
+FILES_MAX = 65_536  # what `ray.init` raises the limit of open files to
 
 CONNECT_ATTEMPTS = 2  # Ray tries to reach a head 20 times, a second each or more: refusals would take 20 s to 2 min
 
@@ -46,6 +49,19 @@ def token_is_required() -> bool:
 def token_mode() -> dict[str, str | None]:
     """Return what to set so that a token that is known is used: for an explicit address Ray does not do so, and is refused."""
     return {AUTH_MODE: "token"} if AUTH_MODE not in os.environ and token_is_known() else {}
+
+
+def of_local_cluster(token_path: Path) -> dict[str, str | None]:
+    """Return what to set (None: unset) in every process of a local cluster and of those that join it."""
+    return {
+        AUTH_MODE: "token",
+        AUTH_TOKEN: None,
+        AUTH_TOKEN_PATH: str(token_path),
+        "RAY_ADDRESS": None,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else workers of a driver under `uv run` start uv again
+        **LOOPBACK_ONLY,
+    }
 
 
 class Environment:
@@ -94,22 +110,27 @@ def few_connect_attempts() -> Iterator[None]:
         ray_constants.NUM_REDIS_GET_RETRIES = before
 
 
-class _AnyAgentPort(parameter.RayParams):
-    """Parameters of a node whose agent listens where there is room."""
+class HeadNode(node.Node):
+    """The head of a cluster of this machine, without what serves people and autoscalers: that costs as much as all else."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **{"dashboard_agent_listen_port": 0, **named})
+    def __init__(self, folder: str, cores: int, memory_bytes: int, object_store_bytes: int) -> None:
+        """Start it and wait until it answers. Raises Ray's errors."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, FILES_MAX)), hard))
+        parameters = parameter.RayParams(
+            node_ip_address="127.0.0.1", temp_dir=folder, no_monitor=True, include_log_monitor=False,  # type: ignore[arg-type]
+            dashboard_agent_listen_port=0,  # any free one: with `ray[default]` it is fixed, and another cluster may have it
+            num_cpus=cores, memory=memory_bytes, object_store_memory=object_store_bytes,
+        )  # fmt: skip
+        super().__init__(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True, ray_init_cluster=True)
 
+    def start_api_server(self, **options: object) -> None:
+        """Start none: also without a dashboard it would be waited for."""
+        self._webui_url = None
 
-@contextlib.contextmanager
-def any_agent_port() -> Iterator[None]:
-    """Let the agent of a new node take any free port: with `ray[default]` it has a fixed one, which another cluster may have."""
-    before = parameter.RayParams
-    parameter.RayParams = _AnyAgentPort  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        parameter.RayParams = before  # type: ignore[misc]
+    def is_lost(self) -> bool:
+        """Tell whether a process has ended without which nothing goes on."""
+        return any(kind in VITAL for kind, _ in self.dead_processes())  # type: ignore[no-untyped-call]
 
 
 def show_raylet_messages(shown: bool) -> None:

@@ -7,8 +7,9 @@ import os
 import platform
 import secrets
 import shutil
+import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,15 +53,32 @@ class SessionFolder:
             return False  # gone, or another user's
         return any(Path(file.path).is_relative_to(self.path) for file in logs)
 
+    def set_owner(self, pid: int) -> None:
+        """Let a process own the folder: it is a leftover once that one has ended."""
+        self.write("owner", f"{platform.node()} {pid} {psutil.Process(pid).create_time():.2f}")
+
     def owner_is_alive(self) -> bool:
-        """Tell whether the process that made the folder still runs."""
+        """Tell whether the process that owns the folder still runs."""
         try:
-            host, pid, started = (self.path / "owner").read_text().split()
+            host, pid, started = self.read("owner").split()
             if host != platform.node():
                 return True  # a container that shares this folder; its processes cannot be seen from here
-            return f"{psutil.Process(int(pid)).create_time():.2f}" == started
+            owner = psutil.Process(int(pid))
+            return f"{owner.create_time():.2f}" == started and owner.status() != psutil.STATUS_ZOMBIE
         except (OSError, ValueError, psutil.Error):
             return False
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the folder; whoever looks meanwhile sees a whole one or none."""
+        (self.path / f"{name}.new").write_text(text)
+        (self.path / f"{name}.new").rename(self.path / name)
+
+    def read(self, name: str) -> str:
+        """Return what a file of the folder says; nothing where it is not there (any more)."""
+        try:
+            return (self.path / name).read_text()
+        except FileNotFoundError:
+            return ""
 
     def remove(self, processes: Sequence[psutil.Process] = ()) -> None:
         """Wait for the given and all other processes of the cluster to end, kill those that do not, delete the folder."""
@@ -70,10 +88,8 @@ class SessionFolder:
 
 def new_session_folder() -> SessionFolder:
     """Make a folder with a fresh token. Raises ConfigurationError where no folder with a short enough path can be made."""
-    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_root()))
-    folder = SessionFolder(path)
-    (path / "owner.new").write_text(f"{platform.node()} {os.getpid()} {psutil.Process().create_time():.2f}")
-    (path / "owner.new").rename(path / "owner")  # whoever tidies up meanwhile sees a whole one or none
+    folder = SessionFolder(Path(tempfile.mkdtemp(prefix=PREFIX, dir=session_root())))
+    folder.set_owner(os.getpid())
     descriptor = os.open(folder.token_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
@@ -82,19 +98,25 @@ def new_session_folder() -> SessionFolder:
 
 def remove_leftovers() -> None:
     """Remove the folders and processes of this user's clusters whose owner was killed."""
-    for path in _root().glob(f"{PREFIX}*"):
-        try:
-            ours = path.stat().st_uid == os.getuid() and (path / "owner").exists()
-        except OSError:
-            continue  # another process removed it meanwhile
-        if ours and not SessionFolder(path).owner_is_alive():
-            left = SessionFolder(path)
+    for left in own_session_folders():
+        if not left.owner_is_alive():
             for process in left.processes():
                 _kill(process)  # orphans: nobody is left to end them in order
             left.remove()
 
 
-def _root() -> Path:
+def own_session_folders() -> Iterator[SessionFolder]:
+    """Yield the folders of this user's local clusters. What another user has put there is never looked into."""
+    for path in sorted(session_root().glob(f"{PREFIX}*")):
+        try:
+            found = path.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and (path / "owner").exists():
+                yield SessionFolder(path)
+        except OSError:
+            continue  # another process removed it meanwhile
+
+
+def session_root() -> Path:
     """Return the temporary folder, or `/tmp` where its path is too long for sockets."""
     for root in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108  mkdtemp makes a private folder inside
         if len(str(root / PREFIX)) + 8 <= FOLDER_LENGTH_MAX and os.access(root, os.W_OK):

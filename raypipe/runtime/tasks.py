@@ -22,6 +22,7 @@ from raypipe.core.shard import InputFile, Task
 from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, WorkerDied
 from raypipe.ports import Completion, Worker
 from raypipe.runtime.across import Raised, attempt
+from raypipe.runtime.launched_from import LaunchedFrom
 
 IN_FLIGHT_TASKS_MAX = 256  # bounds the driver's memory and what a crash of it loses
 TASK_MEMORY_MIN_BYTES = 128 * 1024**2  # with less, a worker process with its engines has no room for data
@@ -110,6 +111,7 @@ class WorkerRecipe:
     worker: Any
     environment: Mapping[str, str]
     versions: Mapping[str, str]
+    launched_from: LaunchedFrom | None
 
 
 def run_task(recipe: WorkerRecipe, task: Task, timeout_s: float) -> object:
@@ -128,6 +130,8 @@ _workers: dict[str, Worker] = {}  # the one worker of this process, by its refer
 def _worker_of(recipe: WorkerRecipe) -> Worker:
     identity = recipe.worker.hex()
     if identity not in _workers:
+        if recipe.launched_from:
+            recipe.launched_from.take_over()
         os.environ.update(recipe.environment)
         _require_same_versions(recipe.versions)
         _workers.clear()
@@ -193,10 +197,10 @@ class RayExecutor:
     repeating without end what was killed for lack of memory.
     """
 
-    def __init__(self, worker: Worker, share: Share, *, shard_timeout_s: float) -> None:
+    def __init__(self, worker: Worker, share: Share, *, shard_timeout_s: float, launched_from: LaunchedFrom | None = None) -> None:
         self._share = share
         self._shard_timeout_s = shard_timeout_s
-        self._recipe = ray.put(WorkerRecipe(ray.put(worker), worker_environment(share.cpus), versions()))
+        self._recipe = ray.put(WorkerRecipe(ray.put(worker), worker_environment(share.cpus), versions(), launched_from))
         options = {
             "num_cpus": share.cpus, "memory": share.memory_bytes, "resources": dict(share.resources), "max_retries": 0,
             "retry_exceptions": False,

@@ -25,7 +25,7 @@ EXITS_WITHIN_S = 10  # how long the kernel may take to clear away a process that
 
 LAUNCHER = """
 import json, os, signal, sys
-from raypipe.runtime.cluster import LocalCluster
+from raypipe.runtime.local_cluster import LocalCluster
 import ray
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background, which ignores it
@@ -156,7 +156,7 @@ class TestJoining:
     def test_the_ray_of_this_process_is_used_and_left_running(self, local_ray):
         import ray
 
-        with open_cluster("10.0.0.5:6379", cpus=1, memory_bytes=2**30) as cluster:
+        with open_cluster("10.0.0.5:6379") as cluster:
             assert cluster.address == local_ray.address
         assert ray.is_initialized()
 
