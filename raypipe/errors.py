@@ -160,6 +160,12 @@ class RunIsAlive(StopError):
     exit_code = 3
 
 
+class ClusterLost(StopError):
+    """The local Ray of the run has ended under it; what is committed and staged is kept: run again to resume."""
+
+    code = "cluster_lost"
+
+
 class InDoubt(StopError):
     """The outcome of the last commit is not known because the destination cannot be reached: run again."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
-from raypipe.core.events import RunClosed
+from raypipe.core.events import RunClosed, Warned
 from raypipe.core.executor_choice import Choice
+from raypipe.errors import ClusterLost
 from raypipe.launch.parts import Parts
 from raypipe.launch.reports import Ask
 from raypipe.launch.run_verb import make_driver
@@ -17,30 +17,42 @@ from raypipe.runtime.driver import Driver
 from raypipe.runtime.launched_from import LaunchedFrom
 from raypipe.runtime.shared_session import take_session
 
+CLUSTERS_MAX = 3  # a local Ray that ends this often does so by what the run does to it
+
 
 def run_on_ray(parts: Parts, ask: Ask, choice: Choice, run_id: str, observer: Observer, stop: StopFlag) -> RunClosed:
-    """Run on the cluster at the chosen address, or on the local one that the runs on this machine share."""
-    with _cluster(choice.address, parts.pipeline.run.memory_bytes) as launched_from:
-        from raypipe.runtime.actor import run_in_actor
-        from raypipe.runtime.tasks import armed_failpoints
+    """Run on the cluster at the chosen address, or on the local one that the runs on this machine share.
 
-        return run_in_actor(DriverRecipe(parts, ask, choice, run_id, armed_failpoints(), launched_from), observer, stop)
-
-
-@contextlib.contextmanager
-def _cluster(address: str | None, memory_bytes: int) -> Iterator[LaunchedFrom | None]:
-    """Use the cluster at the address, else the local one; yield what the run's processes take over from this one there."""
-    if address is not None and address != "local":
+    A local one may end by what others do: the run goes on with another, some times.
+    """
+    if choice.address is not None and choice.address != "local":
         from raypipe.runtime.cluster import open_cluster
 
-        with open_cluster(address):
-            yield None
-        return
-    with take_session(memory_bytes) as session:  # its Ray starts while this process still imports Ray
+        with open_cluster(choice.address):
+            return _run(DriverRecipe(parts, ask, choice, run_id, LaunchedFrom.afar()), observer, stop)
+    recipe = DriverRecipe(parts, ask, choice, run_id, LaunchedFrom.here())
+    for number in itertools.count(1):
+        try:
+            return _run_locally(recipe, observer, stop, takeover=number > 1)
+        except ClusterLost:
+            if stop.signal is not None or number == CLUSTERS_MAX:
+                raise
+            observer.on(Warned("the local Ray has ended; the run goes on with another one"))
+    raise AssertionError("it returns or raises")
+
+
+def _run_locally(recipe: DriverRecipe, observer: Observer, stop: StopFlag, *, takeover: bool) -> RunClosed:
+    with take_session(recipe.parts.pipeline.run.memory_bytes) as session:  # its Ray starts while this process imports Ray
         from raypipe.runtime.cluster import join_session
 
         with join_session(session):
-            yield LaunchedFrom.here()
+            return _run(recipe, observer, stop, takeover=takeover, lost=session.is_lost)
+
+
+def _run(recipe: DriverRecipe, observer: Observer, stop: StopFlag, **where: Any) -> RunClosed:
+    from raypipe.runtime.actor import run_in_actor
+
+    return run_in_actor(recipe, observer, stop, **where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +63,13 @@ class DriverRecipe:
     ask: Ask
     choice: Choice
     run_id: str
-    failpoints: Mapping[str, str]
-    """What tests armed: an actor does not inherit the launcher's environment."""
-    launched_from: LaunchedFrom | None
-    """What the run's processes take over from its launcher, where they are on its machine."""
+    launched_from: LaunchedFrom
 
     def __call__(self, observer: Observer, stop: StopFlag, *, takeover: bool) -> Driver:
         """Build it; with `takeover` the run's earlier driver is known to be dead."""
         from raypipe.runtime.tasks import RayExecutor, cluster_share
 
-        if self.launched_from:
-            self.launched_from.take_over()
-        os.environ.update(self.failpoints)
+        self.launched_from.take_over()
         run = self.parts.pipeline.run
         share = cluster_share(run.cpus_per_shard, run.memory_bytes, run.resources)
         worker = self.parts.worker(share.memory_bytes)

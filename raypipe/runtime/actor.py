@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from ray import exceptions as ray_errors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe.core.events import RunClosed, RunEvent, Warned
-from raypipe.errors import Interrupted, StopError
+from raypipe.errors import ClusterLost, Interrupted, StopError
 from raypipe.ports import Observer, StopFlag
 from raypipe.runtime.across import Raised, attempt
 
@@ -108,15 +109,18 @@ class DriverActor:
 # ---- in the launcher's process ----------------------------------------------------------------------------
 
 
-def run_in_actor(make_driver: MakeDriver, observer: Observer, stop: StopFlag) -> RunClosed:
+def run_in_actor(
+    make_driver: MakeDriver, observer: Observer, stop: StopFlag, *, takeover: bool = False, lost: Callable[[], bool] = lambda: False
+) -> RunClosed:
     """Run a driver in an actor on this machine; when the actor dies, start another with the next epoch, some times.
 
-    Raises what the driver raises, as its own type; Interrupted when it was told to stop at once and did not;
-    StopError when drivers keep dying. Nothing is lost by a dead driver: the ledger and staged work say what is done.
+    With `takeover` an earlier driver of the run is dead already. Raises what the driver raises, as its own type;
+    Interrupted when it was told to stop at once and did not; StopError when drivers keep dying; ClusterLost when `lost`
+    says so of the cluster. Nothing is lost by a dead driver: the ledger and staged work say what is done.
     """
     for number in range(1, DRIVERS_MAX + 1):
         try:
-            return _Watch(observer, stop).run(make_driver, takeover=number > 1)
+            return _Watch(observer, stop, lost).run(make_driver, takeover=takeover or number > 1)
         except ray_errors.RayActorError as error:  # died, or out of reach and killed: the next epoch fences it
             reason = str(error).strip().partition("\n")[0]
         if stop.signal is not None:
@@ -131,9 +135,10 @@ def run_in_actor(make_driver: MakeDriver, observer: Observer, stop: StopFlag) ->
 class _Watch:
     """One actor, watched until its run is over."""
 
-    def __init__(self, observer: Observer, stop: StopFlag) -> None:
+    def __init__(self, observer: Observer, stop: StopFlag, lost: Callable[[], bool]) -> None:
         self._observer = observer
         self._stop = stop
+        self._lost = lost
         self._told: tuple[str | None, bool] = (None, False)
         self._at_once_s: float | None = None
         self._following = 0
@@ -152,6 +157,8 @@ class _Watch:
     def _watched(self, ended: ray.ObjectRef[Any]) -> RunClosed:
         page = self._ask(EVENTS_WAIT_S)
         while True:
+            if self._lost():
+                raise ClusterLost("the local Ray has ended; what is committed and staged is kept: run again to resume")
             self._pass_signals_on()
             ready, _ = ray.wait([ended, page], num_returns=1, timeout=SIGNAL_WAIT_S)
             if ended in ready:

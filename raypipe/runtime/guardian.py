@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from raypipe.errors import StopError
 from raypipe.runtime.session_folder import SessionFolder
-from raypipe.runtime.shared_session import ADDRESS, FAILED, USERS
+from raypipe.runtime.shared_session import ADDRESS, FAILED, OFFER, USERS
 
 if TYPE_CHECKING:
     from raypipe.runtime.head import Head
@@ -57,6 +57,8 @@ def keep(folder: SessionFolder, cores: int, memory_bytes: int) -> None:
         folder.write(ADDRESS, head.address)
         _watch(head, folder)
     finally:
+        for told in (OFFER, ADDRESS):  # nobody joins any more, and whoever is left learns that it is over
+            (folder.path / told).unlink(missing_ok=True)
         head.stop()
 
 

@@ -23,32 +23,34 @@ class LaunchedFrom:
     """The launcher's environment, folder and file permissions. Travels as a value, and never stands in what Ray writes or shows."""
 
     environment: Mapping[str, str]
-    folder: str
-    umask: int
+    folder: str | None = None
+    """None for processes on other machines: they take over what tests armed, and nothing else."""
+    umask: int = 0o077
 
     @classmethod
     def here(cls) -> Self:
-        """Return those of this process."""
+        """Return those of this process, for processes on its machine."""
         umask = os.umask(0o077)
         os.umask(umask)
-        own = {name: value for name, value in os.environ.items() if not is_read_at_start(name)}
+        own = {name: value for name, value in os.environ.items() if not name.startswith(AT_START + RAY_OWN)}
         return cls(own, str(Path.cwd()), umask)
+
+    @classmethod
+    def afar(cls) -> Self:
+        """Return what processes on any machine take over from this one."""
+        testing = os.environ.get("RAYPIPE_TESTING") == "1"
+        return cls({name: value for name, value in os.environ.items() if testing and name.startswith("RAYPIPE_")})
 
     def take_over(self) -> None:
         """Make them those of this process."""
-        for name in GIVEN:
-            if name not in self.environment:
+        if self.folder is not None:
+            for name in GIVEN:
                 os.environ.pop(name, None)
+            os.umask(self.umask)
+            with contextlib.suppress(FileNotFoundError):  # gone meanwhile: it is of no use to the launcher, either
+                os.chdir(self.folder)
         os.environ.update(self.environment)
         time.tzset()
-        os.umask(self.umask)
-        with contextlib.suppress(FileNotFoundError):  # a folder that is gone meanwhile was of no use to the launcher, either
-            os.chdir(self.folder)
-
-
-def is_read_at_start(name: str) -> bool:
-    """Tell whether a variable is of no use to a process that runs already."""
-    return name.startswith(AT_START + RAY_OWN)
 
 
 def read_at_start() -> dict[str, str]:

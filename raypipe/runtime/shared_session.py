@@ -74,6 +74,10 @@ class SharedSession:
             time.sleep(POLL_S)
         raise StopError(f"a local Ray did not start in {self.folder.path} within {START_WAIT_S:g} s; use --executor inline")
 
+    def is_lost(self) -> bool:
+        """Tell whether the cluster has ended under its users."""
+        return not (self.folder.path / ADDRESS).exists() or not self.folder.owner_is_alive()
+
     def leave(self) -> None:
         """Give the cluster up; where nobody else uses it, wait until it has ended."""
         try:

@@ -111,7 +111,7 @@ class WorkerRecipe:
     worker: Any
     environment: Mapping[str, str]
     versions: Mapping[str, str]
-    launched_from: LaunchedFrom | None
+    launched_from: LaunchedFrom
 
 
 def run_task(recipe: WorkerRecipe, task: Task, timeout_s: float) -> object:
@@ -130,8 +130,7 @@ _workers: dict[str, Worker] = {}  # the one worker of this process, by its refer
 def _worker_of(recipe: WorkerRecipe) -> Worker:
     identity = recipe.worker.hex()
     if identity not in _workers:
-        if recipe.launched_from:
-            recipe.launched_from.take_over()
+        recipe.launched_from.take_over()
         os.environ.update(recipe.environment)
         _require_same_versions(recipe.versions)
         _workers.clear()
@@ -165,15 +164,9 @@ def _require_same_versions(expected: Mapping[str, str]) -> None:
 
 
 def worker_environment(cpus: float) -> dict[str, str]:
-    """Return what is set in a worker before its engines are imported: their threads, and the failpoints of tests."""
+    """Return what is set in a worker before its engines are imported: the number of their threads."""
     threads = str(max(1, math.floor(cpus)))
-    return {"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, **armed_failpoints()}
-
-
-def armed_failpoints() -> dict[str, str]:
-    """Return what tests armed in this process, for other processes of the run."""
-    testing = os.environ.get("RAYPIPE_TESTING") == "1"
-    return {name: value for name, value in os.environ.items() if testing and name.startswith("RAYPIPE_")}
+    return {"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
 
 
 # ---- in the driver's process ------------------------------------------------------------------------------
@@ -200,7 +193,9 @@ class RayExecutor:
     def __init__(self, worker: Worker, share: Share, *, shard_timeout_s: float, launched_from: LaunchedFrom | None = None) -> None:
         self._share = share
         self._shard_timeout_s = shard_timeout_s
-        self._recipe = ray.put(WorkerRecipe(ray.put(worker), worker_environment(share.cpus), versions(), launched_from))
+        self._recipe = ray.put(
+            WorkerRecipe(ray.put(worker), worker_environment(share.cpus), versions(), launched_from or LaunchedFrom.afar())
+        )
         options = {
             "num_cpus": share.cpus, "memory": share.memory_bytes, "resources": dict(share.resources), "max_retries": 0,
             "retry_exceptions": False,
