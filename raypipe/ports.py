@@ -277,6 +277,10 @@ class Executor(Protocol):
         """Return what has ended; empty when nothing did within the time. Never raises for a piece of work."""
         ...
 
+    def is_waiting(self, key: object) -> bool:
+        """Tell whether a task is known not to have begun yet, because the workers do other work: it is not late."""
+        ...
+
     def give_up(self, key: object) -> None:
         """Wait no longer for a piece of work: what it holds is free for others, and its Completion may or may not come."""
         ...

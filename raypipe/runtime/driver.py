@@ -196,7 +196,7 @@ class Driver:
             case Dispatch(task):
                 if held := self._claiming.refused(task):
                     return self._feed(coordinator, held)
-                self._deadlines[task.attempt_id] = (self._now_s() + AHEAD * self._settings.task_timeout_s * len(task.shards), task)
+                self._deadlines[task.attempt_id] = (self._due_s(task), task)
                 self._executor.submit_task(task.attempt_id, task)
                 self._tell(ev.TaskStarted(task))
                 return []
@@ -264,9 +264,15 @@ class Driver:
         text = str(error) if isinstance(error, RaypipeError) else f"{type(error).__name__}: {error}"
         return ev.TaskFailed(task, code, text, relist=isinstance(error, InputChanged))
 
+    def _due_s(self, task: Task) -> float:
+        return self._now_s() + AHEAD * self._settings.task_timeout_s * len(task.shards)
+
     def _overdue(self) -> list[ev.TaskFailed]:
         now_s = self._now_s()
         late = [task for due_s, task in self._deadlines.values() if due_s < now_s]
+        waiting = [task for task in late if self._executor.is_waiting(task.attempt_id)]  # other runs have the workers
+        self._deadlines |= {task.attempt_id: (self._due_s(task), task) for task in waiting}
+        late = [task for task in late if task not in waiting]
         for task in late:
             del self._deadlines[task.attempt_id]
             self._executor.give_up(task.attempt_id)

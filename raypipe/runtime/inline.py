@@ -81,6 +81,11 @@ class InlineExecutor:
             found.append(self._ended.get_nowait())
         return found
 
+    def is_waiting(self, key: object) -> bool:
+        """Tell whether a task has not begun yet."""
+        with self._lock:
+            return any(one[0] == key for one in self._waiting)
+
     def give_up(self, key: object) -> None:
         """Free the slot of a piece of work that hangs; where it ends all the same, nobody minds its Completion."""
         with self._lock:

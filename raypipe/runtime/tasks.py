@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import math
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +25,7 @@ from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, Work
 from raypipe.ports import Completion, Worker
 from raypipe.runtime.across import Raised, attempt
 from raypipe.runtime.launched_from import LaunchedFrom
+from raypipe.runtime.session_folder import MARK
 
 IN_FLIGHT_TASKS_MAX = 256  # bounds the driver's memory and what a crash of it loses
 TASK_MEMORY_MIN_BYTES = 128 * 1024**2  # with less, a worker process with its engines has no room for data
@@ -116,7 +119,16 @@ class WorkerRecipe:
 
 def run_task(recipe: WorkerRecipe, task: Task, timeout_s: float) -> object:
     """Run a task in this process; an error is returned as Raised."""
+    if mark := mark_of(task):
+        with contextlib.suppress(OSError):  # then it is taken for waiting, and is still ended in time
+            mark.touch()
     return attempt(lambda: _within(timeout_s, lambda: _worker_of(recipe).run(task)))
+
+
+def mark_of(task: Task) -> Path | None:
+    """Return the file that is there once a task has begun; None on a Ray that is not local, whose machines share no folder."""
+    folder = os.environ.get(MARK)
+    return Path(folder) / f"begun-{task.run_id}-{task.attempt_id}" if folder else None
 
 
 def run_scan(recipe: WorkerRecipe, file: InputFile, timeout_s: float) -> object:
@@ -180,6 +192,25 @@ class _Flight:
     what: str
     timeout_s: float
     started_s: float
+    mark: Path | None = None
+    """The file that is there once it has begun, where it may wait for other runs' work."""
+
+    def is_waiting(self) -> bool:
+        """Tell whether it is known not to have begun."""
+        return self.mark is not None and not self.mark.exists()
+
+    def forget(self) -> None:
+        """Remove what it left in the folder."""
+        if self.mark is not None:
+            self.mark.unlink(missing_ok=True)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been at work, or in flight where that is not known."""
+        try:
+            return time.time() - self.mark.stat().st_mtime if self.mark else time.monotonic() - self.started_s
+        except OSError:
+            return 0.0
 
 
 class RayExecutor:
@@ -214,15 +245,15 @@ class RayExecutor:
         """Start a task; its Completion carries a Staged."""
         timeout_s = self._shard_timeout_s * len(task.shards)
         what = f"task {task.number} ({len(task.shards)} shards from {task.shards[0].window})"
-        self._fly(self._run_task.remote(self._recipe, task, timeout_s), key, what, timeout_s)
+        self._fly(self._run_task.remote(self._recipe, task, timeout_s), key, what, timeout_s, mark_of(task))
 
     def submit_scan(self, key: object, file: InputFile) -> None:
         """Start a scan; its Completion carries a FileIndex."""
         timeout_s = self._shard_timeout_s + file.size_bytes / SCAN_BYTES_PER_S_MIN
         self._fly(self._run_scan.remote(self._recipe, file, timeout_s), key, f"the scan of {file.uri}", timeout_s)
 
-    def _fly(self, ref: ray.ObjectRef[Any], key: object, what: str, timeout_s: float) -> None:
-        self._flights[ref] = _Flight(key, what, timeout_s, time.monotonic())
+    def _fly(self, ref: ray.ObjectRef[Any], key: object, what: str, timeout_s: float, mark: Path | None = None) -> None:
+        self._flights[ref] = _Flight(key, what, timeout_s, time.monotonic(), mark)
 
     def wait(self, timeout_s: float) -> list[Completion]:
         """Return what has ended; empty when nothing did within the time."""
@@ -240,14 +271,20 @@ class RayExecutor:
             value = ray.get(ref, timeout=FETCH_TIMEOUT_S)
         except Exception as error:
             return Completion(flight.key, error=self._explained(error, flight))
+        finally:
+            flight.forget()
         if isinstance(value, Raised):
             return Completion(flight.key, error=self._explained(value.error, flight))
         return Completion(flight.key, value=value)
 
     def _explained(self, error: BaseException, flight: _Flight) -> BaseException:
-        if isinstance(error, ray_errors.WorkerCrashedError) and time.monotonic() - flight.started_s >= flight.timeout_s:
+        if isinstance(error, ray_errors.WorkerCrashedError) and flight.seconds >= flight.timeout_s:
             return RetryableError(f"{flight.what} took longer than run.shard_timeout allows ({flight.timeout_s:g} s); it was ended")
         return explained(error, flight.what, self._share.memory_bytes)
+
+    def is_waiting(self, key: object) -> bool:
+        """Tell whether a task has not begun, for other runs have the workers."""
+        return any(flight.key == key and flight.is_waiting() for flight in self._flights.values())
 
     def give_up(self, key: object) -> None:
         """Kill a piece of work that hangs, so that its resources are free."""

@@ -124,12 +124,17 @@ class Workers:
         self.in_flight_max = 0
         self.closed: list[bool] = []
         self.given_up: list[object] = []
+        self.others_s = 0.0
+        """Until when the workers do other runs' work: a task that hangs is taken for one that waits."""
 
     def submit_task(self, key: object, task: Task) -> None:
         self.waiting.append((key, task))
         self.in_flight_max = max(self.in_flight_max, len(self.waiting) + len(self.hanging))
 
     submit_scan = submit_task
+
+    def is_waiting(self, key: object) -> bool:
+        return self.clock.monotonic_s() < self.others_s
 
     def give_up(self, key: object) -> None:
         self.given_up.append(key)

@@ -227,6 +227,14 @@ def test_an_overdue_task_is_given_up_and_its_late_result_is_ignored(bench, leave
     assert bench.versions() == ALL
 
 
+def test_a_task_that_waits_for_workers_is_not_overdue_however_long_others_have_them(bench):
+    bench.executor.script = {0: ["hang"]}
+    bench.executor.others_s = bench.clock.monotonic_s() + 86_400
+    assert bench.run().status == "done"
+    assert [event.code for event in bench.told.of(ev.TaskFailed)] == ["timeout"]
+    assert bench.clock.monotonic_s() > bench.executor.others_s
+
+
 def test_an_end_that_nobody_planned_for_closes_run_and_executor(bench, wrap):
     def breaks(commit, request, staged):
         raise KeyError("a bug")

@@ -144,6 +144,10 @@ class SimulatedExecutor:
         self.ended.clear()
         return found
 
+    def is_waiting(self, key: object) -> bool:
+        """Nothing waits for long here."""
+        return False
+
     def give_up(self, key: object) -> None:
         """Let a piece go on all the same: its end may come late."""
 
