@@ -94,12 +94,10 @@ class SharedSession:
 
     def _take_back(self) -> bool:
         """Take the offer back where nobody else uses the cluster, for it ends now; tell whether it is so."""
-        try:
-            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        (self.folder.path / OFFER).unlink(missing_ok=True)
-        return True
+        if _lock(self._users, fcntl.LOCK_EX):
+            (self.folder.path / OFFER).unlink(missing_ok=True)
+            return True
+        return not _lock(self._users, fcntl.LOCK_SH)  # then the guardian was quicker
 
 
 def take_session(memory_bytes: int) -> SharedSession:
@@ -139,12 +137,18 @@ def _joined(folder: SessionFolder, kind: str, memory_bytes: int) -> int | None:
     if offer.get("kind") != kind or offer["memory_bytes"] < memory_bytes or not folder.owner_is_alive():
         return None
     users = _user_of(folder)
+    if _lock(users, fcntl.LOCK_SH):
+        return users
+    os.close(users)
+    return None
+
+
+def _lock(users: int, kind: int) -> bool:
     try:
-        fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(users, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(users)
-        return None
-    return users
+        return False
+    return True
 
 
 def _user_of(folder: SessionFolder) -> int:
