@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import psutil
 import pytest
 
 from raypipe.runtime.session_folder import MARK, SessionFolder
+from tests.faults.belonging import processes_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -31,7 +31,7 @@ source: {kind: files, path: in.csv, columns: {id: int64, ts: timestamp}}
 transform: [{python: "steps:step"}]
 outputs: [{table: clean, rows: all}]
 destination: {kind: duckdb, path: NAME.duckdb}
-run: {memory: 512MiB, retries: {attempts: 3, delay: 0s}}
+run: {memory: 512MiB, cpus_per_shard: 0.25, retries: {attempts: 3, delay: 0s}}
 """
 STEPS = """\
 import json, os, pathlib, time
@@ -94,16 +94,8 @@ class Runs:
         with duckdb.connect(str(self.folder / f"{name}.duckdb"), read_only=True) as connection:
             return connection.execute("SELECT id FROM clean ORDER BY id").fetchall()
 
-    def processes(self, *, named: str = "") -> list[psutil.Process]:
-        """Return what runs of these runs' Ray, but for what has ended and nobody has taken note of."""
-        found = []
-        for one in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                told = (*one.cmdline(), one.environ().get(MARK, ""), *(file.path for file in one.open_files()))
-                ours = any(str(self.temporary) in text for text in told) and one.status() != psutil.STATUS_ZOMBIE
-                if ours and one.pid != os.getpid() and named in f"{one.name()} {' '.join(one.cmdline()[:1])}":
-                    found.append(one)
-        return found
+    def processes(self, named: str = "") -> list[psutil.Process]:
+        return processes_of(self.temporary, named)
 
     def nothing_left(self) -> bool:
         return not self.processes() and not list(self.temporary.iterdir())
@@ -138,18 +130,18 @@ def test_runs_at_once_share_one_ray_end_in_any_order_and_see_nothing_of_each_oth
         runs.start(name, **{f"SECRET_OF_{name}": "s3cr3t"})
     told = {name: runs.at_work(name) for name in names}
     (folder,) = {one["environment"][MARK] for one in told.values()}
-    assert len(runs.processes(named="raylet")) == 1
+    assert len(runs.processes("raylet")) == 1
     for name, one in told.items():
         assert one["folder"] == str(runs.folder / name)
         assert [variable for variable in one["environment"] if variable.startswith("SECRET")] == [f"SECRET_OF_{name}"]
-    raylet = runs.processes(named="raylet")[0]
+    raylet = runs.processes("raylet")[0]
     assert not [variable for one in (raylet, raylet.parent()) for variable in one.environ() if variable.startswith("SECRET")]
 
     runs.go_on("first")
     assert runs.ended("first") == 0, runs.said("first")
-    drivers = len(runs.processes(named="DriverActor"))
+    drivers = len(runs.processes("DriverActor"))
     runs.started["killed"].kill()
-    wait_until(lambda: len(runs.processes(named="DriverActor")) == drivers - 1 == 1)
+    wait_until(lambda: len(runs.processes("DriverActor")) == drivers - 1 == 1)
     assert SessionFolder(Path(folder)).owner_is_alive()
     runs.go_on("last")
     assert runs.ended("last") == 0, runs.said("last")
@@ -158,7 +150,7 @@ def test_runs_at_once_share_one_ray_end_in_any_order_and_see_nothing_of_each_oth
     assert "has ended" not in runs.said("last")
 
 
-def test_a_run_whose_ray_is_gone_goes_on_with_another_and_nothing_is_left_also_of_one_that_was_killed(runs):
+def test_a_run_whose_ray_is_gone_goes_on_with_another_and_leaves_nothing_of_either(runs):
     runs.start("first")
     folder = SessionFolder(Path(runs.at_work("first")["environment"][MARK]))
     psutil.Process(int(folder.read("owner").split()[1])).kill()
@@ -168,9 +160,4 @@ def test_a_run_whose_ray_is_gone_goes_on_with_another_and_nothing_is_left_also_o
     runs.go_on("first")
     assert runs.ended("first") == 0, runs.said("first")
     assert runs.rows("first") == [(one,) for one in range(24)]
-    wait_until(runs.nothing_left)
-
-    runs.start("second")
-    runs.at_work("second")
-    runs.started["second"].send_signal(signal.SIGKILL)
     wait_until(runs.nothing_left)

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -26,10 +26,10 @@ from random import Random
 import psutil
 
 from raypipe.testing import oracle
+from tests.faults.belonging import processes_of
 from tests.faults.contents import contents
 from tests.faults.storm import Case, events
 
-MARK = "RAYPIPE_TEST_ENDINGS"
 GONE_WITHIN_S = 180.0  # Ray's agents that are left alone try for a minute to tell a head that is gone, and end then
 CODES = {
     "done": {0},
@@ -39,9 +39,11 @@ CODES = {
     "terminated": {143, 0, -15},
     "killed": {-9, 0},
     "driver_killed": {0},
+    "guardian_killed": {0, 1},
 }
 """How a run may end; 0 also where the signal came too late, the signal itself where it came before anybody listened.
-A driver that was killed is replaced by another one."""
+A driver that was killed is replaced by another one, and Ray whose guardian was killed by another Ray; 1 where the run was
+just joining that one."""
 
 
 @dataclass
@@ -73,7 +75,7 @@ class Endings:
         code = process.wait()
         assert code in CODES[ending], f"{ending}: it ended with {code}, expected {CODES[ending]}"
         left = self.require_nothing_left(but_folders=code == -signal.SIGKILL)
-        self.counts[f"{ending}{'' if code or ending in ('done', 'driver_killed') else ' too late'}"] += 1
+        self.counts[f"{ending}{'' if code or ending in ('done', 'driver_killed', 'guardian_killed') else ' too late'}"] += 1
         self.counts["folders left by a kill"] += len(left)
         if ending != "failed":
             assert self._start(path).wait() == 0
@@ -84,7 +86,7 @@ class Endings:
     def require_nothing_left(self, *, but_folders: bool = False) -> list[Path]:
         """Raise AssertionError for a process that lives on, and for a file or folder unless a killed launcher left it."""
         give_up_s = time.monotonic() + GONE_WITHIN_S
-        while (alive := self._processes()) and time.monotonic() < give_up_s:
+        while (alive := processes_of(self.temporary)) and time.monotonic() < give_up_s:
             time.sleep(0.2)
         assert alive == [], f"these live on: {[(one.pid, one.name(), one.net_connections()) for one in alive]}"
         left = sorted(self.temporary.iterdir())
@@ -93,9 +95,10 @@ class Endings:
 
     def _befall(self, process: subprocess.Popen[bytes], ending: str, after_s: float) -> None:
         if ending == "driver_killed":
-            victim = _driver_of(process)
-            if victim is not None:
-                victim.kill()
+            self._kill(process, lambda: processes_of(self.temporary, "DriverActor"))
+            return
+        if ending == "guardian_killed":
+            self._kill(process, self._guardians)
             return
         time.sleep(after_s)
         number = {"terminated": signal.SIGTERM, "killed": signal.SIGKILL}.get(ending, signal.SIGINT)
@@ -104,11 +107,24 @@ class Endings:
             time.sleep(0.2)
             process.send_signal(number)
 
+    def _kill(self, process: subprocess.Popen[bytes], victims: Callable[[], list[psutil.Process]]) -> None:
+        """Kill the first process that is found while the run lasts."""
+        while process.poll() is None:
+            if found := victims():
+                with contextlib.suppress(psutil.Error):
+                    found[0].kill()
+                return
+            time.sleep(0.02)
+
+    def _guardians(self) -> list[psutil.Process]:
+        """Return the process that keeps the run's Ray, once there is one to be lost."""
+        return [one.parent() for one in processes_of(self.temporary, "raylet") if processes_of(self.temporary, "DriverActor")]
+
     def _start(self, path: Path, *, executor: str = "ray") -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "RAY"))}
         return subprocess.Popen(
             [sys.executable, "-m", "raypipe", "run", str(path), "--executor", executor],
-            env={**environment, "TMPDIR": str(self.temporary), MARK: str(self.temporary)},
+            env={**environment, "TMPDIR": str(self.temporary)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             preexec_fn=_listen_to_interrupts,
@@ -121,33 +137,9 @@ class Endings:
     def _content(self, path: Path) -> object:
         return contents(path.with_suffix(".duckdb"), *self.case.tables)
 
-    def _processes(self) -> list[psutil.Process]:
-        return [one for one in psutil.process_iter() if one.pid != os.getpid() and self._is_ours(one)]
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        """Tell it by the environment, and by open files and arguments where a process has overwritten that."""
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            told = (process.environ().get(MARK, ""), *process.cmdline(), *(one.path for one in process.open_files()))
-            return any(str(self.temporary) in one for one in told)
-        return False
-
 
 def _listen_to_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background, which ignores it
-
-
-def _driver_of(process: subprocess.Popen[bytes]) -> psutil.Process | None:
-    """Wait for the actor that owns the run; None when the run was over before."""
-    launcher = psutil.Process(process.pid)
-    while process.poll() is None:
-        with contextlib.suppress(psutil.Error):
-            for one in launcher.children(recursive=True):
-                if "DriverActor" in " ".join([one.name(), *one.cmdline()[:1]]):
-                    return one
-        time.sleep(0.02)
-    return None
 
 
 @contextlib.contextmanager

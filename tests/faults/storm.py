@@ -30,6 +30,7 @@ import psutil
 from raypipe import launch
 from raypipe.testing import oracle
 from tests.faults import together
+from tests.faults.belonging import processes_of
 from tests.faults.contents import contents
 from tests.faults.forks import ROOT, Ended, Process, Server, fork_server
 
@@ -74,6 +75,8 @@ class Storm:
     """Plays rounds and counts."""
 
     folder: Path
+    temporary: Path
+    """What the runs take for temporary files: their Ray is in it, and shared with nobody else."""
     server: Server
     seed: int
     rays: int = 0
@@ -132,7 +135,7 @@ class Storm:
     def _kill_on_ray(self, rng: Random, path: Path, seconds: float) -> None:
         target = rng.choice(TARGETS)
         process = self._start(path, "run", executor="ray")
-        victim = _victim(process, target, rng.uniform(0.05, 1.0) * seconds)
+        victim = _victim(process, self.temporary, target, rng.uniform(0.05, 1.0) * seconds)
         if victim is not None:
             with contextlib.suppress(psutil.Error):
                 victim.kill()
@@ -141,25 +144,22 @@ class Storm:
         self.counts[f"Ray {target}" if victim is not None else "Ray too late"] += 1
 
     def _start(self, path: Path, verb: str, *options: str, executor: str = "inline") -> Process:
-        return self.server.cli(verb, str(path), "--executor", executor, *options, cwd=self.folder, before=HASTE)
+        return self.server.cli(
+            verb, str(path), "--executor", executor, *options, cwd=self.folder, before=HASTE, TMPDIR=str(self.temporary)
+        )
 
 
-def _victim(process: Process, target: str, wait_s: float) -> psutil.Process | None:
+def _victim(process: Process, temporary: Path, target: str, wait_s: float) -> psutil.Process | None:
     """Wait for a process of the run on Ray, then some time more; None when the run was over before."""
     launcher = psutil.Process(process.pid)
     marks = {"driver": "DriverActor", "worker": "run_", "raylet": "raylet"}
     while launcher.is_running() and launcher.status() != psutil.STATUS_ZOMBIE:
-        with contextlib.suppress(psutil.Error):
-            family = launcher.children(recursive=True)
-            if any("DriverActor" in one.name() or "DriverActor" in " ".join(one.cmdline()[:1]) for one in family):
-                time.sleep(wait_s)
-                if target == "launcher":
-                    return launcher
-                named = [
-                    one for one in launcher.children(recursive=True) if marks[target] in " ".join([one.name(), *one.cmdline()[:1]])
-                ]
-                if named:
-                    return named[0]
+        if processes_of(temporary, "DriverActor"):
+            time.sleep(wait_s)
+            if target == "launcher":
+                return launcher
+            if named := processes_of(temporary, marks[target]):
+                return named[0]
         time.sleep(0.02)
     return None
 
@@ -189,8 +189,12 @@ def flights(folder: Path) -> Case:
 @contextlib.contextmanager
 def storm(seed: int, rays: int = 0) -> Iterator[Storm]:
     """Yield a storm in a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="raypipe-storm-") as folder, fork_server() as server:
-        yield Storm(Path(folder), server, seed, rays)
+    with (
+        tempfile.TemporaryDirectory(prefix="raypipe-storm-") as folder,
+        tempfile.TemporaryDirectory(prefix="s-", dir="/tmp") as temporary,
+        fork_server() as server,
+    ):
+        yield Storm(Path(folder), Path(temporary), server, seed, rays)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
