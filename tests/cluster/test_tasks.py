@@ -17,6 +17,7 @@ from raypipe.core.shard import InputFile, Reason, Shard, Task
 from raypipe.core.window import Window
 from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, WorkerDied
 from raypipe.runtime import tasks
+from raypipe.runtime.session_folder import MARK
 from raypipe.runtime.tasks import Node, RayExecutor, Share, explained, share_out
 
 GIB = 1024**3
@@ -33,6 +34,8 @@ class Misbehaving:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hang", _, folder:
                 (Path(folder) / str(os.getpid())).touch()
+                time.sleep(60)
+            case "sleep", _, _:
                 time.sleep(60)
             case "environment", _, _:
                 return {"threads": os.environ["POLARS_MAX_THREADS"], "polars": "polars" in sys.modules, "pid": os.getpid()}
@@ -68,8 +71,8 @@ class ImportsPolars(Misbehaving):
         return self.threads
 
 
-def task(run_id):
-    return Task(run_id, 1, 7, 0, (Shard(0, Window(0, 10), Reason.NEW, frozenset()),))
+def task(run_id, number=7):
+    return Task(run_id, 1, number, 0, (Shard(0, Window(0, 10), Reason.NEW, frozenset()),))
 
 
 @pytest.fixture
@@ -134,6 +137,21 @@ class TestProcesses:
         executor = start(shard_timeout_s=0.25)
         executor.submit_scan("s", InputFile("file:///a.csv", MIB // 4, "v"))
         assert "(0.5 s)" in str(first(executor))
+
+    def test_a_task_is_known_to_wait_while_others_have_the_workers(self, start, local_ray, monkeypatch):
+        monkeypatch.setenv(MARK, str(local_ray.folder.path))  # as it stands in the process of a driver
+        others, executor = start(), start()
+        for number in (1, 2):
+            others.submit_task(number, task("sleep", number))
+        until = time.monotonic() + 120
+        while (others.is_waiting(1) or others.is_waiting(2)) and time.monotonic() < until:
+            time.sleep(0.02)
+        executor.submit_task(3, task("wait"))
+        assert executor.wait(0.5) == []
+        assert (others.is_waiting(1), executor.is_waiting(3)) == (False, True)
+        others.close(at_once=True)
+        assert first(executor) is None
+        assert not list(local_ray.folder.path.glob("begun-wait-*"))
 
     def test_closing_at_once_kills_what_runs(self, start, tmp_path):
         executor = start()
