@@ -55,7 +55,10 @@ class LaunchedFrom:
 
 def read_at_start() -> dict[str, str]:
     """Return the variables of this process that its Ray reads when it starts, but for those that say which Ray it is."""
-    return {name: value for name, value in os.environ.items() if name.startswith(AT_START) and not name.startswith(RAY_OWN)}
+    found = {name: value for name, value in os.environ.items() if name.startswith(AT_START) and not name.startswith(RAY_OWN)}
+    if "PYTHONPATH" in found:  # Ray's processes stand in another folder
+        found["PYTHONPATH"] = os.pathsep.join(str(Path(one).absolute()) for one in found["PYTHONPATH"].split(os.pathsep))
+    return found
 
 
 def given() -> dict[str, str]:

@@ -38,6 +38,7 @@ USERS = "users"  # a file on which each run holds a shared lock, and the guardia
 OFFER = "offer"  # the kind and the memory of a cluster that may be joined
 ADDRESS = "address"  # of a head that is started
 FAILED = "failed"  # why it could not be
+OFFERED_MAX_S = 86_400.0  # Ray's logs grow with every run; a run that has joined may take longer
 START_WAIT_S = 180.0  # some seconds at best; Ray itself gives up earlier
 END_WAIT_S = 15.0  # an orderly end takes 1 to 2 s
 POLL_S = 0.02
@@ -125,16 +126,23 @@ def _kind() -> str:
         "versions": [platform.python_version(), __version__, metadata.version("ray")],
         "places": [sys.executable, str(PACKAGE)],
         "environment": read_at_start(),
-        "cores": sorted(os.sched_getaffinity(0)),
+        "cores": _cores(),
         "niceness": os.getpriority(os.PRIO_PROCESS, 0),
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
+def _cores() -> list[int]:
+    """Return the cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def _joined(folder: SessionFolder, kind: str, memory_bytes: int) -> int | None:
-    """Return the lock of a user of this cluster; None where it is of another kind, too small, ends, or has lost its guardian."""
+    """Return the lock of a user of this cluster; None where it is of another kind, too small, too old, or ends."""
     offer = json.loads(folder.read(OFFER) or "{}")
     if offer.get("kind") != kind or offer["memory_bytes"] < memory_bytes or not folder.owner_is_alive():
+        return None
+    if time.time() - (folder.path / OFFER).stat().st_mtime > OFFERED_MAX_S:
         return None
     users = _user_of(folder)
     if _lock(users, fcntl.LOCK_SH):
@@ -161,8 +169,7 @@ def _started(memory_bytes: int, offer: str | None = None) -> SharedSession:
     users = _user_of(folder)
     fcntl.flock(users, fcntl.LOCK_SH)
     session = SharedSession(folder, users)
-    cores = len(os.sched_getaffinity(0))
-    command = [sys.executable, "-c", GUARDIAN, str(PACKAGE), str(folder.path), str(cores), str(memory_bytes)]
+    command = [sys.executable, "-c", GUARDIAN, str(PACKAGE), str(folder.path), str(len(_cores())), str(memory_bytes)]
     with (folder.path / "guardian.log").open("w") as log:
         done = subprocess.run(  # noqa: S603  this interpreter, on our own module
             command, env={**given(), MARK: str(folder.path)}, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,

@@ -70,3 +70,8 @@ def test_a_ray_that_is_started_is_given_no_secret(process):
     process.setenv("RAY_memory_usage_threshold", "0.5")
     assert "s3cr3t" not in given().values()
     assert given()["RAY_memory_usage_threshold"] == "0.5"
+
+
+def test_a_python_path_means_the_same_from_another_folder(process, tmp_path):
+    process.setenv("PYTHONPATH", f"lib{os.pathsep}/opt")
+    assert given()["PYTHONPATH"] == f"{tmp_path / 'lib'}{os.pathsep}/opt"

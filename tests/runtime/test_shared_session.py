@@ -65,9 +65,10 @@ def test_a_cluster_that_its_last_run_has_left_is_not_joined_any_more(started):
         lambda folder, patch: patch.setattr("os.sched_getaffinity", lambda pid: {77}),
         lambda folder, patch: patch.setattr(SessionFolder, "owner_is_alive", lambda folder: False),
         lambda folder, patch: (folder.path / OFFER).unlink(),
+        lambda folder, patch: os.utime(folder.path / OFFER, (10**9, 10**9)),
         lambda folder, patch: patch.setattr("os.getuid", lambda: 12345),
     ],
-    ids=["version", "python path", "ray settings", "cores", "dead guardian", "no offer", "another user"],
+    ids=["version", "python path", "ray settings", "cores", "dead guardian", "no offer", "old", "another user"],
 )
 def test_a_cluster_of_another_kind_is_not_joined(started, monkeypatch, other):
     with take_session(MIB) as first:
