@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,7 @@ from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Slic
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.core.upstream import TablePart, UpstreamTable
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     import pyarrow as pa

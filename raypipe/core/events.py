@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from raypipe.core.accounts import Accounts
 from raypipe.core.commit import Receipt
 from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Task
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from raypipe.core.shard import Shard
+from raypipe.lazy_dataclass import dataclass
 
 ROWS_MIN = 20_000  # below this a task costs more to start than to do
 ROWS_MAX = 500_000  # above this a task gains nothing from more rows, and a retry loses more

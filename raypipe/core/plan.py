@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.calendar import Calendar
 from raypipe.core.fingerprint import input_fingerprint
@@ -17,6 +17,7 @@ from raypipe.core.live_ranges import LiveRanges, stale_ranges
 from raypipe.core.shard import InputPart, Reason, Shard, ShardFailure, Slice
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window, iso
+from raypipe.lazy_dataclass import dataclass
 
 SHRUNK = "source_shrunk"
 """The code of a shard whose source has fewer files than it was made from."""

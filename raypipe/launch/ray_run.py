@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from raypipe.core.events import RunClosed
 from raypipe.core.executor_choice import Choice
 from raypipe.launch.parts import Parts, cores
 from raypipe.launch.reports import Ask
 from raypipe.launch.run_verb import make_driver
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Observer, StopFlag
 from raypipe.runtime.actor import run_in_actor
 from raypipe.runtime.cluster import open_cluster

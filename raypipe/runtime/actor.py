@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
@@ -15,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe.core.events import RunClosed, RunEvent, Warned
 from raypipe.errors import Interrupted, StopError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Observer, StopFlag
 from raypipe.runtime.across import Raised, attempt
 

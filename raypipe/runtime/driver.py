@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 from raypipe.core import events as ev
@@ -37,6 +37,7 @@ from raypipe.errors import (
     StagedDamaged,
     StopError,
 )
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Claims, Clock, Completion, Destination, Executor, Observer, Staged, StageStore, StopFlag
 from raypipe.runtime.claiming import Claiming, NoClaims
 from raypipe.runtime.planner import Planned, Planner, unreadable_text

@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import metadata
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +20,7 @@ from ray import exceptions as ray_errors
 from raypipe import __version__
 from raypipe.core.shard import InputFile, Task
 from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, WorkerDied
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Completion, Worker
 from raypipe.runtime.across import Raised, attempt
 

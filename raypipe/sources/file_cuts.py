@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from raypipe.core.calendar import Calendar
@@ -13,6 +13,7 @@ from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import RetryableError
 from raypipe.failpoints import hit
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import EventTime
 from raypipe.ports import FileIndex, Listing
 from raypipe.sources.cut import cut_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from raypipe.core.accounts import Accounts
@@ -15,6 +15,7 @@ from raypipe.core.shard import Outcome, Task
 from raypipe.core.state import LiveRange, OpenedRun
 from raypipe.core.window import Window
 from raypipe.destinations.memory_state import OPEN, MemoryStore, PipelineState, snapshot_of
+from raypipe.lazy_dataclass import dataclass
 from raypipe.testing.simulation.claim_laws import ClaimLaws
 from raypipe.testing.simulation.commit_laws import WRITTEN, CommitJudge, Readings
 from raypipe.testing.simulation.promise import Promise, hours, require

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.plan import Scope
 from raypipe.core.shard import Outcome
 from raypipe.core.state import Snapshot
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 from raypipe.testing.simulation.rows import HOUR_US
 
 
