@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
 else:
 
-    def dataclass(cls: type | None = None, /, *, frozen: bool = False, slots: bool = False, kw_only: bool = False) -> Any:
+    def dataclass(
+        cls: type | None = None, /, *, frozen: bool = False, slots: bool = False, kw_only: bool = False, order: bool = False
+    ) -> Any:
         """Decorate as `dataclasses.dataclass` does, with the options that raypipe's values use."""
 
         def decorate(undecorated: type) -> type:
@@ -24,8 +26,10 @@ else:
             made = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots, kw_only=kw_only)(undecorated)
             added: dict[str, Any] = {"__init__": _late("__init__", made, _init_of), "__repr__": _repr}
             if "__eq__" not in own:
-                added["__eq__"] = _late("__eq__", made, _eq_of)
+                added["__eq__"] = _late("__eq__", made, _comparison("=="))
                 added["__hash__"] = _late("__hash__", made, _hash_of) if frozen else None
+            if order:
+                added.update({name: _late(name, made, _comparison(operator)) for name, operator in _COMPARISONS.items()})
             if frozen:
                 added.update(__setattr__=_refuse_to_set, __delattr__=_refuse_to_delete)
             if frozen and slots:
@@ -36,6 +40,9 @@ else:
             return made
 
         return decorate if cls is None else decorate(cls)
+
+
+_COMPARISONS = {"__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">="}
 
 
 def _late(name: str, owner: type, write: Callable[[type], Callable[..., Any]]) -> Callable[..., Any]:
@@ -89,14 +96,17 @@ def _setting(cls: type, name: str, value: str, known: dict[str, Any]) -> str:
     return f"_set(self, {name!r}, {value})"
 
 
-def _eq_of(cls: type) -> Callable[..., bool]:
-    names = [field.name for field in dataclasses.fields(cls) if field.compare]
-    lines = [
-        "if other.__class__ is not self.__class__:",
-        " return NotImplemented",
-        f"return {_tuple_of('self', names)} == {_tuple_of('other', names)}",
-    ]
-    return _written("__eq__", ["self", "other"], lines, {})
+def _comparison(operator: str) -> Callable[[type], Callable[..., bool]]:
+    def write(cls: type) -> Callable[..., bool]:
+        names = [field.name for field in dataclasses.fields(cls) if field.compare]
+        lines = [
+            "if other.__class__ is not self.__class__:",
+            " return NotImplemented",
+            f"return {_tuple_of('self', names)} {operator} {_tuple_of('other', names)}",
+        ]
+        return _written("compare", ["self", "other"], lines, {})
+
+    return write
 
 
 def _hash_of(cls: type) -> Callable[..., int]:

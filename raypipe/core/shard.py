@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.room import Room
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 class Reason(enum.StrEnum):

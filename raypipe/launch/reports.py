@@ -63,6 +63,8 @@ class PlanReport:
     snapshot: Snapshot
     executor: str
     """One phrase: `365 shards, 31 MB: inline, 2 threads`."""
+    rows: int = 0
+    """Estimated rows of all shards."""
     estimated_seconds: float | None = None
     memory_bytes: int = 0
     views: tuple[str, ...] = ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
-from raypipe.core.plan import Horizon, Patience, Plan, Scope, SlicesOf, make_plan, replan
+from raypipe.core.known_slices import SlicesOf
+from raypipe.core.plan import Horizon, Patience, Plan, Scope, make_plan, replan
 from raypipe.core.shard import InputFile, Reason, Shard, ShardFailure
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window

@@ -97,10 +97,11 @@ class FileCuts:
             unknown = [windows[number] for number in met if not cut.knows(windows[number])]
             if unknown:
                 cut = cut_of(file, [*contents[file.uri], *self._cut_by(file, unknown)], self.time.end_us)
+            whole = self.whole(file)
             for number in met:
                 one = cut.slice(windows[number])
                 if one is not None:
-                    found[number].append(one if one.digest else replace(one, digest=self.whole(file)))
+                    found[number].append(one if one.digest or not whole else replace(one, digest=whole))
         return [tuple(slices) for slices in found]
 
     def _cut_by(self, file: InputFile, windows: Sequence[Window]) -> Iterator[Mapping[str, Any]]:
