@@ -266,8 +266,13 @@ class Executor(Protocol):
         """How many tasks may usefully be in flight."""
         ...
 
+    @property
+    def has_workers_apart(self) -> bool:
+        """Whether a second attempt at a slow task has cores of its own, perhaps of another machine, and may end before it."""
+        ...
+
     def submit_task(self, key: object, task: Task) -> None:
-        """Start a task, at once or when a slot is free; its Completion carries a Staged."""
+        """Start a task, at once or when a slot is free, in order; its Completion carries a Staged."""
         ...
 
     def submit_scan(self, key: object, file: InputFile) -> None:

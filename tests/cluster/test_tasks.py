@@ -78,7 +78,7 @@ def start(local_ray):
     made = []
 
     def start(worker=None, **changes):
-        made.append(RayExecutor(worker or Misbehaving(), Share(2, 1, 256 * MIB), **{"shard_timeout_s": 60, **changes}))
+        made.append(RayExecutor(worker or Misbehaving(), Share(2, 1, 256 * MIB, 512 * MIB), **{"shard_timeout_s": 60, **changes}))
         return made[-1]
 
     yield start
@@ -168,20 +168,20 @@ class TestProcesses:
 
 class TestShare:
     def test_cpus_and_memory_of_one_machine_are_shared_out_evenly(self):
-        assert share_out([Node(4, 8 * GIB)], 1, 2 * GIB) == Share(4, 1, GIB // 2)
+        assert share_out([Node(4, 8 * GIB)], 1, 2 * GIB) == Share(4, 1, GIB // 2, 2 * GIB)
 
     def test_every_machine_holds_to_the_memory_of_a_machine(self):
-        assert share_out([Node(4, 8 * GIB), Node(2, 8 * GIB)], 1, 2 * GIB) == Share(6, 1, GIB // 2)
+        assert share_out([Node(4, 8 * GIB), Node(2, 8 * GIB)], 1, 2 * GIB) == Share(6, 1, GIB // 2, 2 * GIB)
 
     def test_little_memory_means_fewer_tasks_rather_than_starved_ones(self):
-        assert share_out([Node(64, 8 * GIB)], 1, 512 * MIB) == Share(4, 1, 128 * MIB)
+        assert share_out([Node(64, 8 * GIB)], 1, 512 * MIB) == Share(4, 1, 128 * MIB, 512 * MIB)
 
     def test_a_machine_without_enough_memory_or_cpus_takes_fewer_or_none(self):
-        assert share_out([Node(4, 8 * GIB), Node(4, GIB), Node(0, 8 * GIB)], 2, 2 * GIB) == Share(3, 2, GIB)
+        assert share_out([Node(4, 8 * GIB), Node(4, GIB), Node(0, 8 * GIB)], 2, 2 * GIB) == Share(3, 2, GIB, 2 * GIB)
 
     def test_machines_that_offer_a_custom_resource_take_the_tasks_that_ask_for_it(self):
         nodes = [Node(4, 8 * GIB), Node(4, 8 * GIB, {"fast_disk": 3}), Node(8, 8 * GIB, {"fast_disk": 1})]
-        assert share_out(nodes, 1, 2 * GIB, {"fast_disk": 1}) == Share(4, 1, 2 * GIB // 3, {"fast_disk": 1})
+        assert share_out(nodes, 1, 2 * GIB, {"fast_disk": 1}) == Share(4, 1, 2 * GIB // 3, 2 * GIB, {"fast_disk": 1})
 
     def test_a_resource_that_no_machine_offers_is_an_error_and_not_an_endless_wait(self):
         with pytest.raises(ConfigurationError, match=r"run\.resources: no machine .* 2 of fast_disk and 1 CPUs"):

@@ -125,6 +125,7 @@ class SimulatedExecutor:
     begins: Callable[[Task], None]
     """Told of every task that begins."""
     slots: int = 1
+    has_workers_apart: bool = False
     ended: deque[Completion] = field(default_factory=deque)
 
     def submit_task(self, key: object, task: Task) -> None:
