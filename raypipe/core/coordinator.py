@@ -241,7 +241,7 @@ class Coordinator:
     def decide(self, now_s: float) -> list[Command]:
         """Return what to do now; asked again whenever time has passed, when all that had happened by then is told."""
         commands = self._decide(now_s)
-        if not (self._queue or self._giving_up):  # only here: a task may look slow as long as its end is not told
+        if not self._giving_up:  # only here: a task may look slow as long as its end is not told
             commands.extend(self._second_attempt(one, now_s) for one in self._flights.stragglers(now_s))
         return commands
 

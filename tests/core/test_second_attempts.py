@@ -232,8 +232,8 @@ def test_a_task_is_not_slow_as_long_as_it_waits_for_a_worker():
     coordinator, (a, b, c, d) = start(4)
     for now_s, task in ((900.0, a), (950.0, b), (990.0, c)):
         coordinator.handle(ended(task), now_s)
-    assert d.beside == ""  # handed out at 0, at work since 950; the median of the others is 900
-    assert tasks(coordinator.decide(990.0 + 900.0)) == []
+    assert tasks(coordinator.decide(3000.0)) == []  # handed out at 0, at work since 950; others took 900 s in the median
+    assert [one.shards for one in tasks(coordinator.decide(950.0 + 2701.0))] == [d.shards]
 
 
 def test_events_that_came_while_the_run_was_busy_are_told_before_anything_is_slow():
