@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from raypipe.core.events import TaskEnded, TaskFailed, TaskHeld
 from raypipe.core.shard import Task
 from raypipe.core.stragglers import Pace, Straggler, StragglerLimits
 from raypipe.errors import OutOfMemory
+from raypipe.lazy_dataclass import dataclass
 
 End = TaskEnded | TaskFailed | TaskHeld
 

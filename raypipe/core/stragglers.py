@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
 
 from raypipe.core.shard import Task
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
