@@ -70,7 +70,7 @@ class Share:
         options: dict[str, object] = {}
         if task.room.is_alone:  # nothing of this run is beside it; others that use the cluster have to be kept away too
             options["memory"] = self.alone_bytes
-        if task.beside:  # what makes the first attempt slow may be its machine
+        if task.beside:  # what is slow may be the machine: Ray fills one after the other, unless it is told to take turns
             options["scheduling_strategy"] = "SPREAD"
         return options
 
