@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from raypipe.core.commit import CommitRequest
 from raypipe.core.shard import Reason, ShardFailure, Task
+from raypipe.core.stragglers import Straggler
 from raypipe.core.window import Window
 from raypipe.lazy_dataclass import dataclass
 
@@ -13,6 +14,15 @@ from raypipe.lazy_dataclass import dataclass
 @dataclass(frozen=True, slots=True)
 class Dispatch:
     """Hand a task to a worker."""
+
+    task: Task
+    straggler: Straggler | None = None
+    """What it is a second attempt at."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Wait no longer for an attempt, and throw away what it left: another one did its shards."""
 
     task: Task
 
@@ -47,4 +57,4 @@ class Finish:
     status: str
 
 
-Command = Dispatch | Commit | Replan | RecordFailures | Finish
+Command = Dispatch | GiveUp | Commit | Replan | RecordFailures | Finish

@@ -130,6 +130,8 @@ class Task:
     shards: tuple[Shard, ...]
     room: Room = Room.SHARED
     """How it deals with memory; one that is done alone has one shard."""
+    beside: str = ""
+    """The attempt at the same shards that takes far too long, where this is the second one."""
 
     @property
     def attempt_id(self) -> str:

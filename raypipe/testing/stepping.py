@@ -68,6 +68,11 @@ class StepExecutor:
         """How many tasks may usefully be in flight."""
         return SLOTS
 
+    @property
+    def has_workers_apart(self) -> bool:
+        """No: one piece of work is done at a time."""
+        return False
+
     def submit_task(self, key: object, task: Task) -> None:
         """Take a task; its Completion carries a Staged."""
         self._tasks.append((key, task))

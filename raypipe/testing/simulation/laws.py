@@ -156,6 +156,7 @@ class Laws:
         failed = {one.window for one in closed.failures}
         require(not failed & written, "a shard was reported as failed, and it is committed")
         require(closed.committed == len(written), "a run reported other commits than it made")
+        require(closed.rows.read == sum(promise.read[window] for window in written), "a run reported other rows than it committed")
 
     # ---- commits -----------------------------------------------------------------------------------------
 
@@ -164,8 +165,9 @@ class Laws:
         promise = self._promises[request.run_id, request.epoch]
         promise.done.update(receipt.outcomes)
         entries = [entry for entry in self.state.ledger[self._ledger_read :] if entry.seq == receipt.commit_seq]
+        asked = [entry for entry in self.state.ledger if entry.seq == receipt.commit_seq] if receipt.outcomes else []
+        promise.read.update({entry.shard.window: entry.shard.result.accounts.read for entry in asked})
         if not entries:
-            asked = [entry for entry in self.state.ledger if entry.seq == receipt.commit_seq] if receipt.outcomes else []
             require(all(entry.run_id == request.run_id for entry in asked), "a run was told of a commit that another made")
             return
         self.commits += 1
