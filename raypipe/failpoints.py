@@ -21,9 +21,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+
+from raypipe.lazy_dataclass import dataclass
 
 POINTS: Mapping[str, str] = MappingProxyType(
     {

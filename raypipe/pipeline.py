@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from raypipe.core.source import Ready as Ready
 from raypipe.core.source import Source as Source
 from raypipe.core.source import Stream as Stream
 from raypipe.core.source import TableSource as TableSource
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

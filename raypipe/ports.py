@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,7 @@ from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Slic
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.core.upstream import TablePart, UpstreamTable
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,8 +59,6 @@ SOURCE_COLUMN = "_source"  # uint32, index of the file in the sorted, distinct U
 POSITION_COLUMN = "_position"  # int64, place of the row in its file, from 0 (rows) or 1 (text lines); ascending per file
 IN_SHARD_COLUMN = "_in_shard"  # bool, with a lookback or lookahead: whether a row that SQL sees is of the shard itself
 RESERVED_COLUMNS = (TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN)
-
-
 RAW_CHARS_MAX = 16_384  # of a row that is set aside: enough to recognise it, and one row may not blow up the quarantine table
 
 
@@ -125,8 +124,7 @@ class Source(Protocol):
     def scan(self, file: InputFile) -> FileIndex:
         """Read what is needed of a file to place its rows, once; route it into slices where it cannot be sought in.
 
-        Runs on a worker. Raises InputChanged when the file is no longer the one listed, SourceUnreadable when it is
-        truncated or corrupt.
+        Runs on a worker. Raises InputChanged when the file is not the one listed, SourceUnreadable when it is cut off or corrupt.
         """
         ...
 
@@ -191,11 +189,10 @@ class Upstream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What one attempt at a task left: one manifest per shard and the contributions, in memory or in files.
+    """What one attempt at a task left: one manifest per shard and the contributions, in memory or in files. Immutable.
 
-    `tables` maps an output to an Arrow table of all the task's shards (with `_shard`, timestamp[us], the start of the
-    shard that a row belongs to), or is empty when `folder` holds `<table>.parquet` files instead. Quarantined rows
-    stand under the name `_quarantine`. Immutable. `checksums` are sha256 by file name.
+    `tables` maps an output (and `_quarantine` rows set aside) to an Arrow table of all the task's shards, with `_shard`,
+    timestamp[us], the start of a row's shard; or it is empty: `folder` holds `<table>.parquet` files of these `checksums` (sha256).
     """
 
     task: Task
@@ -218,10 +215,7 @@ class StageStore(Protocol):
     def adopt(
         self, shards: Sequence[Shard], fingerprints: Mapping[str, str], run_id: str, epoch: int
     ) -> tuple[Sequence[Staged], Sequence[Shard]]:
-        """Take over staged work of earlier runs whose definitions, input and observed ranges still match.
-
-        Files are linked or copied under this run first. Returns the adopted work and the shards that are left to do.
-        """
+        """Take over, by link or copy, work whose definitions, input and observed ranges still match; return it and the rest."""
         ...
 
     def release(self, staged: Staged) -> None:
@@ -265,8 +259,13 @@ class Executor(Protocol):
         """How many tasks may usefully be in flight."""
         ...
 
+    @property
+    def has_workers_apart(self) -> bool:
+        """Whether a second attempt at a slow task has cores of its own, perhaps of another machine, and may end before it."""
+        ...
+
     def submit_task(self, key: object, task: Task) -> None:
-        """Start a task, at once or when a slot is free; its Completion carries a Staged."""
+        """Start a task, at once or when a slot is free, in order; its Completion carries a Staged."""
         ...
 
     def submit_scan(self, key: object, file: InputFile) -> None:

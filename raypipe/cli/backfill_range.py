@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from raypipe.cli.options import ExecutorName, instants, shards_option, window_options
 from raypipe.errors import UsageError
+from raypipe.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from raypipe.launch import Ask

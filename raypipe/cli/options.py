@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +12,7 @@ import click
 from raypipe.cli.exits import exit_code_of
 from raypipe.cli.output import Output
 from raypipe.errors import UsageError
+from raypipe.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from raypipe.core.calendar import Width

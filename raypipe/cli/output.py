@@ -6,9 +6,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
+from raypipe.lazy_dataclass import dataclass
 from raypipe.observe.printable import escape
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 
 from raypipe.cli.options import CONFIG_HELP, Shared
 from raypipe.errors import UsageError
+from raypipe.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from raypipe.core.run_order import RunOrder

@@ -62,8 +62,7 @@ def _plan_headline(report: PlanReport) -> Text:
     reasons = Counter(shard.reason.value for shard in shards)
     text.append(f"{count(len(shards), 'shard')} to do ", "bold")
     text.append("(" + ", ".join(f"{count(number)} {reason}" for reason, number in reasons.items()) + f") in {report.window}\n")
-    rows = sum(shard.rows for shard in shards)
-    parts = [f"{count(rows)} rows" if rows else "rows not known before the files are read", report.executor]
+    parts = [f"{count(report.rows)} rows" if report.rows else "rows not known before the files are read", report.executor]
     if report.estimated_seconds is not None:
         parts.append(f"about {roughly(report.estimated_seconds)}")
     if report.memory_bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -35,6 +35,7 @@ from raypipe.config.python_target import import_pipeline, names_python
 from raypipe.config.substitution import substituted
 from raypipe.config.tree import Node, Place, grown, merged, noted, plain, with_node
 from raypipe.errors import ConfigurationError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline
 
 PROFILES_MAX = 100  # each is judged with every load

@@ -6,9 +6,9 @@ import difflib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from raypipe.config.tree import Node, Path, Place, deepest
+from raypipe.lazy_dataclass import dataclass
 
 SHOWN_CHARACTERS_MAX = 80  # a longer value is cut: the place is named, the person can look
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")

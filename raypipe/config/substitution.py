@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path as FilePath
 
 from raypipe.config.problems import Problem, printable
 from raypipe.config.tree import Node, Path, key_paths, mapped
+from raypipe.lazy_dataclass import dataclass
 
 FILE_BYTES_MAX = 65_536  # a secret or a setting; more than that is the wrong file
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from raypipe.lazy_dataclass import dataclass
 
 Scalar = str | int | float | bool | None
 Path = tuple[str | int, ...]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
 
 from raypipe.config.problems import Told, dotted, printable
 from raypipe.config.tree import Node, Path, Place, Scalar
+from raypipe.lazy_dataclass import dataclass
 
 TEXT_BYTES_MAX = 1_000_000  # a configuration is written by people; a larger text is a mistake or an attack
 DEPTH_MAX = 32  # twice what any key of ours needs; the builder recurses

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from raypipe.lazy_dataclass import dataclass
 
 ROWS = ("read", "expanded", "loaded", "filtered", "duplicate", "quarantined")
 """The keys of the ROWS document of the interface, in its order."""

@@ -6,11 +6,11 @@ import math
 import re
 from calendar import monthrange
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from raypipe.core.window import Window, from_us, to_us
+from raypipe.lazy_dataclass import dataclass
 
 _WIDTH = re.compile(r"(\d+)(m|h|d|w|mo)")
 FIRST_US = to_us(datetime(1, 1, 1, tzinfo=UTC))

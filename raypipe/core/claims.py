@@ -7,10 +7,10 @@ lost, ignored or wrong costs a conflict, and with it some work that was done twi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from raypipe.core.intervals import meeting
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

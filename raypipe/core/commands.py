@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from raypipe.core.commit import CommitRequest
 from raypipe.core.shard import Reason, ShardFailure, Task
+from raypipe.core.stragglers import Straggler
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
     """Hand a task to a worker."""
+
+    task: Task
+    straggler: Straggler | None = None
+    """What it is a second attempt at."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Wait no longer for an attempt, and throw away what it left: another one did its shards."""
 
     task: Task
 
@@ -47,4 +57,4 @@ class Finish:
     status: str
 
 
-Command = Dispatch | Commit | Replan | RecordFailures | Finish
+Command = Dispatch | GiveUp | Commit | Replan | RecordFailures | Finish

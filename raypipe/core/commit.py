@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.intervals import normalise, subtract
 from raypipe.core.shard import InputPart, Observed, Outcome, ShardResult
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 ACCEPTED = (Outcome.ACCEPTED_STALE, Outcome.ACCEPTED_SHRUNK)
 """Outcomes of shards that change nothing but what is noted of a live range."""

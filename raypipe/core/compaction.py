@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.calendar import Calendar
@@ -14,6 +14,7 @@ from raypipe.core.live_ranges import LiveRanges
 from raypipe.core.shard import InputPart, Observed, Outcome, ShardResult
 from raypipe.core.state import LiveRange, OpenedRun
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import assert_never
 
 from raypipe.core import events as ev
 from raypipe.core.accounts import Accounts, total
-from raypipe.core.commands import Command, Commit, Dispatch, Finish, RecordFailures, Replan
-from raypipe.core.commit import CommitRequest, Receipt, ShardCommit
-from raypipe.core.fingerprint import commit_id, input_fingerprint, output_fingerprint
+from raypipe.core.commands import Command, Commit, Dispatch, Finish, GiveUp, RecordFailures, Replan
+from raypipe.core.commit import Receipt
+from raypipe.core.commit_groups import commit_of, group_by_outputs
+from raypipe.core.flights import Flights
 from raypipe.core.grouping import TaskLimits, group_shards
 from raypipe.core.retry import Retries
 from raypipe.core.room import Room, next_room
 from raypipe.core.shard import Outcome, Reason, Shard, ShardFailure, ShardResult, Task
 from raypipe.core.state import OpenedRun
+from raypipe.core.stragglers import USUAL_LIMITS, Straggler, StragglerLimits
 from raypipe.core.waiting import Buffer, Finished, Waiting
 from raypipe.core.window import Window
 from raypipe.errors import OutOfMemory
@@ -38,8 +41,9 @@ class Coordinator:
     """Decides what a run does next. One instance per run and owner; not thread-safe."""
 
     def __init__(
-        self, run: OpenedRun, limits: TaskLimits, retries: Retries, *, atomic: bool, divisible: frozenset[str] = frozenset()
-    ) -> None:
+        self, run: OpenedRun, limits: TaskLimits, retries: Retries, *, atomic: bool,
+        divisible: frozenset[str] = frozenset(), stragglers: StragglerLimits = USUAL_LIMITS,
+    ) -> None:  # fmt: skip
         self._run = run
         self._divisible = divisible
         """The outputs whose contribution may be computed in pieces of the shard's time."""
@@ -51,7 +55,7 @@ class Coordinator:
         """Shards that are done alone, once nothing else is left."""
         self._rooms: dict[Window, Room] = {}
         """How each shard is done that needs another way than the first one."""
-        self._in_flight: dict[str, Task] = {}
+        self._flights = Flights(limits.workers, stragglers)
         self._waiting = Waiting()
         self._held = Waiting()
         """Shards that other runs work on."""
@@ -82,12 +86,9 @@ class Coordinator:
         match event:
             case ev.Planned():
                 self._planned(event, now_s)
-            case ev.TaskEnded():
-                self._task_ended(event, now_s)
-            case ev.TaskFailed():
-                self._task_failed(event, now_s)
-            case ev.TaskHeld():
-                self._task_held(event, now_s)
+            case ev.TaskEnded() | ev.TaskFailed() | ev.TaskHeld():
+                if self.awaits(event.task) and self._flights.land(event, now_s):
+                    self._settled(event, now_s)
             case ev.GroupCommitted():
                 self._commit_interval_s = min(max(COMMIT_INTERVAL_S, COMMIT_REST * event.seconds), COMMIT_INTERVAL_MAX_S)
                 self._committed(event.receipt)
@@ -107,7 +108,7 @@ class Coordinator:
                 pass
             case _:
                 assert_never(event)
-        return self.decide(now_s)
+        return self._decide(now_s)
 
     def _planned(self, event: ev.Planned, now_s: float) -> None:
         for window in self._replanning:  # what comes back may be wider, or satisfied
@@ -125,8 +126,20 @@ class Coordinator:
             self._task_ended(ended, now_s)
         self._queue.extend(group_shards(event.shards, self._limits))
 
+    def awaits(self, task: Task) -> bool:
+        """Tell whether the end of an attempt is news: it is in flight, and no other did its shards before it."""
+        return self._flights.awaits(task)
+
+    def _settled(self, event: ev.TaskEnded | ev.TaskFailed | ev.TaskHeld, now_s: float) -> None:
+        match event:
+            case ev.TaskEnded():
+                self._task_ended(event, now_s)
+            case ev.TaskFailed():
+                self._task_failed(event, now_s)
+            case ev.TaskHeld():
+                self._task_held(event, now_s)
+
     def _task_ended(self, event: ev.TaskEnded, now_s: float) -> None:
-        self._in_flight.pop(event.task.attempt_id, None)
         for result in event.results:
             outcome = Outcome.LOADED if result.accounts.read else Outcome.EMPTY
             self._buffer.add(Finished(result, event.task.attempt_id, outcome), now_s)
@@ -138,7 +151,6 @@ class Coordinator:
                 self._fail(failure)
 
     def _task_failed(self, event: ev.TaskFailed, now_s: float) -> None:
-        self._in_flight.pop(event.task.attempt_id, None)
         if event.relist:
             self._plan_again((shard.window for shard in event.task.shards), event.code, event.error)
             return
@@ -155,7 +167,6 @@ class Coordinator:
 
     def _task_held(self, event: ev.TaskHeld, now_s: float) -> None:
         """Go on with what is free; what others work on is planned again later, what they have finished now."""
-        self._in_flight.pop(event.task.attempt_id, None)
         free = tuple(shard for shard in event.task.shards if shard.window not in event.held | event.done)
         if free:
             self._queue.appendleft(free)
@@ -228,10 +239,16 @@ class Coordinator:
     # ---- decisions --------------------------------------------------------------------------------------
 
     def decide(self, now_s: float) -> list[Command]:
-        """Return what to do now; asked again whenever time has passed."""
+        """Return what to do now; asked again whenever time has passed, when all that had happened by then is told."""
+        commands = self._decide(now_s)
+        if not self._giving_up:  # only here: a task may look slow as long as its end is not told
+            commands.extend(self._second_attempt(one, now_s) for one in self._flights.stragglers(now_s))
+        return commands
+
+    def _decide(self, now_s: float) -> list[Command]:
         if self._finished:
             return []
-        commands: list[Command] = []
+        commands: list[Command] = [GiveUp(task) for task in self._flights.take_given_up()]
         if self._unrecorded:
             commands.append(RecordFailures(tuple(self._unrecorded)))
             self._unrecorded = []
@@ -263,19 +280,26 @@ class Coordinator:
                 self._large.appendleft(shards)
             else:
                 self._queue.appendleft(shards)
-        if len(self._in_flight) == 1 and all(task.room.is_alone for task in self._in_flight.values()):
+        if len(self._flights) == 1 and all(task.room.is_alone for task in self._flights.tasks):
             return
-        while self._queue and len(self._in_flight) < self._limits.slots:
-            yield self._dispatch(self._queue.popleft())
-        if self._large and not self._in_flight:
-            yield self._dispatch(self._large.popleft())
+        while self._queue and len(self._flights) < self._limits.slots:
+            yield self._dispatch(self._queue.popleft(), now_s)
+        if self._large and not self._flights:
+            yield self._dispatch(self._large.popleft(), now_s)
 
-    def _dispatch(self, shards: tuple[Shard, ...]) -> Dispatch:
+    def _dispatch(self, shards: tuple[Shard, ...], now_s: float) -> Dispatch:
         self._tasks += 1
         attempt, room = self._attempts.get(shards[0].window, 0), self._room_of(shards)
         task = Task(self._run.run_id, self._run.epoch, self._tasks, attempt, shards, room)
-        self._in_flight[task.attempt_id] = task
+        self._flights.add(task, now_s)
         return Dispatch(task)
+
+    def _second_attempt(self, straggler: Straggler, now_s: float) -> Dispatch:
+        self._tasks += 1
+        first = straggler.task
+        task = replace(first, number=self._tasks, attempt=first.attempt + 1, beside=first.attempt_id)
+        self._flights.add(task, now_s)
+        return Dispatch(task, straggler)
 
     def _commit_due(self, now_s: float) -> bool:
         if self._committing:
@@ -293,9 +317,9 @@ class Coordinator:
     def _nothing_left(self) -> bool:
         """Nothing more will be finished, so that there is nothing to wait for with a commit."""
         if self._giving_up:
-            return not self._in_flight
+            return not self._flights
         waits = self._waiting or self._held
-        return not (self._in_flight or self._queue or self._large or waits or self._to_replan or self._replanning)
+        return not (self._flights or self._queue or self._large or waits or self._to_replan or self._replanning)
 
     @property
     def _idle(self) -> bool:
@@ -304,35 +328,14 @@ class Coordinator:
 
     def _commit(self) -> Commit:
         if not self._apart:
-            self._apart.extend(self._by_outputs(self._buffer.take()))
-        taken = self._committing = self._apart.popleft()
-        shards = tuple(ShardCommit(one.result, one.outcome, one.attempt_id, input_fingerprint(one.result.slices)) for one in taken)
-        identity = commit_id(
-            self._run.run_id,
-            ((one.window, one.outcome.value, output_fingerprint(one.result.outputs), one.result.observed) for one in shards),
-        )
-        outputs = self._outputs_of(taken[0])
-        request = CommitRequest(
-            run_id=self._run.run_id, epoch=self._run.epoch, commit_id=identity, shards=shards, atomic=self._atomic,
-            definitions={output: version for output, version in self._run.definitions.items() if output in outputs},
-        )  # fmt: skip
-        return Commit(request, tuple(dict.fromkeys(one.attempt_id for one in taken if one.attempt_id)))
-
-    def _by_outputs(self, finished: Iterable[Finished]) -> Iterable[list[Finished]]:
-        """Return the shards apart that are done for other outputs: a commit replaces the same outputs in all of its ranges."""
-        groups: dict[frozenset[str], list[Finished]] = {}
-        for one in finished:
-            groups.setdefault(self._outputs_of(one), []).append(one)
-        return groups.values()
-
-    def _outputs_of(self, finished: Finished) -> frozenset[str]:
-        """Return the outputs that a shard is done for; where nothing was done, all: nothing may be missing."""
-        return frozenset(finished.result.outputs or self._run.definitions)
+            self._apart.extend(group_by_outputs(self._buffer.take(), self._run))
+        self._committing = self._apart.popleft()
+        return commit_of(self._committing, self._run, atomic=self._atomic)
 
     def abandon(self) -> None:
         """Forget what is in flight: its workers were told to stop, or are not waited for any longer."""
-        self._queue.extend(task.shards for task in self._in_flight.values())
-        self._in_flight = {}
+        self._queue.extend(task.shards for task in self._flights.tasks)
+        self._flights.clear()
 
     # ---- what people ask --------------------------------------------------------------------------------
 
@@ -380,7 +383,7 @@ class Coordinator:
             return f"{window}: failed: {self._failures[window].error}"
         if window in self._outcomes:
             return f"{window}: {self._outcomes[window]}"
-        if any(window == shard.window for task in self._in_flight.values() for shard in task.shards):
+        if any(window == shard.window for task in self._flights.tasks for shard in task.shards):
             return f"{window}: being worked on, attempt {self._attempts.get(window, 0) + 1}"
         if any(window == one.window for one in self._buffer.shards):
             return f"{window}: finished, waits for its commit"

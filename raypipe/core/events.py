@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from raypipe.core.accounts import Accounts
 from raypipe.core.commit import Receipt
 from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Task
+from raypipe.core.stragglers import Straggler
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class TaskStarted:
     """A task was handed to a worker."""
 
     task: Task
+    straggler: Straggler | None = None
+    """What it is a second attempt at: the first of both to end counts."""
 
 
 @dataclass(frozen=True, slots=True)

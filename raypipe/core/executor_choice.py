@@ -7,8 +7,9 @@ before the first row (perf/README.md). Python steps hold the interpreter lock, s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from raypipe.lazy_dataclass import dataclass
 
 ROWS_PER_CORE_S = 2_000_000  # rows that one core takes through a pipeline in a second, measured on the canonical one
 PYTHON_ROWS_PER_S = 500_000  # the same where a Python step holds the interpreter lock, whatever the number of cores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from raypipe.core.shard import InputPart, Observed, OutputStat, Slice
@@ -16,7 +17,10 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 
 def fingerprint(value: Any) -> str:
     """Return a hash of plain values (dicts, lists, text, numbers); the order of dict keys does not matter."""
-    text = _CANONICAL.encode(value)
+    return _hash(_CANONICAL.encode(value))
+
+
+def _hash(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -27,7 +31,9 @@ def input_fingerprint(slices: Sequence[Slice]) -> str:
     only the shards whose slice changed. Other slices are identified by the version of their file. What is read for the
     lookback and the lookahead counts too, as something else than the shard's own.
     """
-    own = sorted(_identity(one) for one in slices if one.own)
+    own = sorted([_identity(one) for one in slices if one.own])
+    if len(own) == len(slices):  # as JSON would be written, for a run that asks this of 10,000 shards
+        return _hash(f"[{','.join([_text(one) for one in own])}]")
     before = sorted(_identity(one) for one in slices if one.lookback)
     after = sorted(_identity(one) for one in slices if one.lookahead)
     seen = [[name, identities] for name, identities in (("lookback", before), ("lookahead", after)) if identities]
@@ -43,9 +49,14 @@ def _identity(one: Slice) -> list[Any]:
     return [one.file.uri, one.digest] if one.digest else [one.file.uri, one.file.size_bytes, one.file.version]
 
 
+def _text(identity: Sequence[str | int]) -> str:
+    return f"[{','.join([quoted(one) if isinstance(one, str) else str(one) for one in identity])}]"
+
+
 def output_fingerprint(outputs: Mapping[str, OutputStat]) -> str:
     """Return the hash of all contributions of a shard: rows and multiset digest of each table."""
-    return fingerprint({table: [stat.rows, stat.digest] for table, stat in outputs.items()})
+    told = [f"{quoted(table)}:{_text((outputs[table].rows, outputs[table].digest))}" for table in sorted(outputs)]
+    return _hash(f"{{{','.join(told)}}}")
 
 
 def commit_id(run_id: str, shards: Iterable[tuple[Window, str, str, frozenset[Observed]]]) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from raypipe.core.calendar import Calendar
 from raypipe.core.intervals import meeting
 from raypipe.core.plan import Horizon
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

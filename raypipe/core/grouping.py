@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from raypipe.core.shard import Shard
+from raypipe.lazy_dataclass import dataclass
 
 ROWS_MIN = 20_000  # below this a task costs more to start than to do
 ROWS_MAX = 500_000  # above this a task gains nothing from more rows, and a retry loses more
@@ -15,11 +15,13 @@ TASKS_PER_SLOT = 2  # each slot is handed two tasks at a time: enough tasks that
 
 @dataclass(frozen=True, slots=True)
 class TaskLimits:
-    """How much one task may hold: `size_bytes` of input follow from the memory of a task."""
+    """How many tasks are handed out, and how much one may hold: `size_bytes` of input follow from the memory of a task."""
 
     slots: int
     size_bytes: int
     shards: int = SHARDS_MAX
+    workers: int = 0
+    """How many tasks are at work at once, where a second attempt at a slow one may end before it; else 0."""
 
 
 def group_shards(shards: Sequence[Shard], limits: TaskLimits) -> Iterator[tuple[Shard, ...]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from raypipe.core.calendar import Calendar
 from raypipe.core.intervals import meeting
 from raypipe.core.shard import InputPart, Observed
 from raypipe.core.state import Definition, LiveRange, Snapshot
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
+
+from raypipe.lazy_dataclass import dataclass
 
 TIE_COLUMNS = ("_time", "_source", "_position")
 """Event time, URI and place of a row: which of two versions of a key is newer when `latest_by` does not tell."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.digest import quote
 from raypipe.core.merge import (
@@ -23,6 +23,7 @@ from raypipe.core.merge import (
     Merge,
     keys_of,
 )
+from raypipe.lazy_dataclass import dataclass
 
 RANGE_COLUMN = "_shard"  # of contributions: the start of the range that a row belongs to
 _EXPONENT_BIAS, _EXPONENT_TOP = 1023, 2047  # of a double

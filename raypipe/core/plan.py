@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.calendar import Calendar
-from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.intervals import Ranges, covers, intersect, meeting, normalise, subtract
+from raypipe.core.known_slices import KnownSlices, SlicesOf
 from raypipe.core.live_ranges import LiveRanges, stale_ranges
-from raypipe.core.shard import InputPart, Reason, Shard, ShardFailure, Slice
+from raypipe.core.shard import Observed, Reason, Shard, ShardFailure, Slice
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window, iso
+from raypipe.lazy_dataclass import dataclass
 
 SHRUNK = "source_shrunk"
 """The code of a shard whose source has fewer files than it was made from."""
-SlicesOf = Callable[[Sequence[Window]], Sequence[tuple[Slice, ...]]]
+_NOTHING: frozenset[Observed] = frozenset()
 
 
 class Scope(enum.StrEnum):
@@ -127,31 +128,6 @@ class Plan:
         )
 
 
-class _Slices:
-    """What the source answered, so that it is asked for each window once."""
-
-    def __init__(self, slices_of: SlicesOf) -> None:
-        self._slices_of = slices_of
-        self._known: dict[Window, tuple[Slice, ...]] = {}
-
-    def of(self, windows: Sequence[Window]) -> list[tuple[Slice, ...]]:
-        unknown = [window for window in windows if window not in self._known]
-        if unknown:
-            self._known.update(zip(unknown, self._slices_of(unknown), strict=True))
-        return [self._known[window] for window in windows]
-
-    def fingerprints(self, windows: Iterable[Window]) -> Mapping[Window, str]:
-        """Return the input of windows as it is now."""
-        asked = list(dict.fromkeys(windows))
-        return {window: input_fingerprint(mine) for window, mine in zip(asked, self.of(asked), strict=True)}
-
-    def shrunk(self, inputs: Iterable[InputPart]) -> dict[InputPart, int]:
-        """Return the parts of live ranges for which the source has fewer files than they were read from, and how many."""
-        asked = sorted(set(inputs))
-        counts = map(len, self.of([part.window for part in asked]))
-        return {part: count for part, count in zip(asked, counts, strict=True) if count < part.files}
-
-
 def covered(snapshot: Snapshot, outputs: Iterable[str]) -> Ranges:
     """Return what is committed for every output."""
     result: Ranges | None = None
@@ -178,23 +154,23 @@ def make_plan(
     `slices_of` answers for the listing that was taken after `snapshot`. `definitions` are today's by output; with them,
     live ranges of older definitions are reported as stale.
     """
-    known, slices, patience = LiveRanges.of(snapshot, outputs), _Slices(slices_of), patience or Patience()
+    known, slices, patience = LiveRanges.of(snapshot, outputs), KnownSlices(slices_of), patience or Patience()
     asked = window or ready.window
     within = asked and ready.window and asked.intersection(ready.window)
     if not within:
         return Plan(())
     stale = stale_ranges(known, snapshot, definitions or {}, within)
+    done, anywhere = covered(snapshot, outputs), _covered_anywhere(snapshot, outputs)
+    cells = ready.cells(within) if scope in (Scope.DUE, Scope.ALL, Scope.GAPS) else []
+    fresh = _pieces(cells, subtract(normalise(cells), anywhere)) if scope is Scope.DUE else []
+    slices.expect(fresh)
     late = _late([within], known, slices) if scope in (Scope.DUE, Scope.HELD) else []
     held = _held(late, snapshot.watermark_us, patience.lateness_us)
     failed = {one.window: one.code for one in snapshot.failed if one.window.meets(within)}
-    done, anywhere = covered(snapshot, outputs), _covered_anywhere(snapshot, outputs)
-    wanted = _Wanted(scope, within, ready, outputs, known, done, anywhere, failed, late)
+    wanted = _Wanted(scope, within, ready, outputs, known, done, anywhere, failed, late, cells, fresh)
     merged = _widen(wanted.windows({one for one, _ in held}, [one for one, _ in stale]), known)
-    shards = [
-        Shard(ready.index_of(one), one, wanted.reason(one), known.observed(one), mine, wanted.outputs_alone(one))
-        for one, mine in zip(merged, slices.of(merged), strict=True)
-    ]
-    waiting = {one.window for one in shards if scope is Scope.DUE and _waits(one, patience)}
+    shards = [wanted.shard(one, mine) for one, mine in zip(merged, slices.of(merged), strict=True)]
+    waiting = {one.window for one in shards if _waits(one, patience)} if scope is Scope.DUE and patience.files_min else set()
     todo = tuple(one for one in shards if one.window not in waiting)
     kept, failures = (todo, ()) if accept_shrunk else _without_shrunk(todo, known, slices)
     return Plan(
@@ -213,7 +189,7 @@ def replan(windows: Sequence[Window], ready: Horizon, snapshot: Snapshot, output
     to have done again, only if its rows are newer than commit `since_seq`, the last one when that was planned. With
     `added_alone`, outputs that a range lacks are done alone, as `make_plan` does for a run.
     """
-    known, slices = LiveRanges.of(snapshot, outputs), _Slices(slices_of)
+    known, slices = LiveRanges.of(snapshot, outputs), KnownSlices(slices_of)
     merged = _widen(windows, known)
     done = covered(snapshot, outputs)
     late = set(_late(merged, known, slices))
@@ -249,29 +225,36 @@ class _Wanted:
     failed: Mapping[Window, str]
     """Shards that failed in their last run, with the code."""
     late: Sequence[Window]
+    cells: Sequence[Window]
+    """What the calendar makes of the window that is asked for."""
+    fresh: Sequence[Window]
+    """The parts of them of which nothing is known."""
 
     def windows(self, held: Collection[Window], stale: Sequence[Window]) -> list[Window]:
         """Return what is to be done, before it is widened to the live ranges that it meets."""
-        cells = self.ready.cells(self.within)
         match self.scope:
             case Scope.ALL:
-                return cells
+                return [*self.cells]
             case Scope.FAILED:
                 return list(self.failed)
             case Scope.GAPS:
                 history = [Window(self.ready.calendar.start_us, self.done[-1].end_us)] if self.done else []
-                return _pieces(cells, subtract(history, self.done))
+                return _pieces(self.cells, subtract(history, self.done))
             case Scope.STALE:
                 return list(stale)
             case Scope.HELD:
                 return list(held)
             case Scope.DUE:
-                return [*self._new(cells), *self._failed_again(), *(one for one in self.late if one not in held)]
+                in_part = [one for one in self.known.meeting(self.within) if self.known.lacking(one, self.outputs)]
+                late = [one for one in self.late if one not in held]
+                return [*self.fresh, *in_part, *self._failed_again(), *late]
 
-    def _new(self, cells: Sequence[Window]) -> list[Window]:
-        """Return what nothing is known of, and live ranges that lack an output."""
-        in_part = [one for one in self.known.meeting(self.within) if self.known.lacking(one, self.outputs)]
-        return [*_pieces(cells, subtract(normalise(cells), self.anywhere)), *in_part]
+    def shard(self, one: Window, slices: tuple[Slice, ...]) -> Shard:
+        """Return what is to be done in a window that is widened to the live ranges that it meets."""
+        index, reason = self.ready.index_of(one), self.reason(one)
+        if not self.known.meeting(one):
+            return Shard(index, one, reason, _NOTHING, slices)
+        return Shard(index, one, reason, self.known.observed(one), slices, self.outputs_alone(one))
 
     def _failed_again(self) -> list[Window]:
         """Return shards that failed, though what they said before may be live; one whose source shrank is late while it is."""
@@ -332,7 +315,7 @@ def _pieces(cells: Sequence[Window], ranges: Ranges) -> list[Window]:
     return found
 
 
-def _late(within: Sequence[Window], known: LiveRanges, slices: _Slices) -> list[Window]:
+def _late(within: Sequence[Window], known: LiveRanges, slices: KnownSlices) -> list[Window]:
     """Return the live ranges in windows whose current input differs from what they were made from, whatever the index says.
 
     One that was compacted is late if any of its parts is: the input of all of it may look current while rows are missing.
@@ -366,10 +349,11 @@ def _is_new_enough(window: Window, known: LiveRanges, definitions: Mapping[str, 
 
 
 def _without_shrunk(
-    shards: tuple[Shard, ...], known: LiveRanges, slices: _Slices
+    shards: tuple[Shard, ...], known: LiveRanges, slices: KnownSlices
 ) -> tuple[tuple[Shard, ...], tuple[ShardFailure, ...]]:
     """Leave out shards whose live ranges were made from more files than there are now. Counted per live range, and per part."""
-    pairs = [(shard.window, part) for shard in shards for met in known.meeting(shard.window) for part in known.inputs(met)]
+    over = [shard.window for shard in shards if shard.observed]
+    pairs = [(window, part) for window in over for met in known.meeting(window) for part in known.inputs(met)]
     lost = slices.shrunk(part for _, part in pairs)
     failures = {
         window: ShardFailure(
@@ -382,7 +366,7 @@ def _without_shrunk(
     return tuple(shard for shard in shards if shard.window not in failures), tuple(failures.values())
 
 
-def _shrunk(late: Sequence[Window], known: LiveRanges, slices: _Slices, ready: Horizon) -> tuple[Shard, ...]:
+def _shrunk(late: Sequence[Window], known: LiveRanges, slices: KnownSlices, ready: Horizon) -> tuple[Shard, ...]:
     """Return the late live ranges, or parts of them, that were made from more files than there are now, as they are now."""
     lost = slices.shrunk(part for one in late for part in known.inputs(one))
     windows = sorted({part.window for part in lost})

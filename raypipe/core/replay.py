@@ -5,11 +5,12 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.intervals import normalise
 from raypipe.core.shard import Observed, Outcome
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, order=True)

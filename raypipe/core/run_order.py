@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from raypipe.errors import UsageError
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, order=True)

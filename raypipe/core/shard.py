@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.room import Room
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 class Reason(enum.StrEnum):
@@ -129,6 +130,8 @@ class Task:
     shards: tuple[Shard, ...]
     room: Room = Room.SHARED
     """How it deals with memory; one that is done alone has one shard."""
+    beside: str = ""
+    """The attempt at the same shards that takes far too long, where this is the second one."""
 
     @property
     def attempt_id(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from raypipe.core.calendar import Width
 from raypipe.core.datatype import DataType
 from raypipe.core.event_time import EventTime
+from raypipe.lazy_dataclass import dataclass
 
 ROWS = "rows"
 """The table in which the SQL of outputs sees the transformed rows of the source."""

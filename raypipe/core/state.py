@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.merge import Merge
 from raypipe.core.shard import InputPart, Observed
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 class RunState(enum.StrEnum):

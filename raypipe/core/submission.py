@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 from raypipe.core.fingerprint import fingerprint
+from raypipe.lazy_dataclass import dataclass
 
 PREFIX = "raypipe"
 DIGEST_LENGTH = 12  # hex digits of a plan in an id: a person compares them, and two plans of one pipeline never meet

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from raypipe.core.window import Window, iso
+from raypipe.lazy_dataclass import dataclass
 
 WHOLE = "all"
 """The name of the one part of a table that is no union of what live ranges contributed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ def ledger_table(entries: Sequence[tuple[ShardCommit, Outcome]]) -> pa.Table:
         "hi": times(result.window.end_us for result in results),
         "attempt": pa.array([shard.attempt_id for shard, _ in entries], pa.string()),
         "outcome": pa.array([outcome.value for _, outcome in entries], pa.string()),
-        "outputs": pa.array([json.dumps(sorted(result.outputs)) for result in results], pa.string()),
+        "outputs": pa.array([_names(tuple(result.outputs)) for result in results], pa.string()),
         "input_fp": pa.array([shard.input_fp for shard, _ in entries], pa.string()),
         "output_fp": pa.array([output_fingerprint(result.outputs) for result in results], pa.string()),
         "event_start": times(result.event_start_us for result in results),
@@ -34,6 +35,11 @@ def ledger_table(entries: Sequence[tuple[ShardCommit, Outcome]]) -> pa.Table:
     for name in ("read", "expanded", "loaded", "filtered", "duplicate", "quarantined"):
         columns[name] = pa.array([getattr(one, name) for one in accounts], pa.int64())
     return pa.table(columns)
+
+
+@functools.cache
+def _names(outputs: tuple[str, ...]) -> str:
+    return json.dumps(sorted(outputs))
 
 
 def counts_table(shards: Sequence[ShardCommit]) -> pa.Table:

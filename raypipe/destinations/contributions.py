@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from raypipe.core.checksums import find_damage
 from raypipe.core.commit import ShardCommit
 from raypipe.errors import StagedDamaged
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import SHARD_COLUMN, Staged
 
 _SHARD_TYPE = pa.timestamp("us")

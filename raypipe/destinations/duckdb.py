@@ -7,7 +7,6 @@ tables, definitions), `duckdb_commit` (the transaction), `duckdb_snapshot`, `duc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +20,7 @@ from raypipe.destinations.duckdb_snapshot import read_snapshot
 from raypipe.destinations.duckdb_state import create_state, has_state, inspecting
 from raypipe.errors import CommitUnknown
 from raypipe.failpoints import hit
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Check, Clock, Staged
 
 if TYPE_CHECKING:

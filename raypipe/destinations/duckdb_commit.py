@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, assert_never
 
 import duckdb
@@ -47,6 +47,7 @@ from raypipe.destinations.sql_statements import statements
 from raypipe.destinations.stored import Stored
 from raypipe.errors import AccountsDontBalance, ShardError
 from raypipe.failpoints import hit
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import QUARANTINE_TABLE, Staged
 
 _SQL = statements("commit")

@@ -7,7 +7,7 @@ stands (`sql`, `rows` without a key) stays as it is, with its `_shard`; so do fl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import duckdb
@@ -27,6 +27,7 @@ from raypipe.destinations.sql_statements import statements
 from raypipe.destinations.stored import Stored
 from raypipe.errors import ShardError
 from raypipe.failpoints import hit
+from raypipe.lazy_dataclass import dataclass
 
 _SQL = statements("commit")
 _FLOATS = frozenset({"DOUBLE", "FLOAT"})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
 from raypipe.core.digest import quote, row_hash_sql
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import SHARD_COLUMN
 
 FLOAT_TOLERANCE = 1e-9

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import duckdb
 
@@ -14,6 +13,7 @@ from raypipe.core.window import Window
 from raypipe.destinations.duckdb_state import changed, columns_of, query
 from raypipe.destinations.stored import Stored
 from raypipe.errors import ShardError
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

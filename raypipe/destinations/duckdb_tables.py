@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import duckdb
 
@@ -17,6 +16,7 @@ from raypipe.destinations.duckdb_types import UNKNOWN, widened
 from raypipe.destinations.sql_statements import statements
 from raypipe.destinations.stored import Stored
 from raypipe.errors import ShardError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import SHARD_COLUMN
 
 _SQL = statements("commit")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from raypipe.core.window import Window
 from raypipe.destinations.duckdb_state import columns_of, existing_tables, inspecting, query
 from raypipe.destinations.sql_statements import statements
 from raypipe.errors import InputChanged, UsageError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import SHARD_COLUMN, Clock
 
 if TYPE_CHECKING:

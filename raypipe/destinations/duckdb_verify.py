@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import duckdb
@@ -21,6 +21,7 @@ from raypipe.destinations.duckdb_state import columns_of, existing_tables, query
 from raypipe.destinations.duckdb_types import UNKNOWN
 from raypipe.destinations.sql_statements import statements
 from raypipe.destinations.stored import Stored
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import SHARD_COLUMN, Check
 
 _SQL = statements("inspect")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ from raypipe.core.intervals import normalise
 from raypipe.core.window import Window
 from raypipe.destinations.holder import is_dead
 from raypipe.failpoints import hit
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Clock
 
 CLAIM_LIMIT_S = 60.0  # a holder renews four times as often; what a frozen one holds is free after this

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from raypipe.core.accounts import total
@@ -18,6 +18,7 @@ from raypipe.core.state import Definition, FailedShard, LiveRange, RunRecord, Ru
 from raypipe.core.watermark import low_watermark
 from raypipe.core.window import Window
 from raypipe.destinations.limits import RUNS_MAX
+from raypipe.lazy_dataclass import dataclass
 
 OPEN = (RunState.OPEN, RunState.PUBLISHING)
 Row = Mapping[str, Any]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from raypipe.core.digest import quote
 from raypipe.core.merge import Merge, merge_from_json
+from raypipe.lazy_dataclass import dataclass
 
 
 def contributions_relation(output: str) -> str:

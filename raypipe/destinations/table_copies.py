@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pyarrow import compute
 from raypipe.core.digest import quote
 from raypipe.core.upstream import TablePart
 from raypipe.errors import RetryableError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import SHARD_COLUMN
 
 pc: Any = compute  # its stubs lack functions

@@ -6,7 +6,7 @@ Types of results are DuckDB's: count(*) is int64, the sum of integers decimal(38
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import duckdb
 import pyarrow as pa
@@ -27,6 +27,7 @@ from raypipe.engine.sandbox import Sandboxes, reason
 from raypipe.engine.spool import FrameSpool
 from raypipe.engine.table_spool import IN_MEMORY, READ_ROWS, Rows, SpoolSpace, scannable
 from raypipe.errors import ConfigurationError, OutOfMemory, TransformFailed
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS, RowsOutput, SqlOutput
 from raypipe.ports import IN_SHARD_COLUMN, RESERVED_COLUMNS, SHARD_COLUMN
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 import polars as pl
@@ -28,6 +28,7 @@ from raypipe.engine.tally import AllShardsFailed, Tally, named
 from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, Transform
 from raypipe.errors import AccountsDontBalance
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS, NamedInput, Pipeline
 from raypipe.ports import IN_SHARD_COLUMN, QUARANTINE_TABLE, SOURCE_COLUMN, Listing, Reject, Source
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 import polars as pl
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from raypipe.core.window import Window, iso
 from raypipe.errors import AccountsDontBalance, ConfigurationError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import (
     IN_SHARD_COLUMN,
     POSITION_COLUMN,

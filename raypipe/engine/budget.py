@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from raypipe.core.room import Room
+from raypipe.lazy_dataclass import dataclass
 
 LEAN_SHARE = 16  # of the task's memory: an aggregation spills beyond it, which costs it a tenth of its time
 ROOMY_SHARE = 2  # of the task's memory: for what cannot spill, when it has failed once

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from raypipe.core.fingerprint import fingerprint
 from raypipe.errors import ConfigurationError
+from raypipe.lazy_dataclass import dataclass
 
 _NAME = re.compile(r"[^\W\d]\w*")
 _TEXT_MAX = 1_000  # a longer text is data

@@ -6,11 +6,11 @@ import functools
 import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from raypipe.engine.output_sql import parse_select
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import (
     Deduplicate,
     Derive,

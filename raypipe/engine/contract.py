@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from raypipe.engine.casts import Fit, checked_cast, fit
 from raypipe.engine.quality import Books, Breach, settle
 from raypipe.engine.text_types import polars_type
 from raypipe.errors import SchemaDrift
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Column, Source
 from raypipe.ports import SOURCE_COLUMN
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import duckdb
@@ -15,6 +15,7 @@ from raypipe.core.digest import quote
 from raypipe.engine.batches import SHARD_INDEX, Batch
 from raypipe.engine.column_names import require_columns
 from raypipe.engine.quality import Books
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Deduplicate
 from raypipe.ports import POSITION_COLUMN, SOURCE_COLUMN, TIME_COLUMN
 

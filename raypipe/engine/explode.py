@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -12,6 +11,7 @@ from raypipe.engine.batches import BATCH_ROWS, Batch
 from raypipe.engine.column_names import require_columns
 from raypipe.engine.quality import Books
 from raypipe.errors import ConfigurationError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Explode
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from raypipe.engine.expression_words import Refused, Token
+from raypipe.lazy_dataclass import dataclass
 
 Kind = Literal[
     "column", "integer", "number", "string", "bytes", "null", "boolean", "interval", "moment", "arithmetic", "division",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import polars as pl
 
@@ -21,6 +21,7 @@ from raypipe.engine.expression_types import TABLE, Typing, engine_reason, family
 from raypipe.engine.expression_words import Refused
 from raypipe.engine.integer_bounds import exact_sql, fold
 from raypipe.errors import ConfigurationError, TransformFailed
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

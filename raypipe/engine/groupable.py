@@ -8,11 +8,11 @@ be shared. Joins, windows, subqueries in expressions, LIMIT and grouping sets ru
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from raypipe.engine.expression_words import words
 from raypipe.engine.output_sql import aggregate_names, walk
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS
 
 Node = Mapping[str, Any]

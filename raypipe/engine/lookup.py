@@ -6,7 +6,6 @@ import gzip
 import io
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +18,7 @@ from raypipe.engine.contract import converted
 from raypipe.engine.quality import Books, Breach, settle
 from raypipe.engine.text_types import from_text
 from raypipe.errors import ConfigurationError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import CsvDialect, Lookup
 from raypipe.ports import TIME_COLUMN
 

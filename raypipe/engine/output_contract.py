@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -18,6 +18,7 @@ from raypipe.engine.sandbox import Sandboxes
 from raypipe.engine.table_spool import Rows, scannable
 from raypipe.engine.text_types import polars_type
 from raypipe.errors import RuleBroken
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS, Output, OutputColumn
 from raypipe.ports import SHARD_COLUMN
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes
 from raypipe.engine.spool import FrameSpool
 from raypipe.engine.table_spool import IN_MEMORY, Rows, SpoolSpace, chained, require_same_columns
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN
 

@@ -7,7 +7,6 @@ last the event time, source and position of each row. Nulls do not count in any 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
@@ -20,6 +19,7 @@ from raypipe.engine.expression_types import type_name
 from raypipe.engine.expressions import Compiled, compile_expressions
 from raypipe.engine.quantile_buckets import buckets
 from raypipe.errors import ConfigurationError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS, GroupByOutput
 from raypipe.ports import POSITION_COLUMN, SHARD_COLUMN, SOURCE_COLUMN, TIME_COLUMN
 

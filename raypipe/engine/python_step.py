@@ -8,7 +8,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -18,6 +17,7 @@ import polars as pl
 from raypipe.engine.batches import HIDDEN, RESERVED_NAMES, ROW_COLUMN, SHARD_INDEX, Batch
 from raypipe.engine.quality import Books
 from raypipe.errors import ConfigurationError, TransformFailed
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import PythonStep
 
 UserFunction = Callable[[pl.LazyFrame], pl.LazyFrame]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
@@ -12,6 +11,7 @@ from raypipe.engine.batches import SHARD_INDEX, Batch
 from raypipe.engine.quarantine import Quarantine, raw_rows
 from raypipe.engine.tally import Tally
 from raypipe.errors import RuleBroken, TooManyQuarantined
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import MaxQuarantined
 
 Otherwise = Literal["quarantine", "drop", "warn", "fail"]

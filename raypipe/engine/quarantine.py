@@ -6,7 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import polars as pl
@@ -16,6 +16,7 @@ from raypipe.core.window import Window
 from raypipe.engine.batches import RAW_COLUMN, ROW_COLUMN, SHARD_INDEX, Batch
 from raypipe.engine.far_times import readable
 from raypipe.errors import TooManyQuarantined
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import POSITION_COLUMN, RAW_CHARS_MAX, SHARD_COLUMN, SOURCE_COLUMN, Reject
 
 ERROR_CHARS_MAX = 2_000

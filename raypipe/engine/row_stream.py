@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pyarrow as pa
+
+from raypipe.lazy_dataclass import dataclass
 
 VECTOR_ROWS = 2_048  # rows that DuckDB works on at once: it takes Arrow batches apart at multiples of it
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
 from raypipe.core.window import Window
 from raypipe.engine.batches import SHARD_INDEX
 from raypipe.engine.tally import AFTER, BEFORE
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import EventTime
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Protocol
@@ -20,6 +20,7 @@ from raypipe.core.checksums import find_damage
 from raypipe.engine.manifest import staged_from_json, staged_to_json
 from raypipe.engine.table_spool import parquet_writer
 from raypipe.errors import RetryableError, StagedDamaged
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Staged
 
 MANIFEST = "manifest.json"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from raypipe.core.shard import Shard, Task
 from raypipe.engine.staged_work import adopt_work, collect_garbage
 from raypipe.errors import StagedDamaged
 from raypipe.failpoints import hit
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Staged
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from raypipe.engine.lookup import Reference, datatype_of
 from raypipe.engine.python_step import BoundPython, UserFunction
 from raypipe.engine.quality import Books, Breach, settle
 from raypipe.errors import ConfigurationError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import (
     Cast,
     Deduplicate,

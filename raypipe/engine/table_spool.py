@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from raypipe.engine.arrow_types import plain_schema
 from raypipe.errors import SchemaDrift
+from raypipe.lazy_dataclass import dataclass
 
 READ_ROWS = 65_536  # of a file at once
 WRITTEN_BYTES = 8 * 1024**2  # a row group: each is in memory whole while it is written

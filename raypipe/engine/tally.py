@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import polars as pl
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.window import Window
 from raypipe.engine.batches import SHARD_INDEX
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import TIME_COLUMN
 
 PerShard = Counter[int]

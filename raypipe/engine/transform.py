@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from raypipe.engine.python_step import UserFunction, load_function
 from raypipe.engine.quality import Books
 from raypipe.engine.quarantine import raw_rows
 from raypipe.engine.steps import BoundStep, RowStep, StepBinder, bind_rules, describe
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Cast, Deduplicate, Explode, FillNull, Filter, Lookup, Pipeline
 
 Binder = Callable[[pl.Schema], BoundStep]

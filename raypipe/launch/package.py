@@ -6,12 +6,12 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import raypipe
 from raypipe.core.fingerprint import fingerprint
 from raypipe.errors import UsageError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.observe.printable import size
 from raypipe.pipeline import FilesSource, Lookup, Pipeline, PythonStep
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from raypipe.core.state import Definition, Snapshot
 from raypipe.core.upstream import UpstreamTable
 from raypipe.core.window import Window
 from raypipe.launch.reports import Ask
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS, EventTime, Pipeline, Stream, TableSource
 from raypipe.ports import Claims, Clock, FileIndex, Source, StageStore, Upstream
 from raypipe.runtime.system_clock import SystemClock

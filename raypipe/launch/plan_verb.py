@@ -23,8 +23,8 @@ def plan(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> PlanReport
     parts, planned = look_ahead(pipeline, ask, clock)
     if planned.unreadable and not planned.plan.failures:
         raise SourceUnreadable(unreadable_text(planned.unreadable))
-    choice = chosen(pipeline, ask, planned.plan, os.environ)
     size = work_size(pipeline, planned.plan)
+    choice = chosen(pipeline, ask, size, os.environ)
     inline_s, ray_s = estimated_seconds(choice.slots, size)
     return PlanReport(
         pipeline=pipeline,
@@ -33,6 +33,7 @@ def plan(pipeline: Pipeline, ask: Ask, clock: Clock | None = None) -> PlanReport
         snapshot=planned.snapshot,
         executor=work_phrase(size.shards, size.size_bytes, choice),
         estimated_seconds=inline_s if choice.executor == "inline" else ray_s,
+        rows=size.rows,
         memory_bytes=pipeline.run.memory_bytes,
         views=_changed(planned.snapshot.views, parts.views),
         upstream=upstream_report(parts),
@@ -74,9 +75,9 @@ def work_size(pipeline: Pipeline, made: Plan) -> WorkSize:
     )
 
 
-def chosen(pipeline: Pipeline, ask: Ask, made: Plan, environ: Mapping[str, str]) -> Choice:
-    """Choose the executor of a plan."""
+def chosen(pipeline: Pipeline, ask: Ask, size: WorkSize, environ: Mapping[str, str]) -> Choice:
+    """Choose the executor of so much work."""
     return choose_executor(
-        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, environ, cores(), work_size(pipeline, made),
+        ask.executor or pipeline.run.executor, ask.address or pipeline.run.address, environ, cores(), size,
         surroundings.surrounding_address(),
     )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import Any
 
 from raypipe.core.events import RunClosed, Warned
@@ -12,6 +11,7 @@ from raypipe.errors import ClusterLost
 from raypipe.launch.parts import Parts
 from raypipe.launch.reports import Ask
 from raypipe.launch.run_verb import make_driver
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Observer, StopFlag
 from raypipe.runtime.driver import Driver
 from raypipe.runtime.launched_from import LaunchedFrom

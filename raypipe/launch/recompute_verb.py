@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from raypipe.core.shard import Reason, Shard, ShardResult, Task
 from raypipe.core.state import LiveRange, Snapshot
 from raypipe.core.window import Window, iso, to_us
 from raypipe.launch.parts import Parts, current_versions, scratch_index
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import FilesSource, Pipeline, TableSource
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Check, Listing, Staged
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from raypipe.core.events import RunClosed
@@ -11,6 +11,7 @@ from raypipe.core.executor_choice import Choice, phrase
 from raypipe.core.plan import Plan, Scope
 from raypipe.core.state import FailedShard, RunKind, Snapshot
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 from raypipe.observe.printable import count, size
 from raypipe.pipeline import Pipeline
 from raypipe.runtime.compactor import Compacted
@@ -62,6 +63,8 @@ class PlanReport:
     snapshot: Snapshot
     executor: str
     """One phrase: `365 shards, 31 MB: inline, 2 threads`."""
+    rows: int = 0
+    """Estimated rows of all shards."""
     estimated_seconds: float | None = None
     memory_bytes: int = 0
     views: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 import psutil
@@ -24,6 +24,7 @@ from raypipe.launch.listing_warnings import warnings_of
 from raypipe.launch.parts import Parts, cores
 from raypipe.launch.plan_verb import planner
 from raypipe.launch.reports import Ask, RunReport, work_phrase
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline, PythonStep
 from raypipe.ports import Clock, Executor, Listing, Observer, StopFlag
 from raypipe.runtime import surroundings

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from raypipe.errors import UsageError
 from raypipe.launch.parts import Parts, copy_index
 from raypipe.launch.reports import Ask
 from raypipe.launch.run_verb import run
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import DuckDBDestination, Pipeline
 from raypipe.ports import StopFlag
 

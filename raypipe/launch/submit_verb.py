@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +15,7 @@ from raypipe.launch.package import START, START_SCRIPT, Package, pipeline_packag
 from raypipe.launch.parts import scratch_index
 from raypipe.launch.plan_verb import planner
 from raypipe.launch.reports import Ask
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline
 from raypipe.sources.versions import stat_of
 

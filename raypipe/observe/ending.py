@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from raypipe.core.events import RunClosed
 from raypipe.core.window import iso
+from raypipe.lazy_dataclass import dataclass
 from raypipe.observe.printable import duration
 
 

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from raypipe.core.events import Adopted, Planned, RunClosed, RunEvent, RunOpened, ScanStarted, TaskEnded, TaskFailed, Warned
-from raypipe.core.shard import ShardFailure
+from raypipe.core.events import (
+    Adopted,
+    Planned,
+    RunClosed,
+    RunEvent,
+    RunOpened,
+    ScanStarted,
+    TaskEnded,
+    TaskFailed,
+    TaskStarted,
+    Warned,
+)
+from raypipe.core.shard import ShardFailure, Task
+from raypipe.core.stragglers import Straggler
 from raypipe.observe.printable import count, escape, roughly, size
 from raypipe.observe.tally import Tally
 from raypipe.ports import Clock, Observer
@@ -127,7 +139,7 @@ class OnTerminal:
 
 
 class Notes:
-    """What a person should read while the run goes on: warnings, failed shards, attempts that are repeated."""
+    """What a person should read while the run goes on: warnings, failed shards, attempts that are repeated or take long."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -148,11 +160,12 @@ class Notes:
                 for result in event.results:
                     for warning in result.warnings:
                         self._note(f"warning: {result.window}: ", warning)
+            case TaskStarted(straggler=Straggler() as slow):
+                text = f"at work {slow.times:.0f} times as long as the others: a second attempt is at work too"
+                self._note(f"warning: {_shards_of(slow.task)}: ", text)
             case TaskFailed():
-                first = event.task.shards[0].window
-                others = f" and {count(len(event.task.shards) - 1, 'other shard')}" if len(event.task.shards) > 1 else ""
                 again = "its input changed, reading it again" if event.relist else "trying again"
-                self._note(f"warning: {first}{others}: ", f"{event.error}; {again}")
+                self._note(f"warning: {_shards_of(event.task)}: ", f"{event.error}; {again}")
             case _:
                 pass
 
@@ -175,6 +188,11 @@ class Notes:
         elif not self._repeated:
             self._repeated = True
             self._write("(more of the same: the summary counts it, the log has it all)")
+
+
+def _shards_of(task: Task) -> str:
+    others = f" and {count(len(task.shards) - 1, 'other shard')}" if len(task.shards) > 1 else ""
+    return f"{task.shards[0].window}{others}"
 
 
 def opening(tally: Tally) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.events import (
     Adopted,
@@ -18,6 +18,7 @@ from raypipe.core.events import (
     TaskStarted,
 )
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from raypipe.core import events as ev
@@ -13,6 +12,7 @@ from raypipe.core.live_ranges import LiveRanges
 from raypipe.core.state import RunOpening, RunState
 from raypipe.core.window import Window
 from raypipe.errors import SourceUnreadable
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Destination
 from raypipe.runtime.planner import Planned, unreadable_text
 from raypipe.runtime.settling import Settler

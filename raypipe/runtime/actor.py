@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
@@ -16,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe.core.events import RunClosed, RunEvent, Warned
 from raypipe.errors import ClusterLost, Interrupted, StopError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Observer, StopFlag
 from raypipe.runtime.across import Raised, attempt
 

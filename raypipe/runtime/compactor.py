@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from raypipe.core import events as ev
 from raypipe.core.calendar import Calendar
@@ -13,6 +12,7 @@ from raypipe.core.live_ranges import LiveRanges, versions_of
 from raypipe.core.shard import Observed
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Claims, Destination
 from raypipe.runtime.settling import Settler
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 from raypipe.core import events as ev
 from raypipe.core.accounts import Accounts
 from raypipe.core.claims import Claimant
-from raypipe.core.commands import Command, Commit, Dispatch, Finish, RecordFailures, Replan
+from raypipe.core.commands import Command, Commit, Dispatch, Finish, GiveUp, RecordFailures, Replan
 from raypipe.core.coordinator import Coordinator
 from raypipe.core.grouping import SHARDS_MAX, TaskLimits
 from raypipe.core.intervals import normalise
@@ -22,6 +22,7 @@ from raypipe.core.plan import Scope
 from raypipe.core.retry import Retries
 from raypipe.core.shard import Shard, ShardFailure, Task
 from raypipe.core.state import OpenedRun, RunOpening, RunState
+from raypipe.core.stragglers import USUAL_LIMITS, StragglerLimits
 from raypipe.core.window import Window
 from raypipe.errors import (
     CommitUnknown,
@@ -37,6 +38,7 @@ from raypipe.errors import (
     StagedDamaged,
     StopError,
 )
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Claims, Clock, Completion, Destination, Executor, Observer, Staged, StageStore, StopFlag
 from raypipe.runtime.claiming import Claiming, NoClaims
 from raypipe.runtime.planner import Planned, Planner, unreadable_text
@@ -63,6 +65,7 @@ class DriverSettings:
     task_shards_max: int = SHARDS_MAX
     divisible: frozenset[str] = frozenset()
     """The outputs whose contribution may be computed in pieces of a shard's time."""
+    stragglers: StragglerLimits = USUAL_LIMITS
 
 
 class Driver:
@@ -106,7 +109,7 @@ class Driver:
         self._by_others: set[str] = set()
         """Attempts that were taken over from earlier runs."""
         self._deadlines: dict[str, tuple[float, Task]] = {}
-        self._deferred: list[ev.RunEvent] = []
+        self._deferred: list[ev.TaskEnded | ev.TaskFailed] = []
         self._told_to_stop = False
         self._heartbeat_s = 0.0
         self._started_s = clock.monotonic_s()
@@ -166,10 +169,14 @@ class Driver:
             return self._settler.settled(lambda: self._destination.open_run(opening))
 
     def _work(self, run: OpenedRun, planned: Planned) -> ev.RunClosed:
-        share_bytes = self._settings.memory_bytes // max(1, self._executor.slots)
-        limits = TaskLimits(self._executor.slots * AHEAD, max(MIB, share_bytes // 8), self._settings.task_shards_max)
-        settings = self._settings
-        coordinator = Coordinator(run, limits, settings.retries, atomic=settings.atomic, divisible=settings.divisible)
+        settings, slots = self._settings, self._executor.slots
+        size_bytes = max(MIB, settings.memory_bytes // max(1, slots) // 8)
+        limits = TaskLimits(
+            slots * AHEAD, size_bytes, settings.task_shards_max, workers=slots if self._executor.has_workers_apart else 0
+        )
+        coordinator = Coordinator(
+            run, limits, settings.retries, atomic=settings.atomic, divisible=settings.divisible, stragglers=settings.stragglers
+        )
         self._heartbeat_s = self._now_s()
         commands: deque[Command] = deque(coordinator.handle(self._adopted(run, planned), self._now_s()))
         while True:
@@ -193,12 +200,15 @@ class Driver:
 
     def _perform(self, command: Command, run: OpenedRun, coordinator: Coordinator) -> list[Command]:
         match command:
-            case Dispatch(task):
+            case Dispatch(task, straggler):
                 if held := self._claiming.refused(task):
                     return self._feed(coordinator, held)
                 self._deadlines[task.attempt_id] = (self._due_s(task), task)
                 self._executor.submit_task(task.attempt_id, task)
-                self._tell(ev.TaskStarted(task))
+                self._tell(ev.TaskStarted(task, straggler))
+                return []
+            case GiveUp(task):
+                self._give_up(task)
                 return []
             case Commit():
                 return self._commit(command, coordinator)
@@ -232,7 +242,7 @@ class Driver:
         self._meanwhile([] if self._deferred else self._executor.wait(wait_s))
         happened, self._deferred = [*self._deferred, *self._overdue()], []
         commands = self._notice_stop(coordinator)  # first: what happened may make room for new work
-        commands += [command for event in happened for command in self._feed(coordinator, event)]
+        commands += [command for event in happened if coordinator.awaits(event.task) for command in self._feed(coordinator, event)]
         return commands + coordinator.decide(self._now_s())
 
     def _meanwhile(self, completions: Sequence[Completion]) -> int:
@@ -244,7 +254,7 @@ class Driver:
         self._beat()
         return len(self._deadlines)
 
-    def _event_of(self, completion: Completion) -> ev.RunEvent | None:
+    def _event_of(self, completion: Completion) -> ev.TaskEnded | ev.TaskFailed | None:
         found = self._deadlines.pop(str(completion.key), None)
         if found is None:
             return None  # it was given up as overdue, or is a scan of a plan that was broken off: nothing to us
@@ -274,11 +284,19 @@ class Driver:
         self._deadlines |= {task.attempt_id: (self._due_s(task), task) for task in waiting}
         late = [task for task in late if task not in waiting]
         for task in late:
-            del self._deadlines[task.attempt_id]
-            self._executor.give_up(task.attempt_id)
-            self._claiming.release(task.attempt_id, done=False)
+            self._give_up(task)
         text = f"it took longer than run.shard_timeout ({self._settings.task_timeout_s:g} s)"
         return [ev.TaskFailed(task, "timeout", text) for task in late]
+
+    def _give_up(self, task: Task) -> None:
+        """Wait no longer for an attempt; where it has ended just now, what it left is of no use to anyone."""
+        attempt = task.attempt_id
+        if self._deadlines.pop(attempt, None) is not None:
+            self._executor.give_up(attempt)
+        elif attempt in self._staged:
+            del self._unsettled[attempt]
+            self._stages.release(self._staged.pop(attempt))
+        self._claiming.release(attempt, done=False)
 
     def _notice_stop(self, coordinator: Coordinator) -> list[Command]:
         signal = self._stopping.signal

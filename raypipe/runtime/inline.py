@@ -37,6 +37,11 @@ class InlineExecutor:
         """How many tasks may usefully be in flight."""
         return self._slots
 
+    @property
+    def has_workers_apart(self) -> bool:
+        """No: threads share the cores of this machine, and all that may make one of them slow."""
+        return False
+
     def submit_task(self, key: object, task: Task) -> None:
         """Start a task; its Completion carries a Staged."""
         self._submit(key, lambda: self._worker.run(task))

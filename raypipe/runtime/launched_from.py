@@ -6,9 +6,10 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from raypipe.lazy_dataclass import dataclass
 
 AT_START = ("PYTHON", "LD_", "RAY_", "MALLOC_", "COVERAGE_")
 """Variables that a process reads when it starts, by the beginning of their names: runs share a Ray only where these are equal."""

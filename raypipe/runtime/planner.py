@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
-from raypipe.core.plan import Horizon, Patience, Plan, Scope, SlicesOf, make_plan, replan
+from raypipe.core.known_slices import SlicesOf
+from raypipe.core.plan import Horizon, Patience, Plan, Scope, make_plan, replan
 from raypipe.core.shard import InputFile, Reason, Shard, ShardFailure
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window
 from raypipe.errors import InputChanged, ShardError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Clock, Destination, FileIndex, Listing, Source
 
 LISTINGS_MAX = 6  # with the waits some 8 s, in which a file that is just being written is finished

@@ -10,12 +10,12 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from raypipe.errors import ConfigurationError
+from raypipe.lazy_dataclass import dataclass
 
 PREFIX = "raypipe-ray-"
 MARK = "RAYPIPE_RAY_SESSION"  # stands in the environment of every process of the cluster

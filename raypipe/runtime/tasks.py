@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from ray import exceptions as ray_errors
 from raypipe import __version__
 from raypipe.core.shard import InputFile, Task
 from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, WorkerDied
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Completion, Worker
 from raypipe.runtime.across import Raised, attempt
 from raypipe.runtime.launched_from import LaunchedFrom
@@ -60,7 +61,22 @@ class Share:
     slots: int
     cpus: float
     memory_bytes: int
+    alone_bytes: int
+    """What a task has that is done alone: all of `run.memory`, where a machine offers that much."""
     resources: Mapping[str, float] = field(default_factory=dict)
+
+    def memory_of(self, task: Task) -> int:
+        """Return the memory that a task may use, and reserves."""
+        return self.alone_bytes if task.room.is_alone else self.memory_bytes
+
+    def options_of(self, task: Task) -> dict[str, object]:
+        """Return what Ray is told of one task besides what it is told of all."""
+        options: dict[str, object] = {}
+        if task.room.is_alone:  # nothing of this run is beside it; others that use the cluster have to be kept away too
+            options["memory"] = self.alone_bytes
+        if task.beside:  # what is slow may be the machine: Ray fills one after the other, unless it is told to take turns
+            options["scheduling_strategy"] = "SPREAD"
+        return options
 
 
 def cluster_share(cpus_per_task: float, machine_memory_bytes: int, resources: Mapping[str, float] | None = None) -> Share:
@@ -96,7 +112,8 @@ def share_out(
             f"run.memory: a task would need {memory_bytes / 1024**2:.0f} MiB, but the cluster's machines offer {most_mib:.0f} MiB: "
             "lower run.memory"
         )
-    return Share(min(slots, IN_FLIGHT_TASKS_MAX), cpus_per_task, memory_bytes, resources)
+    largest_bytes = max(int(node.memory_bytes) for node in able)
+    return Share(min(slots, IN_FLIGHT_TASKS_MAX), cpus_per_task, memory_bytes, min(machine_memory_bytes, largest_bytes), resources)
 
 
 def _listed(resources: Mapping[str, float]) -> str:
@@ -191,6 +208,7 @@ class _Flight:
     key: object
     what: str
     timeout_s: float
+    memory_bytes: int
     started_s: float
     mark: Path | None = None
     """The file that is there once it has begun, where it may wait for other runs' work."""
@@ -241,19 +259,25 @@ class RayExecutor:
         """How many tasks may usefully be in flight."""
         return self._share.slots
 
+    @property
+    def has_workers_apart(self) -> bool:
+        """Yes: each task is a process with CPUs of its own, on whichever machine has some."""
+        return True
+
     def submit_task(self, key: object, task: Task) -> None:
         """Start a task; its Completion carries a Staged."""
         timeout_s = self._shard_timeout_s * len(task.shards)
         what = f"task {task.number} ({len(task.shards)} shards from {task.shards[0].window})"
-        self._fly(self._run_task.remote(self._recipe, task, timeout_s), key, what, timeout_s, mark_of(task))
+        options = self._share.options_of(task)
+        run_task = self._run_task.options(**options) if options else self._run_task
+        ref = run_task.remote(self._recipe, task, timeout_s)
+        self._flights[ref] = _Flight(key, what, timeout_s, self._share.memory_of(task), time.monotonic(), mark_of(task))
 
     def submit_scan(self, key: object, file: InputFile) -> None:
         """Start a scan; its Completion carries a FileIndex."""
         timeout_s = self._shard_timeout_s + file.size_bytes / SCAN_BYTES_PER_S_MIN
-        self._fly(self._run_scan.remote(self._recipe, file, timeout_s), key, f"the scan of {file.uri}", timeout_s)
-
-    def _fly(self, ref: ray.ObjectRef[Any], key: object, what: str, timeout_s: float, mark: Path | None = None) -> None:
-        self._flights[ref] = _Flight(key, what, timeout_s, time.monotonic(), mark)
+        ref = self._run_scan.remote(self._recipe, file, timeout_s)
+        self._flights[ref] = _Flight(key, f"the scan of {file.uri}", timeout_s, self._share.memory_bytes, time.monotonic())
 
     def wait(self, timeout_s: float) -> list[Completion]:
         """Return what has ended; empty when nothing did within the time."""
@@ -280,7 +304,7 @@ class RayExecutor:
     def _explained(self, error: BaseException, flight: _Flight) -> BaseException:
         if isinstance(error, ray_errors.WorkerCrashedError) and flight.seconds >= flight.timeout_s:
             return RetryableError(f"{flight.what} took longer than run.shard_timeout allows ({flight.timeout_s:g} s); it was ended")
-        return explained(error, flight.what, self._share.memory_bytes)
+        return explained(error, flight.what, flight.memory_bytes)
 
     def is_waiting(self, key: object) -> bool:
         """Tell whether a task has not begun, for other runs have the workers."""

@@ -6,9 +6,9 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from raypipe.lazy_dataclass import dataclass
 from raypipe.sources.lines import BLOCK_BYTES, ByteStream
 
 AHEAD_MAX = 2  # items made and not yet taken: enough that neither side waits for the other's hiccups, and memory is bounded

@@ -6,7 +6,6 @@ import hashlib
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol, cast
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from raypipe.core.calendar import FIRST_US, LAST_US
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 
 
 class Cutter(Protocol):

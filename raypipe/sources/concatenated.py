@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import UsageError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import SOURCE_COLUMN, FileIndex, Listing, Source, SourceBatch
 
 

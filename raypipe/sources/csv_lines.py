@@ -7,7 +7,7 @@ comes out is counted against what went in. A block for which the count does not 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from raypipe.errors import ConfigurationError, SourceUnreadable
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import CsvDialect
 from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, Reject
 from raypipe.sources.csv_records import Records, split_records

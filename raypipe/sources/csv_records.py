@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, compress, pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Reject
 from raypipe.sources.csv_syntax import CsvSyntax
 from raypipe.sources.lines import MALFORMED, bad_encoding, raw_text

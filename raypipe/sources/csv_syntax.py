@@ -7,8 +7,8 @@ such lines differently, and the tail of a value that was broken over two lines l
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import CsvDialect
 
 

@@ -112,8 +112,10 @@ class ParquetCut:
         rows, size_bytes, exact = self._untimed if untimed else 0, 0, not untimed
         if known_rows == 0 and not untimed:
             return None
-        for part in self._spans.meeting(window.start_us, window.end_us):
-            group = self._groups[self._timed[part]]
+        for part in parts:
+            group = self._groups[part]
+            if group[1] is None or (untimed and not _meets(group, window)):
+                continue
             share = _share(group, window)
             rows += round(group[0] * share)
             size_bytes += round(group[5] * share)
@@ -126,7 +128,8 @@ class ParquetCut:
         untimed = self._untimed > 0 and window.start_us <= self._untimed_us < window.end_us
         if untimed:
             parts.extend(number for number, group in enumerate(self._groups) if group[3])
-        return tuple(sorted({*parts})), untimed
+            return tuple(sorted({*parts})), True
+        return tuple(parts if len(parts) < 2 else sorted(parts)), False
 
     def _is_whole(self, window: Window) -> bool:
         """Tell whether nothing of the file belongs to another window."""
@@ -137,6 +140,10 @@ def _share(group: Sequence[int], window: Window) -> float:
     """Return the part of a row group's time that lies in a window, as an estimate of its rows."""
     first, end = group[1], group[2] + 1
     return (min(end, window.end_us) - max(first, window.start_us)) / (end - first)
+
+
+def _meets(group: Sequence[int], window: Window) -> bool:
+    return group[1] < window.end_us and window.start_us <= group[2]
 
 
 def _is_inside(group: Sequence[Any], window: Window) -> bool:

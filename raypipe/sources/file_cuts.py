@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from raypipe.core.calendar import Calendar
@@ -13,6 +13,7 @@ from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import RetryableError
 from raypipe.failpoints import hit
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import EventTime
 from raypipe.ports import FileIndex, Listing
 from raypipe.sources.cut import cut_of
@@ -96,10 +97,11 @@ class FileCuts:
             unknown = [windows[number] for number in met if not cut.knows(windows[number])]
             if unknown:
                 cut = cut_of(file, [*contents[file.uri], *self._cut_by(file, unknown)], self.time.end_us)
+            whole = self.whole(file)
             for number in met:
                 one = cut.slice(windows[number])
                 if one is not None:
-                    found[number].append(one if one.digest else replace(one, digest=self.whole(file)))
+                    found[number].append(one if one.digest or not whole else replace(one, digest=whole))
         return [tuple(slices) for slices in found]
 
     def _cut_by(self, file: InputFile, windows: Sequence[Window]) -> Iterator[Mapping[str, Any]]:

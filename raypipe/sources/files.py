@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from raypipe.core.fingerprint import fingerprint
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import SourceUnreadable
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import EventTime, FilesSource
 from raypipe.ports import FileIndex, Listing, SourceBatch
 from raypipe.sources.file_cuts import FileCuts, scanned

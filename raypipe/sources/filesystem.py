@@ -7,11 +7,11 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, cast
 
 from raypipe.errors import ConfigurationError, InputChanged, SourceUnreadable
+from raypipe.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs

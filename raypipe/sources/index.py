@@ -6,11 +6,11 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from raypipe.core.shard import InputFile
+from raypipe.lazy_dataclass import dataclass
 
 _FORMAT = 2  # of the tables below; an index of another format is thrown away
 _BUSY_S = 30.0  # how long to wait for another process that writes; a write takes milliseconds

@@ -6,7 +6,6 @@ The fast way of `json_lines` may only be taken where it gives the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from raypipe.core.datatype import DataType
 from raypipe.errors import SourceUnreadable
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Column
 from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, Reject
 from raypipe.sources.json_values import (

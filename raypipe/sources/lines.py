@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import RAW_CHARS_MAX, Reject
 from raypipe.sources.compressed import ByteStream, TextStream, open_text
 

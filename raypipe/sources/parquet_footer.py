@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +15,7 @@ from pyarrow import compute
 from raypipe.core.calendar import LAST_US
 from raypipe.core.shard import InputFile
 from raypipe.errors import SchemaDrift
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import EventTime
 from raypipe.ports import RESERVED_COLUMNS
 from raypipe.sources.cells import Cutter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import polars as pl
@@ -10,6 +9,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from raypipe.errors import SchemaDrift
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import EventTime
 from raypipe.ports import RESERVED_COLUMNS
 from raypipe.sources.event_text import UNITS_US, read_times, scaled

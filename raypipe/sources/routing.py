@@ -7,12 +7,12 @@ import heapq
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 from pyarrow import compute
 
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, Reject
 from raypipe.sources.cells import Cells, Cutter, Located, edges_of

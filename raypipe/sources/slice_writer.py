@@ -8,12 +8,13 @@ import os
 import shutil
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
 
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Reject
 from raypipe.sources.slices import LAYOUT_FILE, REJECTS_FILE, RoutedFile, Sorted
 

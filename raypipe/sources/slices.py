@@ -7,7 +7,6 @@ import json
 import shutil
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from pyarrow import compute
 
 from raypipe.core.fingerprint import fingerprint
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, Reject
 
 pc: Any = compute  # its stubs lack that arrays and plain numbers mix

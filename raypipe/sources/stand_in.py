@@ -12,7 +12,6 @@ import glob
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from raypipe.core.fingerprint import fingerprint
 from raypipe.core.shard import InputFile
 from raypipe.errors import UsageError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import FilesSource
 
 if TYPE_CHECKING:

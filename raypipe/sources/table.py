@@ -11,7 +11,6 @@ import shutil
 import threading
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from raypipe.core.shard import InputFile, Slice
 from raypipe.core.upstream import WHOLE, TablePart, UpstreamTable
 from raypipe.core.window import Window
 from raypipe.errors import InputChanged, SourceUnreadable
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import EventTime, TableSource
 from raypipe.ports import FileIndex, Listing, SourceBatch, Upstream
 from raypipe.sources.file_cuts import FileCuts, scanned

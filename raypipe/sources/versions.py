@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.shard import InputFile
 from raypipe.errors import InputChanged
+from raypipe.lazy_dataclass import dataclass
 from raypipe.sources.filesystem import FoundFile, content_digest, find_files, stat_file
 from raypipe.sources.index import Index, KnownContent
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline
 from raypipe.testing.source_files import write_rows
 

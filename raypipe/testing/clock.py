@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from raypipe.core.window import from_us, to_us
+from raypipe.lazy_dataclass import dataclass
 
 
 class FrozenClock:

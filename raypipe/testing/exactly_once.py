@@ -6,10 +6,11 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from raypipe.errors import RaypipeError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline, PythonStep, RowsOutput
 from raypipe.testing.points import Point, points
 from raypipe.testing.rehearsal import Rehearsal

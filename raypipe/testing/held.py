@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -17,6 +16,7 @@ from raypipe.core.digest import quote
 from raypipe.core.window import iso
 from raypipe.destinations.duckdb_file import reading
 from raypipe.destinations.duckdb_verify import verify
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN, Clock
 from raypipe.testing.row_differences import row_differences

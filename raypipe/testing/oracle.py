@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from raypipe.core.window import Window
 from raypipe.destinations.duckdb_file import reading
 from raypipe.destinations.stored import Stored
 from raypipe.launch.recompute_verb import ComputedAgain, recomputation
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline
 from raypipe.ports import SHARD_COLUMN, Check
 from raypipe.runtime.system_clock import SystemClock

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from raypipe.core.events import RunClosed
 from raypipe.core.shard import Task
 from raypipe.errors import Fenced, RetryableError, RunIsAlive
 from raypipe.failpoints import watching
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Completion
 from raypipe.testing.damage import damage
 from raypipe.testing.rehearsal import Rehearsal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from raypipe.core.window import Window
 from raypipe.failpoints import watching
 from raypipe.launch.parts import Parts
 from raypipe.launch.reports import Ask
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Completion
 from raypipe.runtime.system_clock import SystemClock

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from raypipe.core.digest import quote
 from raypipe.core.window import Window, iso
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import SHARD_COLUMN
 
 ROWS_MAX = 200  # named by one comparison: enough to see a pattern

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from raypipe import launch
 from raypipe.core.retry import Retries
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import DuckDBDestination, FilesSource, Pipeline
 from raypipe.sources.filesystem import find_files, is_remote, open_file
 from raypipe.testing.arrivals import SUFFIXES

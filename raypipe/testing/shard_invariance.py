@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from raypipe.core.calendar import Calendar, Width, parse_width
 from raypipe.core.window import iso
 from raypipe.launch.parts import Parts
 from raypipe.launch.reports import Ask
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline
 from raypipe.runtime.system_clock import SystemClock
 from raypipe.testing.clock import SteppedClock

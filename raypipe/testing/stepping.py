@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from raypipe.core.coordinator import COMMIT_INTERVAL_S
@@ -16,6 +15,7 @@ from raypipe.engine.stage import StagePolicy
 from raypipe.launch.parts import Parts
 from raypipe.launch.reports import Ask
 from raypipe.launch.run_verb import holder, make_driver
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Pipeline
 from raypipe.ports import Completion, Executor, StopFlag, Worker
 from raypipe.runtime.inline import InlineExecutor
@@ -67,6 +67,11 @@ class StepExecutor:
     def slots(self) -> int:
         """How many tasks may usefully be in flight."""
         return SLOTS
+
+    @property
+    def has_workers_apart(self) -> bool:
+        """No: one piece of work is done at a time."""
+        return False
 
     def submit_task(self, key: object, task: Task) -> None:
         """Take a task; its Completion carries a Staged."""

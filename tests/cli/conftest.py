@@ -69,7 +69,8 @@ class Launched:
 
     def plan(self, pipeline: Pipeline, ask: Ask) -> PlanReport:
         self.asks.append(ask)
-        return PlanReport(pipeline, day(0, 365), Plan(tuple(self.shards)), Snapshot(commit_seq=3), "inline, 2 threads", 1.5, 2**31)
+        made, rows = Plan(tuple(self.shards)), sum(shard.rows for shard in self.shards)
+        return PlanReport(pipeline, day(0, 365), made, Snapshot(commit_seq=3), "inline, 2 threads", rows, 1.5, 2**31)
 
     def status(self, pipeline: Pipeline) -> StatusReport:
         run = RunRecord("r1", RunKind.RUN, None, RunState.FAILED, 2, "host:1:1", START_US, START_US + 5, START_US + 9_000_000, 4, 1)

@@ -13,15 +13,17 @@ import pytest
 import ray
 from ray import exceptions as ray_errors
 
+from raypipe.core.room import Room
 from raypipe.core.shard import InputFile, Reason, Shard, Task
 from raypipe.core.window import Window
 from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, WorkerDied
 from raypipe.runtime import tasks
 from raypipe.runtime.session_folder import MARK
-from raypipe.runtime.tasks import Node, RayExecutor, Share, explained, share_out
+from raypipe.runtime.tasks import Node, RayExecutor, Share, cluster_share, explained, share_out
 
 GIB = 1024**3
 MIB = 1024**2
+SHARE = Share(2, 1, 256 * MIB, 512 * MIB)
 
 
 class Misbehaving:
@@ -41,6 +43,8 @@ class Misbehaving:
                 return {"threads": os.environ["POLARS_MAX_THREADS"], "polars": "polars" in sys.modules, "pid": os.getpid()}
             case "secret", _, text:
                 raise Unreadable(text, 1)
+            case "resources", _, _:
+                return ray.get_runtime_context().get_assigned_resources()
             case "armed", _, _:
                 return os.environ.get("RAYPIPE_FAILPOINTS")
         return None
@@ -71,8 +75,8 @@ class ImportsPolars(Misbehaving):
         return self.threads
 
 
-def task(run_id, number=7):
-    return Task(run_id, 1, number, 0, (Shard(0, Window(0, 10), Reason.NEW, frozenset()),))
+def task(run_id, number=7, **more):
+    return Task(run_id, 1, number, 0, (Shard(0, Window(0, 10), Reason.NEW, frozenset()),), **more)
 
 
 @pytest.fixture
@@ -80,8 +84,8 @@ def start(local_ray):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     made = []
 
-    def start(worker=None, **changes):
-        made.append(RayExecutor(worker or Misbehaving(), Share(2, 1, 256 * MIB), **{"shard_timeout_s": 60, **changes}))
+    def start(worker=None, share=SHARE, **changes):
+        made.append(RayExecutor(worker or Misbehaving(), share, **{"shard_timeout_s": 60, **changes}))
         return made[-1]
 
     yield start
@@ -89,8 +93,8 @@ def start(local_ray):
         executor.close(at_once=True)
 
 
-def outcome(executor, run_id):
-    executor.submit_task(1, task(run_id))
+def outcome(executor, run_id, **more):
+    executor.submit_task(1, task(run_id, **more))
     return first(executor)
 
 
@@ -170,6 +174,15 @@ class TestProcesses:
         monkeypatch.setenv("RAYPIPE_FAILPOINTS", "task.start=sleep:1")
         assert outcome(start(), "armed") == "task.start=sleep:1"
 
+    def test_a_task_that_is_done_alone_reserves_all_of_run_memory_and_others_their_share(self, start):
+        executor = start(share=cluster_share(1, GIB))
+        for room in (Room.ALONE, Room.IN_SMALL_PIECES):
+            assert outcome(executor, "resources", room=room) == {"CPU": 1.0, "memory": GIB}
+        assert outcome(executor, "resources", room=Room.SPARING) == {"CPU": 1.0, "memory": GIB // 2}
+
+    def test_a_second_attempt_is_done_like_a_first_one(self, start):
+        assert outcome(start(), "resources", beside="000001-1-0") == {"CPU": 1.0, "memory": 256 * MIB}
+
     def test_an_error_that_cannot_travel_still_tells_its_type_and_text(self, start):
         error = outcome(start(), "secret:boom")
         assert type(error) is RuntimeError
@@ -186,24 +199,34 @@ class TestProcesses:
 
 class TestShare:
     def test_cpus_and_memory_of_one_machine_are_shared_out_evenly(self):
-        assert share_out([Node(4, 8 * GIB)], 1, 2 * GIB) == Share(4, 1, GIB // 2)
+        assert share_out([Node(4, 8 * GIB)], 1, 2 * GIB) == Share(4, 1, GIB // 2, 2 * GIB)
 
     def test_every_machine_holds_to_the_memory_of_a_machine(self):
-        assert share_out([Node(4, 8 * GIB), Node(2, 8 * GIB)], 1, 2 * GIB) == Share(6, 1, GIB // 2)
+        assert share_out([Node(4, 8 * GIB), Node(2, 8 * GIB)], 1, 2 * GIB) == Share(6, 1, GIB // 2, 2 * GIB)
 
     def test_little_memory_means_fewer_tasks_rather_than_starved_ones(self):
-        assert share_out([Node(64, 8 * GIB)], 1, 512 * MIB) == Share(4, 1, 128 * MIB)
+        assert share_out([Node(64, 8 * GIB)], 1, 512 * MIB) == Share(4, 1, 128 * MIB, 512 * MIB)
 
     def test_a_machine_without_enough_memory_or_cpus_takes_fewer_or_none(self):
-        assert share_out([Node(4, 8 * GIB), Node(4, GIB), Node(0, 8 * GIB)], 2, 2 * GIB) == Share(3, 2, GIB)
+        assert share_out([Node(4, 8 * GIB), Node(4, GIB), Node(0, 8 * GIB)], 2, 2 * GIB) == Share(3, 2, GIB, 2 * GIB)
 
     def test_machines_that_offer_a_custom_resource_take_the_tasks_that_ask_for_it(self):
         nodes = [Node(4, 8 * GIB), Node(4, 8 * GIB, {"fast_disk": 3}), Node(8, 8 * GIB, {"fast_disk": 1})]
-        assert share_out(nodes, 1, 2 * GIB, {"fast_disk": 1}) == Share(4, 1, 2 * GIB // 3, {"fast_disk": 1})
+        assert share_out(nodes, 1, 2 * GIB, {"fast_disk": 1}) == Share(4, 1, 2 * GIB // 3, 2 * GIB, {"fast_disk": 1})
 
     def test_a_resource_that_no_machine_offers_is_an_error_and_not_an_endless_wait(self):
         with pytest.raises(ConfigurationError, match=r"run\.resources: no machine .* 2 of fast_disk and 1 CPUs"):
             share_out([Node(4, 8 * GIB, {"fast_disk": 1}), Node(4, 8 * GIB)], 1, GIB, {"fast_disk": 2})
+
+    def test_a_task_that_is_done_alone_has_all_of_run_memory_or_what_the_largest_machine_offers(self):
+        assert share_out([Node(4, 8 * GIB)], 1, 2 * GIB).alone_bytes == 2 * GIB
+        assert share_out([Node(4, GIB), Node(4, 1.5 * GIB)], 1, 2 * GIB).alone_bytes == 3 * GIB // 2
+        assert share_out([Node(4, GIB), Node(0, 8 * GIB)], 1, 2 * GIB).alone_bytes == GIB
+
+    def test_only_what_is_special_of_a_task_is_told_to_ray(self):
+        assert SHARE.options_of(task("run")) == {}
+        assert SHARE.options_of(task("run", room=Room.ALONE)) == {"memory": 512 * MIB}
+        assert SHARE.options_of(task("run", beside="000001-1-0")) == {"scheduling_strategy": "SPREAD"}
 
     def test_flights_are_bounded_on_the_largest_cluster(self):
         assert share_out([Node(64, 64 * GIB)] * 100, 1, 64 * GIB).slots == 256

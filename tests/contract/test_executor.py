@@ -151,6 +151,10 @@ def test_as_many_tasks_run_at_once_as_there_are_slots(executor, tmp_path):
     assert [one.value for one in ended(executor, 2)] == [2, 2]
 
 
+def test_only_threads_of_this_process_say_that_a_second_attempt_would_share_the_cores_of_the_first(executor):
+    assert executor.has_workers_apart is not isinstance(executor, InlineExecutor)
+
+
 def test_what_was_given_up_never_comes_back(executor):
     executor.submit_task(1, task("sleep:0.3"))
     executor.close(at_once=True)

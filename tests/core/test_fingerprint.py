@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import raypipe.errors
 from raypipe.core.digest import digest_of_sums, quote
-from raypipe.core.fingerprint import combine_digests, commit_id, digest_hex, fingerprint, input_fingerprint
-from raypipe.core.shard import InputFile, Observed, Slice
+from raypipe.core.fingerprint import combine_digests, commit_id, digest_hex, fingerprint, input_fingerprint, output_fingerprint
+from raypipe.core.shard import InputFile, Observed, OutputStat, Slice
 from raypipe.core.window import Window
 
 
@@ -34,6 +34,19 @@ def test_a_slice_that_was_not_routed_is_known_by_its_file(changed):
 def test_the_order_of_slices_does_not_matter():
     one, two = Slice(InputFile("a", 1, "v")), Slice(InputFile("b", 1, "v"))
     assert input_fingerprint([one, two]) == input_fingerprint([two, one])
+
+
+@given(
+    st.lists(st.tuples(st.text(), st.text(min_size=1))),
+    st.lists(st.tuples(st.text(), st.integers(0), st.text())),
+    st.dictionaries(st.text(), st.tuples(st.integers(0), st.text())),
+)
+def test_what_is_written_by_hand_for_speed_is_the_fingerprint_of_the_plain_values(routed, files, tables):
+    digests = [Slice(InputFile(uri, 1, "v"), digest=digest) for uri, digest in routed]
+    assert input_fingerprint(digests) == fingerprint(sorted([uri, digest] for uri, digest in routed))
+    assert input_fingerprint([Slice(InputFile(*file)) for file in files]) == fingerprint(sorted(map(list, files)))
+    outputs = {table: OutputStat(rows, digest) for table, (rows, digest) in tables.items()}
+    assert output_fingerprint(outputs) == fingerprint({table: list(told) for table, told in tables.items()})
 
 
 def test_a_commit_is_known_by_run_ranges_outcome_output_and_observed():

@@ -87,6 +87,17 @@ def test_a_changed_input_makes_just_its_live_range_late():
     assert planned(plan) == [(minutes(5, 6), Reason.LATE)]
 
 
+def test_a_run_asks_the_source_once_for_what_is_done_and_what_is_new():
+    asked = []
+
+    def source(windows):
+        asked.append(list(windows))
+        return Files()(windows)
+
+    due(snapshot(live(minutes(0, 5)), live(minutes(5, 6))), source)
+    assert [len(windows) for windows in asked] == [2 + 14]
+
+
 def test_a_failed_shard_is_tried_again_and_says_so():
     state = snapshot(live(minutes(0, 3)), live(minutes(4, 20)), failed=[FailedShard(minutes(3, 4), "run", "shard", "x")])
     assert planned(due(state)) == [(minutes(3, 4), Reason.FAILED)]

@@ -25,7 +25,7 @@ from tests.faults.scenes import Stage
 
 ACTIONS = ("kill", "abort", "exit", "raise", "return_lost", "hang")
 RAY_ACTIONS = ("kill", "abort", "raise", "return_lost")  # what hangs there is ended by a time limit, which takes a while
-ALONE = ("gc.", "cancel.")  # these verbs know no executor
+ALONE = ("gc.", "cancel.", "commit.after_compaction")  # met in verbs that know no executor
 HITS_MAX = 50  # a point that is met more often is met by every heartbeat
 
 

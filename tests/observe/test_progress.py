@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import io
 
-from raypipe.core.events import ScanStarted, TaskFailed, Warned
+from raypipe.core.events import ScanStarted, TaskFailed, TaskStarted, Warned
+from raypipe.core.stragglers import Straggler
 from raypipe.observe.progress import NOTES_MAX, AsLines, OnTerminal, Silent, display_on
 
 
@@ -52,6 +53,16 @@ def test_warnings_and_failures_are_told_at_once_and_escaped(story, clock):
         "warning: [2013-01-03T00:00:00Z, 2013-01-04T00:00:00Z) and 1 other shard: the worker died; trying again",
         "warning: [2013-01-03T00:00:00Z, 2013-01-04T00:00:00Z): changed; its input changed, reading it again",
     ]
+
+
+def test_a_second_attempt_is_told_with_the_reason(story, clock):
+    slow = Straggler(story.task(2, 3), 42.0, 12.0)
+    shown = lines(clock, story.planned(), TaskStarted(story.task(0)), TaskStarted(story.task(2, 3), slow))
+
+    (line,) = shown
+    place, _, text = line.partition(" and 1 other shard: ")
+    assert place == "warning: [2013-01-03T00:00:00Z, 2013-01-04T00:00:00Z)"
+    assert text == "at work 4 times as long as the others: a second attempt is at work too"
 
 
 def test_a_run_of_which_everything_fails_does_not_fill_the_screen(story, clock):

@@ -116,6 +116,7 @@ class Workers:
 
     def __init__(self, clock: FakeClock, source: Files, slots: int = 1) -> None:
         self.clock, self.source, self.slots = clock, source, slots
+        self.has_workers_apart = False
         self.script: dict[int, list[Any]] = {}
         self.waiting: list[tuple[object, Any]] = []
         self.hanging: list[tuple[object, Task]] = []

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from raypipe.core.calendar import Calendar, Width
 from raypipe.core.plan import Patience, Scope
 from raypipe.core.state import RunKind
 from raypipe.core.window import Window, iso
+from raypipe.lazy_dataclass import dataclass
 from raypipe.runtime.acceptor import Difference
 from raypipe.testing.simulation.rows import Rules
 

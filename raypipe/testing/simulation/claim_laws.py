@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.commit import CommitRequest
 from raypipe.core.shard import Outcome, Task
 from raypipe.core.state import LiveRange
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 from raypipe.runtime.claiming import WHOLE_RUN
 from raypipe.testing.simulation.claim_table import ClaimTable, Kept
 from raypipe.testing.simulation.promise import Promise, require

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from raypipe.core.claims import Claimant, Refusal
 from raypipe.core.window import Window
 from raypipe.destinations.file_claims import CLAIM_LIMIT_S, DONE_KEPT_S
+from raypipe.lazy_dataclass import dataclass
 from raypipe.runtime.claiming import WHOLE_RUN
 from raypipe.testing.simulation.claim_laws import ClaimLaws
 from raypipe.testing.simulation.promise import Promise, hours

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
+
+from raypipe.lazy_dataclass import dataclass
 
 OVERSLEPT_S = (0.0, 3.0, 20.0)  # a wait takes as long as asked, or much longer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from raypipe.core.accounts import Accounts, total
@@ -15,6 +15,7 @@ from raypipe.core.shard import Observed, Outcome
 from raypipe.core.state import LiveRange, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations.memory_state import LedgerEntry, MemoryStore, PipelineState
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import QUARANTINE_TABLE
 from raypipe.testing.simulation.promise import Promise, Violation, hours, require
 from raypipe.testing.simulation.rows import OUTPUTS, Contribution, Rules, contribution, rules_of

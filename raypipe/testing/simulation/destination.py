@@ -6,7 +6,7 @@ The transaction itself is one moment; before and after it anything may happen, t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from raypipe.core.shard import ShardFailure
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.destinations.memory import MemoryDestination
 from raypipe.errors import CommitUnknown, DestinationBusy, RaypipeError
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Staged
 from raypipe.testing.simulation.laws import Laws
 from raypipe.testing.simulation.promise import Promise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from raypipe.core.accounts import Accounts
@@ -15,6 +15,7 @@ from raypipe.core.shard import Outcome, Task
 from raypipe.core.state import LiveRange, OpenedRun
 from raypipe.core.window import Window
 from raypipe.destinations.memory_state import OPEN, MemoryStore, PipelineState, snapshot_of
+from raypipe.lazy_dataclass import dataclass
 from raypipe.testing.simulation.claim_laws import ClaimLaws
 from raypipe.testing.simulation.commit_laws import WRITTEN, CommitJudge, Readings
 from raypipe.testing.simulation.promise import Promise, hours, require
@@ -155,6 +156,7 @@ class Laws:
         failed = {one.window for one in closed.failures}
         require(not failed & written, "a shard was reported as failed, and it is committed")
         require(closed.committed == len(written), "a run reported other commits than it made")
+        require(closed.rows.read == sum(promise.read[window] for window in written), "a run reported other rows than it committed")
 
     # ---- commits -----------------------------------------------------------------------------------------
 
@@ -163,8 +165,9 @@ class Laws:
         promise = self._promises[request.run_id, request.epoch]
         promise.done.update(receipt.outcomes)
         entries = [entry for entry in self.state.ledger[self._ledger_read :] if entry.seq == receipt.commit_seq]
+        asked = [entry for entry in self.state.ledger if entry.seq == receipt.commit_seq] if receipt.outcomes else []
+        promise.read.update({entry.shard.window: entry.shard.result.accounts.read for entry in asked})
         if not entries:
-            asked = [entry for entry in self.state.ledger if entry.seq == receipt.commit_seq] if receipt.outcomes else []
             require(all(entry.run_id == request.run_id for entry in asked), "a run was told of a commit that another made")
             return
         self.commits += 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from raypipe.lazy_dataclass import dataclass
 
 Change = Callable[[Any], Any]
 """Takes the real function and returns the one that stands in its place."""

@@ -291,11 +291,11 @@ MUTANTS = (
     Mutant(
         "commit_id_of_the_run_alone",
         "every commit of a run is taken for the first one",
-        (("raypipe.core.coordinator:commit_id", _identity("run")),),
+        (("raypipe.core.commit_groups:commit_id", _identity("run")),),
     ),
     Mutant(
         "commit_id_without_the_run",
         "the same contribution of two runs is taken for one commit",
-        (("raypipe.core.coordinator:commit_id", _identity("shards", "outcome", "output", "observed")),),
+        (("raypipe.core.commit_groups:commit_id", _identity("shards", "outcome", "output", "observed")),),
     ),
 )

@@ -90,11 +90,11 @@ def _no_refusal_is_planned_again(real: Any) -> Any:
 
 def _tasks_are_not_waited_for(real: Any) -> Any:
     def nothing_left(self: Any) -> bool:
-        in_flight, self._in_flight = self._in_flight, {}
+        flights, self._flights = self._flights, ()
         try:
             return bool(real.fget(self))
         finally:
-            self._in_flight = in_flight
+            self._flights = flights
 
     return property(nothing_left)
 

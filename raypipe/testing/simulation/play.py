@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from raypipe.lazy_dataclass import dataclass
 from raypipe.testing.simulation.happenings import prepare
 from raypipe.testing.simulation.mutant import Mutant
 from raypipe.testing.simulation.promise import Violation

@@ -9,8 +9,9 @@ from raypipe.core import events as ev
 from raypipe.core.plan import horizon
 from raypipe.core.retry import Retries
 from raypipe.core.state import RunOpening
+from raypipe.core.stragglers import StragglerLimits
 from raypipe.errors import RaypipeError
-from raypipe.ports import Claims, Clock, Destination, Executor, StageStore, StopFlag
+from raypipe.ports import Claims, Clock, Destination, StageStore, StopFlag
 from raypipe.runtime.acceptor import Accepted, Acceptor, Difference
 from raypipe.runtime.compactor import Compacted, Compactor
 from raypipe.runtime.driver import Driver, DriverSettings
@@ -18,13 +19,16 @@ from raypipe.runtime.planner import Planned, Planner, scanned_here
 from raypipe.runtime.settling import Settler
 from raypipe.runtime.stopping import Stopping
 from raypipe.testing.simulation.ask import Ask
+from raypipe.testing.simulation.attempt_laws import AttemptLaws
 from raypipe.testing.simulation.promise import Promise, Violation, hours
 from raypipe.testing.simulation.rows import MERGES
 from raypipe.testing.simulation.source import SimulatedSource
+from raypipe.testing.simulation.worker import SimulatedExecutor
 
 MEMORY_BYTES = 8 * 1024**2  # tasks of 1 MiB
 RETRIES = Retries(attempts=3, delay_s=1.0, factor=4.0)
 TASK_TIMEOUT_S = 40.0
+SOON = StragglerLimits(finished_min=0, floor_s=1.0, times=0.0)  # a task that is looked at some times is slow enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Seams:
 
     source: SimulatedSource
     destination: Destination
-    executor: Executor
+    executor: SimulatedExecutor
     stages: StageStore
     claims: Claims
     clock: Clock
@@ -52,6 +56,7 @@ class Process:
     end_us: int | None
     tell: Callable[[ev.RunClosed, Promise], None]
     stop: StopFlag = field(default_factory=StopFlag)
+    attempts: AttemptLaws = field(default_factory=AttemptLaws)
     closed: ev.RunClosed | None = None
     compacted: Compacted | None = None
     accepted: Accepted | None = None
@@ -69,7 +74,8 @@ class Process:
         return self.closed.status if self.closed else "not yet"
 
     def on(self, event: ev.RunEvent) -> None:
-        """Take note of the first plan (ports.Observer)."""
+        """Take note of the first plan, and judge attempts (ports.Observer)."""
+        self.attempts.on(event)
         if isinstance(event, ev.Planned) and not event.again:
             self.promise.seen = self.promise.observed
             windows = [*(one.window for one in event.shards), *(one.window for one in event.failures)]
@@ -91,6 +97,8 @@ class Process:
             raise Violation(f"the driver ended with {type(error).__name__}: {error}") from error
         else:
             self.tell(self.closed, self.promise)
+            if self.closed.status == "done":
+                seams.executor.require_order()
 
     def look(self, seams: Seams) -> Planned:
         """Plan and write nothing, as `raypipe plan` does."""
@@ -108,7 +116,7 @@ class Process:
         ask = self.ask
         settings = DriverSettings(
             pipeline="p", executor="simulated", memory_bytes=MEMORY_BYTES, atomic=ask.atomic, retries=RETRIES,
-            task_timeout_s=TASK_TIMEOUT_S,
+            task_timeout_s=TASK_TIMEOUT_S, stragglers=SOON,
         )  # fmt: skip
         return Driver(
             settings, self._opening, self._planner(seams), seams.destination, seams.executor, seams.stages, self, seams.clock,

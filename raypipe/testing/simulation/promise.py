@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from raypipe.core.plan import Scope
 from raypipe.core.shard import Outcome
 from raypipe.core.state import Snapshot
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 from raypipe.testing.simulation.rows import HOUR_US
 
 
@@ -47,6 +48,8 @@ class Promise:
     claimed: set[int] = field(default_factory=set)
     """The hours that it asked for as an atomic run before it planned, whatever came of it."""
     done: dict[Window, Outcome] = field(default_factory=dict)
+    read: dict[Window, int] = field(default_factory=dict)
+    """The rows of each of these, by the ledger."""
 
     @property
     def held_until_us(self) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from raypipe.core.merge import DELETED_COLUMN, Combined, Keyed, Merge, parse_mea
 from raypipe.core.shard import OutputStat
 from raypipe.core.state import Definition
 from raypipe.core.window import Window
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN
 
 HOUR_US = 3_600_000_000

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random
 from typing import Any
 
@@ -15,6 +15,7 @@ from raypipe.core.calendar import FIRST_US, LAST_US, Calendar
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import InputChanged, SourceUnreadable
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import FileIndex, Listing, SourceBatch
 from raypipe.sources.cut import cut_of
 from raypipe.testing.simulation.rows import HOUR_US, Row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from random import Random
 from typing import Any
 
@@ -11,6 +11,7 @@ from raypipe.core.checksums import find_damage
 from raypipe.core.shard import Shard, Task
 from raypipe.engine.staged_work import adopt_work, collect_garbage
 from raypipe.errors import RetryableError, StagedDamaged
+from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Staged
 
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]

@@ -11,6 +11,7 @@ from typing import Any, cast
 from raypipe.core.shard import InputFile, Shard, ShardFailure, ShardResult, Task
 from raypipe.errors import OutOfMemory, RaypipeError
 from raypipe.ports import QUARANTINE_TABLE, Completion, Staged
+from raypipe.testing.simulation.promise import require
 from raypipe.testing.simulation.rows import OUTPUTS, Contribution, Row, Rules, contribution
 from raypipe.testing.simulation.source import SimulatedSource
 from raypipe.testing.simulation.stage import Disk
@@ -125,11 +126,17 @@ class SimulatedExecutor:
     begins: Callable[[Task], None]
     """Told of every task that begins."""
     slots: int = 1
+    has_workers_apart: bool = False
     ended: deque[Completion] = field(default_factory=deque)
+    waited_for: set[object] = field(default_factory=set)
+    """Tasks whose driver has neither heard of them nor given them up."""
+    told: list[Staged] = field(default_factory=list)
+    """What the driver heard of."""
 
     def submit_task(self, key: object, task: Task) -> None:
         """Start a task; now and then two executions of it."""
         self.begins(task)
+        self.waited_for.add(key)
         for _ in range(2 if self.worker.faults() and self.worker.random.random() < 0.04 else 1):
             self.pieces.append(Piece(self, key, self.worker.run(task)))
 
@@ -142,6 +149,10 @@ class SimulatedExecutor:
         self.waits(self, timeout_s)
         found = list(self.ended)
         self.ended.clear()
+        for one in found:
+            if one.key in self.waited_for and isinstance(one.value, Staged):
+                self.told.append(one.value)
+            self.waited_for.discard(one.key)
         return found
 
     def is_waiting(self, key: object) -> bool:
@@ -150,10 +161,17 @@ class SimulatedExecutor:
 
     def give_up(self, key: object) -> None:
         """Let a piece go on all the same: its end may come late."""
+        self.waited_for.discard(key)
 
     def close(self, *, at_once: bool) -> None:
         """Give up what is in flight, most of the time: a task of a cluster may go on."""
         self.drop()
+
+    def require_order(self) -> None:
+        """Judge what a driver leaves whose run is done."""
+        require(not self.waited_for, "a run is done while an attempt is at work that nobody gave up")
+        left = [one.folder for one in self.told if one.folder in self.worker.disk.folders]
+        require(not left, "a run is done and has not removed what it knows to be staged")
 
     def drop(self) -> None:
         """Stop what this executor started, but for a piece that goes on unseen now and then."""

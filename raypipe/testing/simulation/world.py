@@ -27,6 +27,7 @@ from raypipe.testing.simulation.worker import Piece, SimulatedExecutor, Simulate
 
 FAULT_STEPS = 140  # then nothing goes wrong any more, and all has to come to an end
 STEPS_MAX = 6_000  # far more than the longest of 100,000 schedules took
+SECOND_ATTEMPTS_EVERY = 3  # worlds: in the others a task that waits longest has nobody beside it
 IDLE_SHARE = 0.7  # a driver that waits for its work is passed over so often: polling teaches nothing
 
 
@@ -39,6 +40,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         r = self.random = Random(seed)  # noqa: S311  chance that can be played again
+        self.has_second_attempts = seed % SECOND_ATTEMPTS_EVERY == 0
         self.steps = 0
         self.faults = True
         self.clock = SimulatedClock(r, self.pause)
@@ -100,7 +102,8 @@ class World:
         source = SimulatedSource(self.source, self.index, ask.calendar, end_us, self.pause)
         worker = SimulatedWorker(source, self.disk, ask.rules, self.random, lambda: self.faults)
         begins = partial(self.laws.began, promise=promise)
-        executor = SimulatedExecutor(worker, self.pieces, self._wait, begins, self.random.randint(1, 2))
+        slots = self.random.randint(1, 2) + self.has_second_attempts  # an idle one makes them possible
+        executor = SimulatedExecutor(worker, self.pieces, self._wait, begins, slots, self.has_second_attempts)
         claims = SimulatedClaims(self.laws.claims, promise, self.pause) if self.has_claims else NoClaims()
         stage = SimulatedStage(self.disk, self.pause)
         return process, executor, Seams(source, self.way_to_destination(promise), executor, stage, claims, self.clock)

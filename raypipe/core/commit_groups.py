@@ -1,0 +1,38 @@
+"""Commit groups: finished shards that are committed together, and the request that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from raypipe.core.commands import Commit
+from raypipe.core.commit import CommitRequest, ShardCommit
+from raypipe.core.fingerprint import commit_id, input_fingerprint, output_fingerprint
+from raypipe.core.state import OpenedRun
+from raypipe.core.waiting import Finished
+
+
+def group_by_outputs(finished: Iterable[Finished], run: OpenedRun) -> Collection[list[Finished]]:
+    """Return the shards apart that are done for other outputs: a commit replaces the same outputs in all of its ranges."""
+    groups: dict[frozenset[str], list[Finished]] = {}
+    for one in finished:
+        groups.setdefault(_outputs_of(one, run), []).append(one)
+    return groups.values()
+
+
+def commit_of(group: Sequence[Finished], run: OpenedRun, *, atomic: bool) -> Commit:
+    """Return what asks for the commit of a group that is done for the same outputs."""
+    shards = tuple(ShardCommit(one.result, one.outcome, one.attempt_id, input_fingerprint(one.result.slices)) for one in group)
+    identity = commit_id(
+        run.run_id, ((one.window, one.outcome.value, output_fingerprint(one.result.outputs), one.result.observed) for one in shards)
+    )
+    outputs = _outputs_of(group[0], run)
+    request = CommitRequest(
+        run_id=run.run_id, epoch=run.epoch, commit_id=identity, shards=shards, atomic=atomic,
+        definitions={output: version for output, version in run.definitions.items() if output in outputs},
+    )  # fmt: skip
+    return Commit(request, tuple(dict.fromkeys(one.attempt_id for one in group if one.attempt_id)))
+
+
+def _outputs_of(finished: Finished, run: OpenedRun) -> frozenset[str]:
+    """Return the outputs that a shard is done for; where nothing was done, all: nothing may be missing."""
+    return frozenset(finished.result.outputs or run.definitions)

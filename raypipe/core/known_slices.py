@@ -1,0 +1,43 @@
+"""KnownSlices: what the source answered while one plan is made, so that it is asked for each window once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from raypipe.core.fingerprint import input_fingerprint
+from raypipe.core.shard import InputPart, Slice
+from raypipe.core.window import Window
+
+SlicesOf = Callable[[Sequence[Window]], Sequence[tuple[Slice, ...]]]
+
+
+class KnownSlices:
+    """The slices of the windows that were asked for."""
+
+    def __init__(self, slices_of: SlicesOf) -> None:
+        self._slices_of = slices_of
+        self._known: dict[Window, tuple[Slice, ...]] = {}
+        self._expected: Sequence[Window] = ()
+
+    def expect(self, windows: Sequence[Window]) -> None:
+        """Ask for these along with the next question: each looks through all that is known of the source."""
+        self._expected = windows
+
+    def of(self, windows: Sequence[Window]) -> list[tuple[Slice, ...]]:
+        """Return the slices of each window."""
+        unknown = [window for window in windows if window not in self._known]
+        if unknown:
+            unknown, self._expected = list(dict.fromkeys((*unknown, *self._expected))), ()
+            self._known.update(zip(unknown, self._slices_of(unknown), strict=True))
+        return [self._known[window] for window in windows]
+
+    def fingerprints(self, windows: Iterable[Window]) -> Mapping[Window, str]:
+        """Return the input of windows as it is now."""
+        asked = list(dict.fromkeys(windows))
+        return {window: input_fingerprint(mine) for window, mine in zip(asked, self.of(asked), strict=True)}
+
+    def shrunk(self, inputs: Iterable[InputPart]) -> dict[InputPart, int]:
+        """Return the parts of live ranges for which the source has fewer files than they were read from, and how many."""
+        asked = sorted(set(inputs))
+        counts = map(len, self.of([part.window for part in asked]))
+        return {part: count for part, count in zip(asked, counts, strict=True) if count < part.files}
