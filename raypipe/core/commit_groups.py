@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from raypipe.core.commands import Commit
@@ -9,13 +10,21 @@ from raypipe.core.commit import CommitRequest, ShardCommit
 from raypipe.core.fingerprint import commit_id, input_fingerprint, output_fingerprint
 from raypipe.core.state import OpenedRun
 from raypipe.core.waiting import Finished
+from raypipe.core.window import Window
 
 
-def group_by_outputs(finished: Iterable[Finished], run: OpenedRun) -> Collection[list[Finished]]:
-    """Return the shards apart that are done for other outputs: a commit replaces the same outputs in all of its ranges."""
-    groups: dict[frozenset[str], list[Finished]] = {}
+def commit_groups(finished: Iterable[Finished], run: OpenedRun, *, atomic: bool) -> Collection[list[Finished]]:
+    """Return finished shards in groups: each is a commit.
+
+    Those that are done for other outputs stand apart: a commit replaces the same outputs in all of its ranges. So does what is
+    there twice, for it was planned again while it was at work: a receipt tells one outcome of a range. An atomic run is told
+    by its conflict to do all again.
+    """
+    groups: dict[tuple[frozenset[str], int], list[Finished]] = {}
+    times: Counter[Window] = Counter()
     for one in finished:
-        groups.setdefault(_outputs_of(one, run), []).append(one)
+        groups.setdefault((_outputs_of(one, run), 0 if atomic else times[one.window]), []).append(one)
+        times[one.window] += 1
     return groups.values()
 
 

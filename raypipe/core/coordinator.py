@@ -15,7 +15,7 @@ from raypipe.core import events as ev
 from raypipe.core.accounts import Accounts, total
 from raypipe.core.commands import Command, Commit, Dispatch, Finish, GiveUp, RecordFailures, Replan
 from raypipe.core.commit import Receipt
-from raypipe.core.commit_groups import commit_of, group_by_outputs
+from raypipe.core.commit_groups import commit_groups, commit_of
 from raypipe.core.flights import Flights
 from raypipe.core.grouping import TaskLimits, group_shards
 from raypipe.core.retry import Retries
@@ -73,7 +73,8 @@ class Coordinator:
         self._attempts: dict[Window, int] = {}
         self._conflicts: dict[Window, int] = {}
         self._outcomes: dict[Window, Outcome] = {}
-        self._accounts: list[Accounts] = []
+        self._accounts: dict[tuple[Window, int], Accounts] = {}
+        """Of what was committed, by shard and commit."""
         self._commit_interval_s = COMMIT_INTERVAL_S
         self._tasks = 0
         self._stopping: str | None = None
@@ -219,7 +220,7 @@ class Coordinator:
             self._outcomes[one.window] = outcome
             self._failures.pop(one.window, None)
             if outcome in (Outcome.LOADED, Outcome.EMPTY):
-                self._accounts.append(one.result.accounts)
+                self._accounts[one.window, receipt.commit_seq] = one.result.accounts
         # Of an atomic group nothing is committed after a conflict: all of it is planned again.
         left_out = (one.window for one in group if one.window not in receipt.outcomes) if self._atomic else receipt.conflicts
         self._plan_again(left_out, "conflict", "another run keeps committing this range")
@@ -328,7 +329,7 @@ class Coordinator:
 
     def _commit(self) -> Commit:
         if not self._apart:
-            self._apart.extend(group_by_outputs(self._buffer.take(), self._run))
+            self._apart.extend(commit_groups(self._buffer.take(), self._run, atomic=self._atomic))
         self._committing = self._apart.popleft()
         return commit_of(self._committing, self._run, atomic=self._atomic)
 
@@ -370,7 +371,7 @@ class Coordinator:
     @property
     def rows(self) -> Accounts:
         """Accounts of what this run committed."""
-        return total(self._accounts)
+        return total(self._accounts.values())
 
     @property
     def _left_to_others(self) -> int:

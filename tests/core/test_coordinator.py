@@ -186,6 +186,22 @@ def test_a_conflict_is_planned_again_and_may_turn_out_satisfied():
     assert coordinator.counts == (1, 0, 0, 1)
 
 
+def test_a_shard_that_was_planned_again_while_it_was_at_work_is_counted_once():
+    coordinator, commands = start([shard(0), shard(1)], slots=4)
+    first, other = tasks(commands)
+    coordinator.handle(ev.TaskFailed(other, "input_changed", "f1 changed", relist=True), 0.0)
+    again, other = tasks(coordinator.handle(ev.Planned((shard(0), shard(1)), again=True), 0.0))
+    assert again.shards == first.shards
+    for task in (first, again):
+        coordinator.handle(ended(task), 0.0)
+    (commit,) = [c for c in coordinator.handle(ended(other), 0.0) if isinstance(c, Commit)]
+    assert commit.attempts == (first.attempt_id, other.attempt_id)
+    (commit,) = coordinator.handle(receipt_of(commit), 0.1)
+    assert commit.attempts == (again.attempt_id,)
+    coordinator.handle(receipt_of(commit), 0.2)  # it is the same commit, which the ledger tells again
+    assert coordinator.rows.read == 2
+
+
 def test_a_changed_input_is_listed_again_and_not_just_read_again():
     coordinator, commands = start([shard(0)])
     commands = coordinator.handle(ev.TaskFailed(tasks(commands)[0], "input_changed", "f0 changed", relist=True), 0.0)

@@ -18,22 +18,22 @@ class AttemptLaws:
     at_work: dict[str, Task] = field(default_factory=dict)
     done: set[Window] = field(default_factory=set)
     """Shards that wait for their commit."""
+    planned_again: set[Window] = field(default_factory=set)
+    """Shards of a later plan that were not begun yet: it may hold what is at work, where live ranges widened a neighbour."""
     is_stopped: bool = False
 
     def on(self, event: ev.RunEvent) -> None:
         """Judge an event."""
         match event:
+            case ev.Planned(again=True):
+                self.planned_again.update(one.window for one in event.shards)
+                self.done -= self.planned_again
             case ev.TaskStarted():
                 self._started(event.task)
-            case ev.TaskEnded():
-                same_for_all = any(not one.retryable or one.code == OutOfMemory.code for one in event.failures)
-                self._ended(event.task, settled=bool(event.results) or same_for_all)
-                self._take(event)
-            case ev.TaskFailed():
-                self._ended(event.task, settled=event.relist or event.code == OutOfMemory.code)
+            case ev.TaskEnded() | ev.TaskFailed():
+                self._ended(event)
             case ev.Adopted():
-                for ended in event.ended:
-                    self._take(ended)
+                self.done.update(result.window for ended in event.ended for result in ended.results)
             case ev.GroupCommitted():
                 self.done.difference_update(one.window for one in event.results)
             case ev.GroupRefused():
@@ -44,29 +44,31 @@ class AttemptLaws:
                 pass
 
     def _started(self, task: Task) -> None:
-        others = self._at_same_shards(task)
+        windows = {shard.window for shard in task.shards}
+        others = [one for one in self.at_work.values() if not windows.isdisjoint(shard.window for shard in one.shards)]
         require(not self.is_stopped, "a task is begun after a stop")
-        require(self.done.isdisjoint(_windows(task)), "a shard is begun again that waits for its commit")
-        require(bool(task.beside) or not others, "a shard is begun again while an attempt at it is at work")
+        require(self.done.isdisjoint(windows), "a shard is begun again that waits for its commit")
         if task.beside:
-            require([one.attempt_id for one in others] == [task.beside], "a second attempt is not beside one other")
-            require(not others[0].room.is_alone, "a second attempt is beside one that has all of the memory")
+            require(task.beside in [one.attempt_id for one in others], "a second attempt is beside none at its shards")
+            first = self.at_work[task.beside]
+            require(not first.beside and not self._beside(first), "a third attempt is beside two")
+            require(not first.room.is_alone, "a second attempt is beside one that has all of the memory")
+        elif not windows <= self.planned_again:
+            require(not others, "a shard is begun again while an attempt at it is at work")
+        self.planned_again -= windows
         self.at_work[task.attempt_id] = task
 
-    def _ended(self, task: Task, *, settled: bool) -> None:
+    def _ended(self, event: ev.TaskEnded | ev.TaskFailed) -> None:
+        task = event.task
         require(self.at_work.pop(task.attempt_id, None) is not None, "an attempt counts that nobody waits for")
+        if isinstance(event, ev.TaskEnded):
+            self.done.update(one.window for one in event.results)
+            settled = bool(event.results) or any(not one.retryable or one.code == OutOfMemory.code for one in event.failures)
+        else:
+            settled = event.relist or event.code == OutOfMemory.code
         if settled:
-            for other in self._at_same_shards(task):
+            for other in self._beside(task):
                 del self.at_work[other.attempt_id]
 
-    def _take(self, event: ev.TaskEnded) -> None:
-        windows = {one.window for one in event.results}
-        require(self.done.isdisjoint(windows), "two attempts at a shard count")
-        self.done |= windows
-
-    def _at_same_shards(self, task: Task) -> list[Task]:
-        return [one for one in self.at_work.values() if not _windows(one).isdisjoint(_windows(task))]
-
-
-def _windows(task: Task) -> set[Window]:
-    return {shard.window for shard in task.shards}
+    def _beside(self, task: Task) -> list[Task]:
+        return [one for one in self.at_work.values() if one.attempt_id == task.beside or one.beside == task.attempt_id]

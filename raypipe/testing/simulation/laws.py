@@ -156,7 +156,7 @@ class Laws:
         failed = {one.window for one in closed.failures}
         require(not failed & written, "a shard was reported as failed, and it is committed")
         require(closed.committed == len(written), "a run reported other commits than it made")
-        require(closed.rows.read == sum(promise.read[window] for window in written), "a run reported other rows than it committed")
+        require(closed.rows.read == sum(promise.read.values()), "a run reported other rows than it committed")
 
     # ---- commits -----------------------------------------------------------------------------------------
 
@@ -166,7 +166,8 @@ class Laws:
         promise.done.update(receipt.outcomes)
         entries = [entry for entry in self.state.ledger[self._ledger_read :] if entry.seq == receipt.commit_seq]
         asked = [entry for entry in self.state.ledger if entry.seq == receipt.commit_seq] if receipt.outcomes else []
-        promise.read.update({entry.shard.window: entry.shard.result.accounts.read for entry in asked})
+        written = [entry.shard for entry in asked if entry.outcome in WRITTEN]
+        promise.read.update({(shard.window, receipt.commit_seq): shard.result.accounts.read for shard in written})
         if not entries:
             require(all(entry.run_id == request.run_id for entry in asked), "a run was told of a commit that another made")
             return
@@ -182,8 +183,8 @@ class Laws:
         if promise.atomic:
             _judge_whole(promise, receipt.outcomes)
         self.look()
-        written = {entry.shard.window for entry in entries if entry.outcome in WRITTEN}
-        self._published |= self.source.uids().intersection(self._visible(written))
+        windows_written = {entry.shard.window for entry in entries if entry.outcome in WRITTEN}
+        self._published |= self.source.uids().intersection(self._visible(windows_written))
         self.claims.committed(request, receipt.commit_seq, receipt.outcomes)
 
 

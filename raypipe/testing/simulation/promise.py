@@ -48,8 +48,8 @@ class Promise:
     claimed: set[int] = field(default_factory=set)
     """The hours that it asked for as an atomic run before it planned, whatever came of it."""
     done: dict[Window, Outcome] = field(default_factory=dict)
-    read: dict[Window, int] = field(default_factory=dict)
-    """The rows of each of these, by the ledger."""
+    read: dict[tuple[Window, int], int] = field(default_factory=dict)
+    """By shard and commit, the rows that it wrote, as the ledger says."""
 
     @property
     def held_until_us(self) -> int | None:
