@@ -1,7 +1,7 @@
 """The failpoint loop: make the n-th hit of every point fail, n = 1, 2, ... until a run passes untouched; print the table.
 
     python -m tests.faults.loop                                   # inline: some 20 minutes of one core
-    python -m tests.faults.loop --executor ray --minutes 30       # needs Ray; each run takes some seconds
+    python -m tests.faults.loop --executor ray --minutes 150      # needs Ray; each run takes some seconds
     python -m tests.faults.loop --points commit. --actions kill   # a part of it
 
 After every failure the next plain run must end well, the oracle must hold, and tables, ledger, quarantine and coverage must be
