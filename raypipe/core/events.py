@@ -85,7 +85,7 @@ class TaskFailed:
 
 @dataclass(frozen=True, slots=True)
 class TaskHeld:
-    """A task was not started: other runs work on some of its shards, or have finished them since they were planned."""
+    """A task was not started: others work on some of its shards, or have finished them since their plan; or the run is stopping."""
 
     task: Task
     held: frozenset[Window]

@@ -20,18 +20,14 @@ from raypipe.core.grouping import SHARDS_MAX, TaskLimits
 from raypipe.core.intervals import normalise
 from raypipe.core.plan import Scope
 from raypipe.core.retry import Retries
-from raypipe.core.shard import Shard, ShardFailure, Task
+from raypipe.core.shard import Shard, Task
 from raypipe.core.state import OpenedRun, RunOpening, RunState
 from raypipe.core.stragglers import USUAL_LIMITS, StragglerLimits
 from raypipe.core.window import Window
 from raypipe.errors import (
     CommitUnknown,
     Fenced,
-    FixableError,
-    InputChanged,
     Interrupted,
-    OutOfMemory,
-    RaypipeError,
     RetryableError,
     ShardError,
     SourceUnreadable,
@@ -45,6 +41,7 @@ from raypipe.runtime.planner import Planned, Planner, unreadable_text
 from raypipe.runtime.scanning import Scanner
 from raypipe.runtime.settling import Settler
 from raypipe.runtime.stopping import WAIT_MAX_S, Stopping
+from raypipe.runtime.task_errors import end_by_error
 
 AHEAD = 2  # tasks handed out for each slot: while the driver commits, workers go on with the next ones
 HEARTBEAT_S = 15.0  # well below the limit after which another process may take a run over
@@ -201,7 +198,7 @@ class Driver:
     def _perform(self, command: Command, run: OpenedRun, coordinator: Coordinator) -> list[Command]:
         match command:
             case Dispatch(task, straggler):
-                if held := self._claiming.refused(task):
+                if held := self._kept_from_starting(task):
                     return self._feed(coordinator, held)
                 self._deadlines[task.attempt_id] = (self._due_s(task), task)
                 self._executor.submit_task(task.attempt_id, task)
@@ -221,6 +218,12 @@ class Driver:
                 raise AssertionError("the loop ends before a Finish is performed")
             case _:
                 assert_never(command)
+
+    def _kept_from_starting(self, task: Task) -> ev.TaskHeld | None:
+        """Return why a task is not started: other runs work on its shards, or a stop was told since it was decided."""
+        if self._told_to_stop:
+            return ev.TaskHeld(task, frozenset(shard.window for shard in task.shards), frozenset())
+        return self._claiming.refused(task)
 
     def _replan(self, command: Replan, run: OpenedRun, coordinator: Coordinator) -> list[Command]:
         self._claiming.before_planning()
@@ -259,20 +262,13 @@ class Driver:
         if found is None:
             return None  # it was given up as overdue, or is a scan of a plan that was broken off: nothing to us
         _, task = found
-        error = completion.error
-        if error is None:
-            staged = completion.value
-            assert isinstance(staged, Staged)
-            self._keep(staged)
-            return ev.TaskEnded(task, staged.results, staged.failures)
-        self._claiming.release(task.attempt_id, done=False)
-        if isinstance(error, MemoryError):
-            return ev.TaskFailed(task, OutOfMemory.code, f"{task.shards[0].window}: no memory is left: raise run.memory")
-        if isinstance(error, FixableError):  # doing the same again would end the same
-            return ev.TaskEnded(task, (), tuple(ShardFailure(shard.window, error.code, str(error)) for shard in task.shards))
-        code = error.code if isinstance(error, RaypipeError) else "task_failed"
-        text = str(error) if isinstance(error, RaypipeError) else f"{type(error).__name__}: {error}"
-        return ev.TaskFailed(task, code, text, relist=isinstance(error, InputChanged))
+        if completion.error is not None:
+            self._claiming.release(task.attempt_id, done=False)
+            return end_by_error(task, completion.error)
+        staged = completion.value
+        assert isinstance(staged, Staged)
+        self._keep(staged)
+        return ev.TaskEnded(task, staged.results, staged.failures)
 
     def _due_s(self, task: Task) -> float:
         return self._now_s() + AHEAD * self._settings.task_timeout_s * len(task.shards)

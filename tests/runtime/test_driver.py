@@ -616,6 +616,23 @@ def test_a_stop_while_files_are_listed_again_ends_the_run_resumable(bench):
     assert bench.versions() == {**ALL, 1: "v2"}
 
 
+def test_a_task_that_was_to_follow_when_a_stop_came_is_not_started(bench, leave):
+    """The first of two tasks that end at once makes the run list the source again, and meanwhile it is told to stop."""
+    bench.executor.script = {0: ["hang"], 1: ["hang"]}
+
+    def end_both():
+        (first, _), (second, task) = bench.executor.hanging
+        bench.source.versions[0] = "v2"
+        bench.executor.late = [Completion(first, error=InputChanged("f00 changed")), Completion(second, leave(task))]
+
+    bench.clock.at = [(bench.clock.now_s + 1, end_both)]
+    bench.told.when(ev.ScanStarted, lambda event: None)
+    bench.told.when(ev.ScanStarted, lambda event: setattr(bench.stop, "signal", "SIGINT"))
+    assert bench.run().status == "interrupted"
+    assert [hours for _, hours in bench.executor.attempts] == [[0], [1], [2]]
+    assert bench.versions() == {1: "v1", 2: "v1"}
+
+
 def test_a_second_stop_ends_at_once_and_leaves_the_run_for_the_next_to_close(bench):
     bench.executor.script = {0: ["hang"]}
 
