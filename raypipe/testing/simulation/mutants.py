@@ -100,7 +100,7 @@ FIRST_SEEDS = {
     "observed_at_the_commit": 51,
     "older_definition_wins": 35,
     "overlap_by_equal_range": 5,
-    "refused_work_of_others_fails": 10527,
+    "refused_work_of_others_fails": 13258,
     "released_before_the_commit": 48,
     "replaced_ranges_stay": 5,
     "resume_by_watermark": 0,

@@ -40,6 +40,10 @@ def _keeps_what_lost(real: Any) -> Any:
     return give_up
 
 
+def _by_claims_alone(real: Any) -> Any:
+    return lambda self, task: self._claiming.refused(task)
+
+
 MUTANTS = (
     Mutant(
         "losers_count_too",
@@ -95,6 +99,6 @@ MUTANTS = (
     Mutant(
         "second_attempts_after_a_stop",
         "a run that was stopped begins second attempts",
-        ((f"{_COORDINATOR}.decide", _also_after_a_stop),),
+        ((f"{_COORDINATOR}.decide", _also_after_a_stop), ("raypipe.runtime.driver:Driver._kept_from_starting", _by_claims_alone)),
     ),
 )
