@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from raypipe.runtime.shared_session import GUARDIAN
+
 SAMPLE_S = 0.05
 SAMPLES_A_SCAN = 4  # looking for new processes reads all of /proc: more often would take time from what is measured
 NOT_AS_USERS = "PYTHONDONTWRITEBYTECODE"  # where it is set, every start compiles what an installed package has compiled
@@ -51,10 +53,14 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
 
 
 class _Tree:
-    """The processes below one, also those whose parent ended meanwhile: whoever was seen once stays watched."""
+    """The processes below one, also those whose parent ended meanwhile: whoever was seen once stays watched.
+
+    The guardian of a Ray that runs share is nobody's child: one that was started since is taken for the command's.
+    """
 
     def __init__(self, pid: int) -> None:
         self._watched = {pid: psutil.Process(pid)}
+        self._others = set(psutil.pids()) - {pid}
         self._cpu_s: dict[int, float] = {}
         self._samples = 0
         self.peak_bytes = 0
@@ -74,9 +80,18 @@ class _Tree:
     def _scan(self) -> None:
         parents = _parents()
         for pid in sorted(parents):  # children have greater numbers than their parents, nearly always
-            if parents[pid] in self._watched and pid not in self._watched:
+            if pid not in self._watched and (parents[pid] in self._watched or self._is_guardian(pid)):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     self._watched[pid] = psutil.Process(pid)
+
+    def _is_guardian(self, pid: int) -> bool:
+        if pid in self._others:
+            return False
+        with contextlib.suppress(psutil.Error):
+            if GUARDIAN in psutil.Process(pid).cmdline():
+                return True
+            self._others.add(pid)
+        return False
 
     def _used_bytes(self, one: psutil.Process) -> int:
         try:

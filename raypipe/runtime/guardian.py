@@ -34,6 +34,7 @@ def main() -> None:
     if child:
         folder.set_owner(child)
         os._exit(0)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Ray outlives the terminal of the run that started it; its processes inherit this
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         keep(folder, int(cores), int(memory_bytes))

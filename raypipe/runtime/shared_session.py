@@ -173,7 +173,7 @@ def _started(memory_bytes: int, offer: str | None = None) -> SharedSession:
     with (folder.path / "guardian.log").open("w") as log:
         done = subprocess.run(  # noqa: S603  this interpreter, on our own module
             command, env={**given(), MARK: str(folder.path)}, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True, check=False,
+            process_group=0, check=False,  # what a terminal or a supervisor sends to the run is not for the others' Ray
         )  # fmt: skip
     if done.returncode:
         reason = folder.read("guardian.log").strip().rpartition("\n")[2]

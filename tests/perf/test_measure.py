@@ -5,12 +5,19 @@ import sys
 import pytest
 
 from perf.measure import CommandFailed, measure
+from raypipe.runtime.shared_session import GUARDIAN
 
 CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; held = bytearray(80 << 20); time.sleep(0.6)'])"
 
 
 def test_memory_of_child_processes_counts():
     assert measure([sys.executable, "-c", CHILD]).peak_bytes > 80 << 20
+
+
+def test_memory_of_a_guardian_that_is_nobodys_child_counts():
+    leaves = "import os, time; os.fork() and os._exit(0); held = bytearray(80 << 20); time.sleep(0.8)"
+    starts = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {leaves!r}, {GUARDIAN!r}]); time.sleep(0.8)"
+    assert measure([sys.executable, "-c", starts]).peak_bytes > 80 << 20
 
 
 def test_a_command_that_fails_is_no_measurement():
