@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from raypipe import __version__
+from raypipe.cli.exits import EXIT_INTERRUPTED
 from raypipe.cli.info import schema, version
 from raypipe.cli.init import init
 from raypipe.cli.maintain import accept, cancel, compact, gc, verify
@@ -23,6 +26,13 @@ class InOrder(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs, first things first."""
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call a verb; an interrupt while an earlier one is being told ends it with the same exit code, where click says 1."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(EXIT_INTERRUPTED)
 
 
 @click.group(

@@ -238,6 +238,16 @@ def test_ctrl_c_ends_any_verb_with_130_and_no_traceback(launched, monkeypatch, r
     assert result.stderr == "error: interrupted; nothing was left half done\n"
 
 
+def test_ctrl_c_while_an_interrupt_is_told_ends_with_130_too(launched, monkeypatch, raypipe):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "status", interrupted)
+    monkeypatch.setattr("raypipe.cli.output.Output.error", interrupted)
+
+    assert raypipe("status", "p.yaml").exit_code == 130
+
+
 # ---- accept -------------------------------------------------------------------------------------------------
 
 
