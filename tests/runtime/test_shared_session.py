@@ -26,6 +26,7 @@ def started(tmp_path, monkeypatch):
     monkeypatch.setattr(shared_session, "session_root", lambda: folder)
     monkeypatch.setattr("raypipe.runtime.session_folder.session_root", lambda: folder)
     monkeypatch.setattr(shared_session, "END_WAIT_S", 0.0)
+    monkeypatch.setattr(shared_session, "remove_leftovers", lambda: None)  # a dead guardian's folder is not joined, either
     made = []
 
     def start(memory_bytes, offer=None):
@@ -71,11 +72,10 @@ def test_a_cluster_that_its_last_run_has_left_is_not_joined_any_more(started):
     ids=["version", "python path", "ray settings", "cores", "dead guardian", "no offer", "old", "another user"],
 )
 def test_a_cluster_of_another_kind_is_not_joined(started, monkeypatch, other):
-    with take_session(MIB) as first:
-        other(first.folder, monkeypatch)
+    with take_session(MIB) as first, monkeypatch.context() as patch:
+        other(first.folder, patch)
         with take_session(MIB) as second:
             assert second.folder != first.folder
-        monkeypatch.undo()
 
 
 def test_what_differs_in_variables_that_travel_with_the_run_is_no_other_kind(started, monkeypatch):
