@@ -66,7 +66,8 @@ class Runs:
         (self.folder / f"{name}.yaml").write_text(CONFIG.replace("NAME", name))
         (self.folder / name).mkdir(exist_ok=True)
         own = {one: value for one, value in os.environ.items() if not one.startswith(("RAY", "COV"))}
-        path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        path = os.pathsep.join(filter(None, places))  # an empty one is the folder of each run: they would share no Ray
         self.started[name] = subprocess.Popen(
             [sys.executable, "-m", "raypipe", "run", str(self.folder / f"{name}.yaml"), "--executor", "ray"],
             env={**own, "PYTHONPATH": path, "TMPDIR": str(self.temporary), "RUN": name, **more},
