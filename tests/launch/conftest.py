@@ -191,7 +191,10 @@ def shards_a_task(monkeypatch):
     """Let tasks hold no more shards than a test says."""
 
     def bound(shards_max: int) -> None:
-        monkeypatch.setattr("raypipe.runtime.driver.TaskLimits", lambda slots, size, _: TaskLimits(slots, size, shards_max))
+        def limits(slots: int, size_bytes: int, _: int, **more: int) -> TaskLimits:
+            return TaskLimits(slots, size_bytes, shards_max, **more)
+
+        monkeypatch.setattr("raypipe.runtime.driver.TaskLimits", limits)
 
     return bound
 
