@@ -34,13 +34,18 @@ class Measured:
     output: str = ""
 
 
-def measure(command: Sequence[str], environment: Mapping[str, str] | None = None, *, expected: int = 0) -> Measured:
-    """Run a command to its end. Raises CommandFailed with its output when it does not end with the expected code."""
+def measure(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, *, expected: int = 0, on_ray: bool = True
+) -> Measured:
+    """Run a command to its end. Raises CommandFailed with its output when it does not end with the expected code.
+
+    Where it may run on Ray, the guardian of a shared Ray that starts meanwhile is taken for its own: nobody else is to start one.
+    """
     variables = {name: value for name, value in os.environ.items() if name != NOT_AS_USERS} | dict(environment or {})
     with tempfile.TemporaryFile("w+") as output:  # a pipe that nobody empties would hold the command up
         started_s = time.perf_counter()
         process = subprocess.Popen(list(command), stdout=output, stderr=subprocess.STDOUT, text=True, env=variables)
-        tree = _Tree(process.pid)
+        tree = _Tree(process.pid, on_ray=on_ray)
         while process.poll() is None:
             tree.sample()
             time.sleep(SAMPLE_S)
@@ -58,7 +63,8 @@ class _Tree:
     The guardian of a Ray that runs share is nobody's child: one that was started since is taken for the command's.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, on_ray: bool) -> None:
+        self._on_ray = on_ray
         self._watched = {pid: psutil.Process(pid)}
         self._others = set(psutil.pids()) - {pid}
         self._cpu_s: dict[int, float] = {}
@@ -85,7 +91,7 @@ class _Tree:
                     self._watched[pid] = psutil.Process(pid)
 
     def _is_guardian(self, pid: int) -> bool:
-        if pid in self._others:
+        if not self._on_ray or pid in self._others:
             return False
         with contextlib.suppress(psutil.Error):
             if GUARDIAN in psutil.Process(pid).cmdline():

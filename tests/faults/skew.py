@@ -91,7 +91,7 @@ destination: {{kind: duckdb, path: {kind}.duckdb}}
 run: {{memory: {memory}, executor: inline}}
 """
     )
-    measured = measure([sys.executable, "-m", "raypipe", "run", str(config)])
+    measured = measure([sys.executable, "-m", "raypipe", "run", str(config)], on_ray=False)
     require_right(kind, folder)
     return measured
 

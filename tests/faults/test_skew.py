@@ -7,8 +7,8 @@ import pytest
 from raypipe.config.quantities import parse_size
 from tests.faults.skew import OUTPUTS, run, write_days
 
-ROWS = 200_000  # of a day; the large one has 2 million, which take more than the budget
-MEMORY = "384MiB"
+ROWS = 320_000  # of a day; the large one has 3.2 million, which take more than the budget
+MEMORY = "640MiB"
 
 
 @pytest.fixture(scope="module")
