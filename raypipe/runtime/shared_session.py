@@ -142,9 +142,12 @@ def _joined(folder: SessionFolder, kind: str, memory_bytes: int) -> int | None:
     offer = json.loads(folder.read(OFFER) or "{}")
     if offer.get("kind") != kind or offer["memory_bytes"] < memory_bytes or not folder.owner_is_alive():
         return None
-    if time.time() - (folder.path / OFFER).stat().st_mtime > OFFERED_MAX_S:
+    try:
+        if time.time() - (folder.path / OFFER).stat().st_mtime > OFFERED_MAX_S:
+            return None
+        users = _user_of(folder)
+    except FileNotFoundError:  # its guardian has lost Ray at this moment, and asks nobody
         return None
-    users = _user_of(folder)
     if _lock(users, fcntl.LOCK_SH):
         return users
     os.close(users)

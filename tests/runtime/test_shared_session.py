@@ -57,6 +57,11 @@ def test_a_cluster_that_its_last_run_has_left_is_not_joined_any_more(started):
         assert len(started) == 2
 
 
+def _ends_meanwhile(folder):
+    (folder.path / OFFER).unlink(missing_ok=True)
+    return True
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -66,10 +71,11 @@ def test_a_cluster_that_its_last_run_has_left_is_not_joined_any_more(started):
         lambda folder, patch: patch.setattr("os.sched_getaffinity", lambda pid: {77}),
         lambda folder, patch: patch.setattr(SessionFolder, "owner_is_alive", lambda folder: False),
         lambda folder, patch: (folder.path / OFFER).unlink(),
+        lambda folder, patch: patch.setattr(SessionFolder, "owner_is_alive", _ends_meanwhile),
         lambda folder, patch: os.utime(folder.path / OFFER, (10**9, 10**9)),
         lambda folder, patch: patch.setattr("os.getuid", lambda: 12345),
     ],
-    ids=["version", "python path", "ray settings", "cores", "dead guardian", "no offer", "old", "another user"],
+    ids=["version", "python path", "ray settings", "cores", "dead guardian", "no offer", "ends meanwhile", "old", "another user"],
 )
 def test_a_cluster_of_another_kind_is_not_joined(started, monkeypatch, other):
     with take_session(MIB) as first, monkeypatch.context() as patch:
