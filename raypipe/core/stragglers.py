@@ -56,11 +56,10 @@ class Pace:
 
     def straggler(self, task: Task, seconds: float) -> Straggler | None:
         """Return a task that is at work for so long as a straggler, if it is one."""
-        if len(self._seconds) < self._limits.finished_min:
-            return None
+        if len(self._seconds) < self._limits.finished_min or seconds <= self._limits.floor_s:
+            return None  # as nearly always: the size of a task is the sum over its shards
         expected_s = self.expected_s(task)
-        is_one = seconds > max(self._limits.floor_s, self._limits.times * expected_s)
-        return Straggler(task, seconds, expected_s) if is_one else None
+        return Straggler(task, seconds, expected_s) if seconds > self._limits.times * expected_s else None
 
 
 def _size(task: Task) -> int:
