@@ -206,7 +206,7 @@ def _ray_of_other_tests(request, monkeypatch):
 @pytest.fixture(scope="session")
 def local_ray():
     """One local Ray cluster for all tests that need one; raypipe uses the Ray that its process is in."""
-    from raypipe.runtime.local_cluster import LocalCluster
+    from raypipe.testing.local_cluster import LocalCluster
 
     with LocalCluster(cpus=2, memory_bytes=1024**3) as cluster:
         yield cluster

@@ -15,7 +15,7 @@ from perf.bench import Bench
 from perf.commits import open_commits
 from perf.scale import Costs, largest_fed, play
 from perf.values import Figure, Found
-from raypipe.runtime.local_cluster import LocalCluster
+from raypipe.testing.local_cluster import LocalCluster
 
 QUESTION = "How many workers can one driver, which commits alone, keep at work?"
 ROWS_A_SHARD = 24

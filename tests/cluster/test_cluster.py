@@ -25,7 +25,7 @@ EXITS_WITHIN_S = 10  # how long the kernel may take to clear away a process that
 
 LAUNCHER = """
 import json, os, signal, sys
-from raypipe.runtime.local_cluster import LocalCluster
+from raypipe.testing.local_cluster import LocalCluster
 import ray
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background, which ignores it

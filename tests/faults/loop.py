@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{asked.executor:34}" + "".join(f"{one:>12}" for one in actions))
     with contextlib.ExitStack() as stack:
         if asked.executor == "ray":
-            from raypipe.runtime.local_cluster import LocalCluster
+            from raypipe.testing.local_cluster import LocalCluster
 
             stack.enter_context(LocalCluster(cpus=2, memory_bytes=1024**3))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="raypipe-loop-"))) / "scene"
