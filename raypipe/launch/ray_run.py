@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raypipe.core.events import RunClosed, Warned
 from raypipe.core.executor_choice import Choice
@@ -16,6 +16,9 @@ from raypipe.ports import Observer, StopFlag
 from raypipe.runtime.driver import Driver
 from raypipe.runtime.launched_from import LaunchedFrom
 from raypipe.runtime.shared_session import take_session
+
+if TYPE_CHECKING:
+    from raypipe.runtime.shared_folder import SharedFolder
 
 CLUSTERS_MAX = 3  # a local Ray that ends this often does so by what the run does to it
 
@@ -72,6 +75,20 @@ class DriverRecipe:
         self.launched_from.take_over()
         run = self.parts.pipeline.run
         share = cluster_share(run.cpus_per_shard, run.memory_bytes, run.resources)
+        folder = None if self.is_local else self._shared_folder()
         worker = self.parts.worker(share.memory_bytes)
-        executor = RayExecutor(worker, share, shard_timeout_s=run.shard_timeout_s, launched_from=self.launched_from)
+        executor = RayExecutor(worker, share, shard_timeout_s=run.shard_timeout_s, launched_from=self.launched_from, folder=folder)
         return make_driver(self.parts, self.ask, self.choice, self.run_id, executor, observer, stop, force=takeover)
+
+    @property
+    def is_local(self) -> bool:
+        """Yes: all of its workers are on this machine."""
+        return self.launched_from.folder is not None
+
+    def _shared_folder(self) -> SharedFolder:
+        """Return the folder that machines share. Raises ConfigurationError naming those that do not."""
+        from raypipe.runtime.shared_folder import SharedFolder, require_on_every_node
+
+        folder = SharedFolder.marked(self.parts.state_folder)
+        require_on_every_node(folder, self.parts.pipeline.run.cpus_per_shard)
+        return folder

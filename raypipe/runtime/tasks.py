@@ -27,6 +27,7 @@ from raypipe.ports import Completion, Worker
 from raypipe.runtime.across import Raised, attempt
 from raypipe.runtime.launched_from import LaunchedFrom
 from raypipe.runtime.session_folder import MARK
+from raypipe.runtime.shared_folder import SharedFolder
 
 IN_FLIGHT_TASKS_MAX = 256  # bounds the driver's memory and what a crash of it loses
 TASK_MEMORY_MIN_BYTES = 128 * 1024**2  # with less, a worker process with its engines has no room for data
@@ -132,6 +133,8 @@ class WorkerRecipe:
     environment: Mapping[str, str]
     versions: Mapping[str, str]
     launched_from: LaunchedFrom
+    folder: SharedFolder | None
+    """What its machine has to share, where workers may be on other machines than the driver."""
 
 
 def run_task(recipe: WorkerRecipe, task: Task, timeout_s: float) -> object:
@@ -162,6 +165,8 @@ def _worker_of(recipe: WorkerRecipe) -> Worker:
         recipe.launched_from.take_over()
         os.environ.update(recipe.environment)
         _require_same_versions(recipe.versions)
+        if recipe.folder is not None:
+            recipe.folder.require()
         _workers.clear()
         _workers[identity] = ray.get(recipe.worker)
     return _workers[identity]
@@ -239,12 +244,14 @@ class RayExecutor:
     repeating without end what was killed for lack of memory.
     """
 
-    def __init__(self, worker: Worker, share: Share, *, shard_timeout_s: float, launched_from: LaunchedFrom | None = None) -> None:
+    def __init__(
+        self, worker: Worker, share: Share, *, shard_timeout_s: float, launched_from: LaunchedFrom | None = None,
+        folder: SharedFolder | None = None,
+    ) -> None:  # fmt: skip
         self._share = share
         self._shard_timeout_s = shard_timeout_s
-        self._recipe = ray.put(
-            WorkerRecipe(ray.put(worker), worker_environment(share.cpus), versions(), launched_from or LaunchedFrom.afar())
-        )
+        launched_from = launched_from or LaunchedFrom.afar()
+        self._recipe = ray.put(WorkerRecipe(ray.put(worker), worker_environment(share.cpus), versions(), launched_from, folder))
         options = {
             "num_cpus": share.cpus, "memory": share.memory_bytes, "resources": dict(share.resources), "max_retries": 0,
             "retry_exceptions": False,

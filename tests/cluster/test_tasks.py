@@ -19,6 +19,7 @@ from raypipe.core.window import Window
 from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, WorkerDied
 from raypipe.runtime import tasks
 from raypipe.runtime.session_folder import MARK
+from raypipe.runtime.shared_folder import SharedFolder
 from raypipe.runtime.tasks import Node, RayExecutor, Share, cluster_share, explained, share_out
 
 GIB = 1024**3
@@ -122,6 +123,12 @@ def gone(pid):
 
 @pytest.mark.ray
 class TestProcesses:
+    def test_a_worker_on_a_machine_without_the_shared_folder_does_no_task(self, start, tmp_path):
+        joined_late = start(folder=SharedFolder(str(tmp_path), "a mark that is not there"))
+        error = outcome(joined_late, f"die:{tmp_path}")
+        assert isinstance(error, ConfigurationError)
+        assert "has another folder there" in str(error)
+
     def test_a_killed_worker_is_a_retryable_error_and_ray_does_not_try_again_by_itself(self, start, tmp_path):
         error = outcome(start(), f"die:{tmp_path}")
         assert isinstance(error, RetryableError)

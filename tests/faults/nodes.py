@@ -15,13 +15,11 @@ import argparse
 import contextlib
 import datetime
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -29,9 +27,9 @@ from typing import Any
 
 import psutil
 
+from tests.cluster.several_nodes import CPUS, NODE_MEMORY_BYTES, several_nodes
+
 NODES = 3
-CPUS = 2  # of each node
-NODE_MEMORY_BYTES = 1024**3
 KILLS_MAX = 4  # nodes in a round
 EVENTS_A_SHARD = 40
 CONFIG = """\
@@ -139,32 +137,6 @@ class Nodes:
             time.sleep(0.1)
 
 
-@contextlib.contextmanager
-def nodes(shards: int) -> Iterator[Nodes]:
-    """Start a cluster on loopback, with a token, and join it; all of it is gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="rp-nodes-", dir="/tmp"))  # sockets need a short path
-    (folder / "token").write_text(os.urandom(32).hex())
-    os.environ.update(
-        RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(folder / "token"), RAY_USAGE_STATS_ENABLED="0",
-        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_health_check_period_ms="500", RAY_health_check_failure_threshold="4",
-        PYTHONPATH=str(Path(__file__).parents[2]),
-    )  # fmt: skip
-    import ray
-    from ray.cluster_utils import Cluster
-
-    head = {"num_cpus": CPUS, "memory": NODE_MEMORY_BYTES, "node_ip_address": "127.0.0.1", "temp_dir": str(folder / "ray")}
-    cluster = Cluster(initialize_head=True, head_node_args={**head, "include_dashboard": False, "dashboard_agent_listen_port": 0})
-    try:
-        for _ in range(NODES - 1):
-            cluster.add_node(num_cpus=CPUS, memory=NODE_MEMORY_BYTES)
-        ray.init(address=cluster.address, log_to_driver=False, runtime_env={"worker_process_setup_hook": small_tasks})
-        yield Nodes(folder, cluster, shards)
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play the rounds that the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,7 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     asked = parser.parse_args(arguments)
     started_s = time.monotonic()
-    with nodes(asked.shards) as made:
+    with several_nodes([Path.cwd()] * NODES, setup=small_tasks) as (folder, cluster):
+        made = Nodes(folder, cluster, asked.shards)
         made.prepare()
         for number in range(asked.rounds):
             print(
