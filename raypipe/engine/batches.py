@@ -123,7 +123,7 @@ def shard_indexes(times_us: pl.Series, windows: Sequence[Window]) -> pl.Series:
     starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64)
     if len(windows) == 1:
         indexes = pl.repeat(0, len(times_us), dtype=pl.UInt32, eager=True)
-        outside = (times_us < windows[0].start_us) | (times_us >= windows[0].end_us)
+        outside = ~times_us.is_between(windows[0].start_us, windows[0].end_us, closed="left")
     else:
         found = starts.search_sorted(times_us, side="right").cast(pl.Int64) - 1
         ends = pl.Series([one.end_us for one in windows], dtype=pl.Int64)

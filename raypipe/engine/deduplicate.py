@@ -92,8 +92,13 @@ class DeduplicateStep:
 def _repeated(keys: pl.DataFrame, key: Sequence[str]) -> pl.Series | None:
     """Tell of each row whether its shard may have another of its key; None where none has.
 
-    One column whose values all differ settles it, and to count them costs a tenth of comparing whole keys.
+    One column whose values all differ settles it, and to count them costs a tenth of comparing whole keys. Numbers are
+    sorted: that costs a third of hashing them.
     """
+    if len(key) == 1 and keys[key[0]].dtype.is_integer():
+        ordered = keys[key[0]].sort()
+        again = ordered.filter(ordered.eq_missing(ordered.shift()))
+        return None if again.is_empty() else keys[key[0]].is_in(again.unique().implode(), nulls_equal=True)
     if any(keys[name].n_unique() == keys.height for name in key):
         return None
     if len(key) == 1:

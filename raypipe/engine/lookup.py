@@ -183,8 +183,8 @@ class BoundLookup:
         """Return the batch with the reference's columns behind the user's."""
         frame = self._joined(batch.frame)
         missing = frame[_FOUND].is_null()
-        frame = frame.drop(_FOUND)
-        frame = frame.select(*(one for one in frame.columns if one not in HIDDEN), *(one for one in frame.columns if one in HIDDEN))
+        names = [one for one in frame.columns if one != _FOUND]
+        frame = frame.select(*(one for one in names if one not in HIDDEN), *(one for one in names if one in HIDDEN))
         if self.lookup.missing == "keep":
             return batch.with_frame(frame)
         return settle(batch.with_frame(frame), [Breach(self.rule, missing, self._errors(frame), self.lookup.missing)], books)

@@ -45,28 +45,28 @@ def settle(batch: Batch, breaches: Sequence[Breach], books: Books) -> Batch:
     if not found:
         return batch
     for one in found:
-        books.tally.broken[one.rule].update(books.tally.counts(batch.frame.filter(one.broken)))
+        books.tally.broken[one.rule].update(books.tally.counts_where(batch.frame, one.broken))
     gone = pl.repeat(False, batch.frame.height, dtype=pl.Boolean, eager=True)
     for one in found:
         if one.otherwise == "warn":
             continue
         first = one.broken & ~gone
-        _act(batch, one, first.arg_true(), books)
+        if first.any():
+            _act(batch, one, first, books)
         gone = gone | one.broken
     return batch.with_frame(books.tally.alive(batch.frame.filter(~gone)))
 
 
-def _act(batch: Batch, breach: Breach, places: pl.Series, books: Books) -> None:
-    if places.is_empty():
-        return
+def _act(batch: Batch, breach: Breach, rows: pl.Series, books: Books) -> None:
     match breach.otherwise:
         case "quarantine":
+            places = rows.arg_true()
             books.quarantine.add(batch, places, breach.rule, breach.errors(places))
-            books.tally.quarantined.update(books.tally.counts(batch.frame[places]))
+            books.tally.quarantined.update(books.tally.counts_where(batch.frame, rows))
         case "drop":
-            books.tally.filtered[breach.rule].update(books.tally.counts(batch.frame[places]))
+            books.tally.filtered[breach.rule].update(books.tally.counts_where(batch.frame, rows))
         case "fail":
-            _fail_shards(batch, breach, places, books.tally)
+            _fail_shards(batch, breach, rows.arg_true(), books.tally)
 
 
 def _fail_shards(batch: Batch, breach: Breach, places: pl.Series, tally: Tally) -> None:

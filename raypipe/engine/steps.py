@@ -65,7 +65,7 @@ def bind_filter(step: Filter, schema: pl.Schema, where: str) -> BoundStep:
         keep = conditions.evaluate(batch.frame)[step.name].fill_null(False)
         if keep.all():
             return batch
-        books.tally.filtered[step.name].update(books.tally.counts(batch.frame.filter(~keep)))
+        books.tally.filtered[step.name].update(books.tally.counts_where(batch.frame, ~keep))
         return batch.with_frame(batch.frame.filter(keep))
 
     return apply

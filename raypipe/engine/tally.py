@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
+from typing import cast
 
 import polars as pl
 
@@ -46,23 +47,39 @@ class Tally:
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Code and text of the first failure of a shard."""
 
+    @property
+    def _is_one_shard(self) -> bool:
+        return len(self.windows) == 1 and not self.looks_around
+
     def counts(self, frame: pl.DataFrame) -> Mapping[int, int]:
         """Return how many rows of a frame each shard has; shards without rows are left out."""
-        if len(self.windows) == 1 and not self.looks_around:
+        if self._is_one_shard:
             return {0: frame.height} if frame.height else {}
         counted = frame[SHARD_INDEX].value_counts()
         return dict(zip(counted[SHARD_INDEX].to_list(), counted["count"].to_list(), strict=True))
+
+    def counts_where(self, frame: pl.DataFrame, told: pl.Series) -> Mapping[int, int]:
+        """Return how many rows each shard has of those that a series of booleans tells; shards without such rows are left out."""
+        if not told.any():
+            return {}
+        return {0: int(told.sum())} if self._is_one_shard else self.counts(frame.select(pl.col(SHARD_INDEX).filter(told)))
 
     def add_read(self, frame: pl.DataFrame) -> None:
         """Count rows as they came from the source, and their first and last event time."""
         if frame.is_empty():
             return
-        times = pl.col(TIME_COLUMN)
-        found = frame.group_by(SHARD_INDEX).agg(pl.len().alias("n"), times.min().alias("first"), times.max().alias("last"))
-        for shard, rows, first, last in found.iter_rows():
+        for shard, rows, first, last in self._spans(frame):
             self.read[shard] += rows
             self.first_us[shard] = min(first, self.first_us.get(shard, first))
             self.last_us[shard] = max(last, self.last_us.get(shard, last))
+
+    def _spans(self, frame: pl.DataFrame) -> Iterable[tuple[int, int, int, int]]:
+        """Return of each shard its rows and their first and last event time."""
+        if self._is_one_shard:
+            times = frame[TIME_COLUMN]
+            return [(0, frame.height, cast("int", times.min()), cast("int", times.max()))]
+        time = pl.col(TIME_COLUMN)
+        return frame.group_by(SHARD_INDEX).agg(pl.len(), time.min().alias("first"), time.max().alias("last")).iter_rows()
 
     def fail(self, shard: int, code: str, error: str) -> None:
         """Give a shard up; the first reason stays. What is wrong with the rows before it is wrong with what it sees."""
