@@ -16,6 +16,9 @@ _GC_OBJECTS = (20_000, 20, 20)  # what is imported lives to the end: to look thr
 def main() -> None:
     """Run the command line."""
     gc.set_threshold(*_GC_OBJECTS)
+    from raypipe.core.room import ARROW_MEMORY
+
+    os.environ.update({**ARROW_MEMORY, **os.environ})
     from raypipe.cli.group import cli
 
     # A name or value that the terminal's encoding lacks is shown escaped: it must not end a run.

@@ -21,7 +21,7 @@ from raypipe.ports import POSITION_COLUMN, SOURCE_COLUMN, TIME_COLUMN
 
 _SEQUENCE = "_sequence"  # place of a row in all that came in: what makes the order of survivors theirs
 _TIES = (TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN, _SEQUENCE)
-HELD_SHARE = 4  # of the task's memory: rows held before the step spills
+HELD_SHARE = 8  # of the task's memory: rows held before the step spills
 LOST_BYTES = 16 * 1024**2  # for the places of the rows that go, while the others are handed on
 
 
