@@ -42,6 +42,17 @@ class FrameSpool:
         yield from (pl.read_ipc(self._path(place)) for place in range(self._files))
         yield from self._held
 
+    def drained(self) -> Iterator[pl.DataFrame]:
+        """Yield the frames in order for the last time: each is let go of before the next."""
+        for place in range(self._files):
+            frame = pl.read_ipc(self._path(place))
+            self._path(place).unlink()  # what is open stays readable
+            yield frame
+        self._files = 0
+        self._held.reverse()
+        while self._held:
+            yield self._held.pop()
+
     def close(self) -> None:
         """Let go of the rows and remove what was written."""
         self._held.clear()
@@ -53,7 +64,7 @@ class FrameSpool:
             return  # the first one tells the columns
         self._held.append(frame)
         self._held_bytes += int(frame.estimated_size())
-        if self._held_bytes > self._limit_bytes:
+        if self._held_bytes > self._limit_bytes or not self.in_memory:  # once some are on disk, none is worth its memory
             self._write()
 
     def _write(self) -> None:
