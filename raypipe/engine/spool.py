@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
 
 
 class FrameSpool:
@@ -20,6 +22,7 @@ class FrameSpool:
         self._held_bytes = 0
         self._folder: Path | None = None
         self._files = 0
+        self._by_polars: set[int] = set()
 
     def passing(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Hand frames on and keep each."""
@@ -39,14 +42,14 @@ class FrameSpool:
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """Yield the frames in order."""
-        yield from (pl.read_ipc(self._path(place)) for place in range(self._files))
+        yield from map(self._read, range(self._files))
         yield from self._held
 
     def drained(self) -> Iterator[pl.DataFrame]:
         """Yield the frames in order for the last time: each is let go of before the next."""
         for place in range(self._files):
-            frame = pl.read_ipc(self._path(place))
-            self._path(place).unlink()  # what is open stays readable
+            frame = self._read(place)
+            self._path(place).unlink()  # what is mapped stays readable
             yield frame
         self._files = 0
         self._held.reverse()
@@ -72,10 +75,30 @@ class FrameSpool:
             self._parent.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix="rows-", dir=self._parent))
         for frame in self._held:
-            frame.write_ipc(self._path(self._files), compat_level=pl.CompatLevel.newest())
+            self._write_one(frame, self._files)
             self._files += 1
         self._held.clear()
         self._held_bytes = 0
+
+    def _write_one(self, frame: pl.DataFrame, place: int) -> None:
+        try:
+            table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
+        except pa.ArrowInvalid:  # Arrow has no integers of 128 bits
+            self._by_polars.add(place)
+            frame.write_ipc(self._path(place))
+            return
+        with pa.OSFile(str(self._path(place)), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+
+    def _read(self, place: int) -> pl.DataFrame:
+        """Read a frame, by Arrow where it can: Polars' own reader takes four times as long for a frame."""
+        path = str(self._path(place))
+        if place in self._by_polars:
+            return pl.read_ipc(path)
+        with pa.memory_map(path) as file:
+            frame = pl.from_arrow(pa.ipc.open_stream(file).read_all())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
 
     def _path(self, place: int) -> Path:
         assert self._folder is not None

@@ -1,0 +1,44 @@
+"""FrameSpool: what was kept comes back as it was, from memory and from disk."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+from raypipe.engine.spool import FrameSpool
+
+EVERYTHING = pl.DataFrame(
+    {
+        "category": pl.Series(["a", None, "b"], dtype=pl.Categorical),
+        "choice": pl.Series(["a", None, "b"], dtype=pl.Enum(["a", "b"])),
+        "money": pl.Series([Decimal("1.20"), None, Decimal(3)], dtype=pl.Decimal(38, 2)),
+        "time": [dt.time(1, 2, 3), None, dt.time(0)],
+        "instant": pl.Series([dt.datetime(2024, 1, 1), None, dt.datetime(1969, 1, 1)]).dt.replace_time_zone("Europe/Paris"),
+        "nothing": pl.Series([None] * 3, dtype=pl.Null),
+        "bytes": [b"x", None, b""],
+        "texts": [["a", None], [], None],
+        "pair": [{"a": 1, "b": "x"}, None, {"a": None, "b": "long enough to stand outside of its view"}],
+        "number": [float("nan"), None, -0.0],
+    }
+)
+
+
+@pytest.mark.parametrize("frame", [EVERYTHING, EVERYTHING.clear(), EVERYTHING.select(huge=pl.lit(2**100, dtype=pl.Int128))])
+@pytest.mark.parametrize("limit_bytes", [0, 1 << 20])
+def test_frames_come_back_as_they_were_and_may_be_read_again(tmp_path, frame, limit_bytes):
+    spool = FrameSpool(tmp_path / "spill", limit_bytes)
+    for _ in spool.passing(iter([frame, frame.head(1), frame])):
+        pass
+    assert spool.in_memory == (limit_bytes > 0 or frame.is_empty())
+    kept = [frame] if frame.is_empty() else [frame, frame.head(1), frame]
+    for _ in range(2):
+        found = list(spool)
+        assert len(found) == len(kept)
+        assert all(one.equals(other) and one.schema == other.schema for one, other in zip(found, kept, strict=True))
+    assert [one.height for one in spool.drained()] == [one.height for one in kept]
+    assert not list(spool.drained())
+    spool.close()
+    assert not list((tmp_path / "spill").glob("*"))
