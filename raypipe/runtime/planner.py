@@ -74,8 +74,7 @@ class Planner:
     def asked(self) -> Window | None:
         """All that is asked for and ready, in whole shards as the calendar cuts them; live ranges may widen them."""
         window = self.window or self.ready.window
-        cells = self.ready.cells(window) if window else []
-        return cells[0].hull(cells[-1]) if cells else None
+        return self.ready.whole(window) if window else None
 
     def first(self, scan: Scan) -> Planned:
         """Plan the run."""
@@ -84,6 +83,7 @@ class Planner:
         made = make_plan(
             self.scope, self.window, self.ready, snapshot, tuple(self.definitions), self._slices_of(listed),
             definitions=self.definitions, accept_shrunk=self._accepts_shrunk(listed), patience=self.patience,
+            fingerprints_of=lambda windows: self.source.fingerprints(listed.listing, windows),
         )  # fmt: skip
         outside = self.source.outside(listed.listing)
         return Planned(snapshot, listed.listing, _readable(made, listed), outside, listed.bytes_read, listed.unreadable)
