@@ -109,8 +109,7 @@ class FileIndex:
 class Source(Protocol):
     """Where events come from. Picklable: it travels to workers.
 
-    The order of use is fixed by the protocol: the destination is observed first, then `list`, then `unindexed` +
-    `scan` + `record`, then `slices`, then `read`.
+    Used in this order, after the destination was observed: `list`, `unindexed` + `scan` + `record`, `slices`, `read`.
     """
 
     def list(self) -> Listing:
@@ -133,10 +132,11 @@ class Source(Protocol):
         ...
 
     def slices(self, listing: Listing, windows: Sequence[Window]) -> Sequence[tuple[Slice, ...]]:
-        """Return for each window, in order, its slices of the listing's files, sorted by URI. All files are indexed.
+        """Return each window's slices of the files, all indexed, by URI; then, marked so, those of the time seen around it."""
+        ...
 
-        Where the pipeline looks back or ahead, the slices of the time around the window follow, marked so.
-        """
+    def fingerprints(self, listing: Listing, windows: Sequence[Window]) -> Sequence[str]:
+        """Return the `input_fingerprint` of each window's slices, for less than it costs to make them."""
         ...
 
     def outside(self, listing: Listing) -> int:

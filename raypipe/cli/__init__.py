@@ -10,7 +10,7 @@ import sys
 import threading
 
 WORK_THREAD = "raypipe-task"  # raypipe.runtime.inline gives this name; importing it would cost every verb its time
-_GC_OBJECTS = (20_000, 20, 20)  # what is imported lives to the end: to look through it at Python's pace is a tenth of a short run
+_GC_OBJECTS = (100_000, 20, 20)  # what is imported lives to the end: to look through it at Python's pace is a tenth of a short run
 
 
 def main() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -51,13 +52,17 @@ class Calendar:
 
     def cells(self, window: Window) -> Iterator[Window]:
         """Yield the cells that meet the window, in order, whole (they may stick out of it at both ends)."""
-        index = self.index_of(window.start_us)
-        start_us = self.boundary(index)
-        while start_us < window.end_us:
-            index += 1
-            end_us = self.boundary(index)
+        for start_us, end_us in itertools.pairwise(self._boundaries(window)):
             yield Window(start_us, end_us)
-            start_us = end_us
+
+    def _boundaries(self, window: Window) -> Iterable[int]:
+        """Return where the cells that meet the window start, and where the last one ends."""
+        index = self.index_of(window.start_us)
+        fixed = _FIXED_US.get(self.width.unit)
+        if fixed is not None:  # a history has 100,000 of them
+            width_us = self.width.count * fixed
+            return range(self.start_us + index * width_us, window.end_us + width_us, width_us)
+        return _until(window.end_us, map(self.boundary, itertools.count(index)))
 
     def boundary(self, index: int) -> int:
         """Return where cell `index` starts (cell 0 starts at `start_us`; negative ones lie before it)."""
@@ -114,6 +119,14 @@ def common_width(one: Width, other: Width) -> Width:
     if finer.unit in minutes:  # clocks change by half an hour or a multiple, and with them the start of a day
         return Width(math.gcd(finer.count * minutes[finer.unit], 30), "m")
     return Width(1, "d")
+
+
+def _until(end_us: int, instants: Iterable[int]) -> Iterator[int]:
+    """Yield instants in order, up to the first that is not before the end, with it."""
+    for one in instants:
+        yield one
+        if one >= end_us:
+            return
 
 
 def _advance(local: datetime, width: Width, index: int) -> datetime:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from json.encoder import encode_basestring as quoted
 from typing import Any
 
-from raypipe.core.shard import InputPart, Observed, OutputStat, Slice
+from raypipe.core.shard import InputFile, InputPart, Observed, OutputStat, Slice
 from raypipe.core.window import Window
 
 _DIGEST_MODULUS = 2**128
@@ -24,6 +24,15 @@ def _hash(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+Identity = tuple[str, str] | tuple[str, int, str]
+"""What tells the content of a slice: the file and the digest of its rows, or the file, its size and its version."""
+
+
+def identity(file: InputFile, digest: str) -> Identity:
+    """Return what tells the content of a slice of a file: the digest of its rows, where there is one."""
+    return (file.uri, digest) if digest else (file.uri, file.size_bytes, file.version)
+
+
 def input_fingerprint(slices: Sequence[Slice]) -> str:
     """Return the hash of a shard's input.
 
@@ -31,13 +40,19 @@ def input_fingerprint(slices: Sequence[Slice]) -> str:
     only the shards whose slice changed. Other slices are identified by the version of their file. What is read for the
     lookback and the lookahead counts too, as something else than the shard's own.
     """
-    own = sorted([_identity(one) for one in slices if one.own])
-    if len(own) == len(slices):  # as JSON would be written, for a run that asks this of 10,000 shards
-        return _hash(f"[{','.join([_text(one) for one in own])}]")
-    before = sorted(_identity(one) for one in slices if one.lookback)
-    after = sorted(_identity(one) for one in slices if one.lookahead)
+    own = [identity(one.file, one.digest) for one in slices if one.own]
+    if len(own) == len(slices):
+        return fingerprint_of(own)
+    before = sorted(identity(one.file, one.digest) for one in slices if one.lookback)
+    after = sorted(identity(one.file, one.digest) for one in slices if one.lookahead)
     seen = [[name, identities] for name, identities in (("lookback", before), ("lookahead", after)) if identities]
-    return fingerprint([*own, *seen])
+    return fingerprint([*sorted(own), *seen])
+
+
+def fingerprint_of(identities: Sequence[Identity]) -> str:
+    """Return the hash of the input of a shard that sees nothing around it: written by hand, for 10,000 shards a run."""
+    ordered = sorted(identities) if len(identities) > 1 else identities
+    return _hash(f"[{','.join([_text(one) for one in ordered])}]")
 
 
 def parts_fingerprint(parts: Iterable[InputPart]) -> str:
@@ -45,17 +60,15 @@ def parts_fingerprint(parts: Iterable[InputPart]) -> str:
     return fingerprint([[one.window.start_us, one.window.end_us, one.input_fp, one.files] for one in sorted(parts)])
 
 
-def _identity(one: Slice) -> list[Any]:
-    return [one.file.uri, one.digest] if one.digest else [one.file.uri, one.file.size_bytes, one.file.version]
-
-
-def _text(identity: Sequence[str | int]) -> str:
-    return f"[{','.join([quoted(one) if isinstance(one, str) else str(one) for one in identity])}]"
+def _text(one: Identity) -> str:
+    if len(one) == 2:
+        return f"[{quoted(one[0])},{quoted(one[1])}]"
+    return f"[{quoted(one[0])},{one[1]},{quoted(one[2])}]"
 
 
 def output_fingerprint(outputs: Mapping[str, OutputStat]) -> str:
     """Return the hash of all contributions of a shard: rows and multiset digest of each table."""
-    told = [f"{quoted(table)}:{_text((outputs[table].rows, outputs[table].digest))}" for table in sorted(outputs)]
+    told = [f"{quoted(table)}:[{outputs[table].rows},{quoted(outputs[table].digest)}]" for table in sorted(outputs)]
     return _hash(f"{{{','.join(told)}}}")
 
 

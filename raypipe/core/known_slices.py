@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.shard import InputPart, Slice
 from raypipe.core.window import Window
 
 SlicesOf = Callable[[Sequence[Window]], Sequence[tuple[Slice, ...]]]
+FingerprintsOf = Callable[[Sequence[Window]], Sequence[str]]
 
 
 class KnownSlices:
     """The slices of the windows that were asked for."""
 
-    def __init__(self, slices_of: SlicesOf) -> None:
+    def __init__(self, slices_of: SlicesOf, fingerprints_of: FingerprintsOf | None = None) -> None:
         self._slices_of = slices_of
+        self._fingerprints_of = fingerprints_of
         self._known: dict[Window, tuple[Slice, ...]] = {}
         self._expected: Sequence[Window] = ()
 
@@ -27,14 +29,16 @@ class KnownSlices:
         """Return the slices of each window."""
         unknown = [window for window in windows if window not in self._known]
         if unknown:
-            unknown, self._expected = list(dict.fromkeys((*unknown, *self._expected))), ()
-            self._known.update(zip(unknown, self._slices_of(unknown), strict=True))
+            asked = list(dict.fromkeys((*unknown, *self._expected)))
+            self._known.update(zip(asked, self._slices_of(asked), strict=True))
+            self._expected = ()
         return [self._known[window] for window in windows]
 
-    def fingerprints(self, windows: Iterable[Window]) -> Mapping[Window, str]:
-        """Return the input of windows as it is now."""
-        asked = list(dict.fromkeys(windows))
-        return {window: input_fingerprint(mine) for window, mine in zip(asked, self.of(asked), strict=True)}
+    def fingerprints(self, windows: Sequence[Window]) -> list[str]:
+        """Return the input of each window as it is now; where many are compared, their slices are not asked for."""
+        if self._fingerprints_of is not None and len(windows) > len(self._expected):
+            return list(self._fingerprints_of(windows))
+        return [input_fingerprint(mine) for mine in self.of(windows)]
 
     def shrunk(self, inputs: Iterable[InputPart]) -> dict[InputPart, int]:
         """Return the parts of live ranges for which the source has fewer files than they were read from, and how many."""

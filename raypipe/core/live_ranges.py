@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from raypipe.core.calendar import Calendar
-from raypipe.core.intervals import meeting
+from raypipe.core.intervals import meeting, places_meeting
 from raypipe.core.shard import InputPart, Observed
 from raypipe.core.state import Definition, LiveRange, Snapshot
 from raypipe.core.window import Window
 from raypipe.lazy_dataclass import dataclass
+
+_by_time = attrgetter("window.start_us", "window.end_us")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +22,18 @@ class LiveRanges:
 
     windows: tuple[Window, ...]
     """Distinct live ranges, sorted."""
+    live: tuple[Sequence[LiveRange], ...]
+    """What stands in each of them."""
     by_window: Mapping[Window, Sequence[LiveRange]]
 
     @classmethod
     def of(cls, snapshot: Snapshot, outputs: Collection[str]) -> LiveRanges:
         """Arrange the live ranges of these outputs; those of an output that was given up go when the next run opens."""
         by_window: dict[Window, list[LiveRange]] = {}
-        for live in snapshot.live:
+        for live in sorted(snapshot.live, key=_by_time):
             if live.output in outputs:
                 by_window.setdefault(live.window, []).append(live)
-        return cls(tuple(sorted(by_window)), by_window)
+        return cls(tuple(by_window), tuple(by_window.values()), by_window)
 
     def meeting(self, window: Window) -> Sequence[Window]:
         """Return the live ranges that share an instant with a window."""
@@ -36,13 +41,23 @@ class LiveRanges:
             return ()
         return (window,) if window in self.by_window else meeting(self.windows, window)
 
+    def over(self, window: Window) -> Iterable[tuple[Window, Sequence[LiveRange]]]:
+        """Return the live ranges that share an instant with a window, and what stands in them."""
+        places = places_meeting(self.windows, window)
+        return zip(self.windows[places], self.live[places], strict=True)
+
     def observed(self, window: Window) -> frozenset[Observed]:
         """Return what a commit of this window compares."""
         return frozenset(live.observed for met in self.meeting(window) for live in self.by_window[met])
 
-    def inputs(self, window: Window) -> frozenset[InputPart]:
-        """Return what a live range was read from, part by part where it was compacted."""
-        return frozenset(part for live in self.by_window[window] for part in live.inputs)
+    def inputs(self, window: Window) -> Collection[InputPart]:
+        """Return what a live range was read from, each once, part by part where it was compacted."""
+        live = self.by_window[window]
+        return live[0].inputs if len(live) == 1 else frozenset(part for one in live for part in one.inputs)
+
+    def in_part(self, window: Window, outputs: Collection[str]) -> list[Window]:
+        """Return the live ranges that share an instant with a window and lack some of the outputs."""
+        return [one for one, live in self.over(window) if len({made.output for made in live}) < len(outputs)]
 
     def lacking(self, window: Window, outputs: Sequence[str]) -> tuple[str, ...]:
         """Return the outputs that have nothing in exactly this live range; none where it is no live range."""
@@ -81,14 +96,10 @@ def stale_ranges(
         return f"{output} ({', '.join(changed)})" if changed else output
 
     found = []
-    for window in live.meeting(within):
-        older = [
-            why(one.output, one.definition)
-            for one in live.by_window[window]
-            if one.output in definitions and current.get(one.output) != one.definition
-        ]
+    for window, made in live.over(within):
+        older = [one for one in made if one.output in definitions and current.get(one.output) != one.definition]
         if older:
-            found.append((window, ", ".join(sorted(set(older)))))
+            found.append((window, ", ".join(sorted({why(one.output, one.definition) for one in older}))))
     return tuple(found)
 
 

@@ -12,11 +12,11 @@ from dataclasses import field
 
 from raypipe.core.calendar import Calendar
 from raypipe.core.intervals import Ranges, covers, intersect, meeting, normalise, subtract
-from raypipe.core.known_slices import KnownSlices, SlicesOf
+from raypipe.core.known_slices import FingerprintsOf, KnownSlices, SlicesOf
 from raypipe.core.live_ranges import LiveRanges, stale_ranges
 from raypipe.core.shard import Observed, Reason, Shard, ShardFailure, Slice
 from raypipe.core.state import Definition, Snapshot
-from raypipe.core.window import Window, iso
+from raypipe.core.window import BY_TIME, Window, iso
 from raypipe.lazy_dataclass import dataclass
 
 SHRUNK = "source_shrunk"
@@ -61,11 +61,30 @@ class Horizon:
 
     def cells(self, window: Window) -> list[Window]:
         """Return the shards that meet a window: whole cells, never beyond the horizon."""
-        ready = self.window and window.intersection(self.window)
+        ready = self._ready(window)
+        return self._cut(ready, self.window) if ready and self.window else []
+
+    def whole(self, window: Window) -> Window | None:
+        """Return the shards that meet a window as one range."""
+        ready = self._ready(window)
         if not ready or not self.window:
-            return []
-        cells = (cell.intersection(self.window) for cell in self.calendar.cells(ready))
-        return [cell for cell in cells if cell]
+            return None
+        first, last = self.calendar.index_of(ready.start_us), self.calendar.index_of(ready.end_us - 1)
+        return Window(self.calendar.boundary(first), self.calendar.boundary(last + 1)).intersection(self.window)
+
+    def pieces(self, ranges: Iterable[Window]) -> list[Window]:
+        """Cut ranges at the boundaries of cells: one piece for each cell and range that meet, never beyond the horizon."""
+        return [piece for one in ranges if (ready := self._ready(one)) for piece in self._cut(ready, ready)]
+
+    def _ready(self, window: Window) -> Window | None:
+        return self.window and window.intersection(self.window)
+
+    def _cut(self, window: Window, limit: Window) -> list[Window]:
+        """Return the cells that meet a window up to a limit, beyond which only the first and the last of them can reach."""
+        cells = list(self.calendar.cells(window))
+        for place in (0, -1):
+            cells[place] = cells[place].intersection(limit) or cells[place]
+        return cells
 
     def index_of(self, window: Window) -> int:
         """Return the index of a shard, counted from `time.start`."""
@@ -148,33 +167,36 @@ def make_plan(
     definitions: Mapping[str, Definition] | None = None,
     accept_shrunk: bool = False,
     patience: Patience | None = None,
+    fingerprints_of: FingerprintsOf | None = None,
 ) -> Plan:
     """Plan the shards of a window (None: all of history that is ready).
 
-    `slices_of` answers for the listing that was taken after `snapshot`. `definitions` are today's by output; with them,
+    `slices_of` answers for the listing that was taken after `snapshot`; `fingerprints_of`, where there is one, says of many
+    windows what the fingerprints of their slices are. `definitions` are today's by output; with them,
     live ranges of older definitions are reported as stale.
     """
-    known, slices, patience = LiveRanges.of(snapshot, outputs), KnownSlices(slices_of), patience or Patience()
+    known, slices = LiveRanges.of(snapshot, outputs), KnownSlices(slices_of, fingerprints_of)
+    patience = patience or Patience()
     asked = window or ready.window
     within = asked and ready.window and asked.intersection(ready.window)
     if not within:
         return Plan(())
     stale = stale_ranges(known, snapshot, definitions or {}, within)
     done, anywhere = covered(snapshot, outputs), _covered_anywhere(snapshot, outputs)
-    cells = ready.cells(within) if scope in (Scope.DUE, Scope.ALL, Scope.GAPS) else []
-    fresh = _pieces(cells, subtract(normalise(cells), anywhere)) if scope is Scope.DUE else []
+    whole = ready.whole(within) or within
+    fresh = ready.pieces(subtract([whole], anywhere)) if scope is Scope.DUE else []
     slices.expect(fresh)
     late = _late([within], known, slices) if scope in (Scope.DUE, Scope.HELD) else []
     held = _held(late, snapshot.watermark_us, patience.lateness_us)
     failed = {one.window: one.code for one in snapshot.failed if one.window.meets(within)}
-    wanted = _Wanted(scope, within, ready, outputs, known, done, anywhere, failed, late, cells, fresh)
+    wanted = _Wanted(scope, within, ready, outputs, known, done, anywhere, failed, late, whole, fresh)
     merged = _widen(wanted.windows({one for one, _ in held}, [one for one, _ in stale]), known)
     shards = [wanted.shard(one, mine) for one, mine in zip(merged, slices.of(merged), strict=True)]
-    waiting = {one.window for one in shards if _waits(one, patience)} if scope is Scope.DUE and patience.files_min else set()
-    todo = tuple(one for one in shards if one.window not in waiting)
+    waiting = [one.window for one in shards if _waits(one, patience)] if scope is Scope.DUE and patience.files_min else []
+    todo = _without(shards, waiting)
     kept, failures = (todo, ()) if accept_shrunk else _without_shrunk(todo, known, slices)
     return Plan(
-        kept, failures=failures, stale=stale, waiting=tuple(sorted(waiting)),
+        kept, failures=failures, stale=stale, waiting=tuple(waiting),
         shrunk=() if accept_shrunk else _shrunk(late, known, slices, ready),
         held=tuple(one for one in held if scope is Scope.DUE and not meeting(merged, one[0])),
     )  # fmt: skip
@@ -225,8 +247,8 @@ class _Wanted:
     failed: Mapping[Window, str]
     """Shards that failed in their last run, with the code."""
     late: Sequence[Window]
-    cells: Sequence[Window]
-    """What the calendar makes of the window that is asked for."""
+    whole: Window
+    """All shards that the calendar makes of the window that is asked for, as one range."""
     fresh: Sequence[Window]
     """The parts of them of which nothing is known."""
 
@@ -234,20 +256,19 @@ class _Wanted:
         """Return what is to be done, before it is widened to the live ranges that it meets."""
         match self.scope:
             case Scope.ALL:
-                return [*self.cells]
+                return self.ready.cells(self.within)
             case Scope.FAILED:
                 return list(self.failed)
             case Scope.GAPS:
                 history = [Window(self.ready.calendar.start_us, self.done[-1].end_us)] if self.done else []
-                return _pieces(self.cells, subtract(history, self.done))
+                return self.ready.pieces(intersect(subtract(history, self.done), [self.whole]))
             case Scope.STALE:
                 return list(stale)
             case Scope.HELD:
                 return list(held)
             case Scope.DUE:
-                in_part = [one for one in self.known.meeting(self.within) if self.known.lacking(one, self.outputs)]
                 late = [one for one in self.late if one not in held]
-                return [*self.fresh, *in_part, *self._failed_again(), *late]
+                return [*self.fresh, *self.known.in_part(self.within, self.outputs), *self._failed_again(), *late]
 
     def shard(self, one: Window, slices: tuple[Slice, ...]) -> Shard:
         """Return what is to be done in a window that is widened to the live ranges that it meets."""
@@ -299,47 +320,32 @@ def _waits(shard: Shard, patience: Patience) -> bool:
     return any(sum(one in wanted for one in origins) < files_min for wanted, files_min in patience.files_min.items())
 
 
-def _pieces(cells: Sequence[Window], ranges: Ranges) -> list[Window]:
-    """Cut ranges at the boundaries of cells: one piece for each cell and range that meet."""
-    found: list[Window] = []
-    position = 0
-    for cell in cells:
-        while position < len(ranges) and ranges[position].end_us <= cell.start_us:
-            position += 1
-        ahead = position
-        while ahead < len(ranges) and ranges[ahead].start_us < cell.end_us:
-            piece = cell.intersection(ranges[ahead])
-            if piece:
-                found.append(piece)
-            ahead += 1
-    return found
-
-
 def _late(within: Sequence[Window], known: LiveRanges, slices: KnownSlices) -> list[Window]:
     """Return the live ranges in windows whose current input differs from what they were made from, whatever the index says.
 
     One that was compacted is late if any of its parts is: the input of all of it may look current while rows are missing.
     """
-    windows = [window for one in within for window in known.meeting(one)]
-    parts = [known.inputs(window) for window in windows]
-    current = slices.fingerprints(part.window for made_of in parts for part in made_of)
-    return [
-        window
-        for window, made_of in zip(windows, parts, strict=True)
-        if any(part.input_fp != current[part.window] for part in made_of)
-    ]
+    parts = [(window, part) for one in within for window in known.meeting(one) for part in known.inputs(window)]
+    current = slices.fingerprints([part.window for _, part in parts])
+    changed = (window for (window, part), input_fp in zip(parts, current, strict=True) if part.input_fp != input_fp)
+    return list(dict.fromkeys(changed))
 
 
 def _widen(windows: Iterable[Window], known: LiveRanges) -> list[Window]:
     """Widen windows to the live ranges they meet in part, and make one of those that meet afterwards."""
     result: list[Window] = []
-    for window in sorted(windows):
+    for window in sorted(windows, key=BY_TIME):
         for met in known.meeting(window):
             window = window.hull(met)
         while result and result[-1].meets(window):
             window = result.pop().hull(window)
         result.append(window)
     return result
+
+
+def _without(shards: Sequence[Shard], windows: Collection[Window]) -> tuple[Shard, ...]:
+    """Leave out the shards of some windows."""
+    return tuple(shard for shard in shards if shard.window not in windows) if windows else tuple(shards)
 
 
 def _is_new_enough(window: Window, known: LiveRanges, definitions: Mapping[str, int]) -> bool:
@@ -363,7 +369,7 @@ def _without_shrunk(
         )
         for window, part in sorted(pairs) if part in lost
     }  # fmt: skip
-    return tuple(shard for shard in shards if shard.window not in failures), tuple(failures.values())
+    return _without(shards, failures), tuple(failures.values())
 
 
 def _shrunk(late: Sequence[Window], known: LiveRanges, slices: KnownSlices, ready: Horizon) -> tuple[Shard, ...]:

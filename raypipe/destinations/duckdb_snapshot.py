@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import duckdb
 
+from raypipe.collector import collector_resting
 from raypipe.core.accounts import Accounts
 from raypipe.core.intervals import Ranges, normalise
 from raypipe.core.shard import InputPart
@@ -26,20 +25,8 @@ Rows = Sequence[tuple[Any, ...]]
 
 def read_snapshot(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:
     """Read the state of a pipeline in one transaction."""
-    with _collector_resting():
+    with collector_resting():
         return _read(connection, pipeline)
-
-
-@contextlib.contextmanager
-def _collector_resting() -> Iterator[None]:
-    """Keep the cycle collector from looking through 100,000 new rows again and again: it takes longer than the reading."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _read(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
+from raypipe.collector import collector_resting
 from raypipe.core.known_slices import SlicesOf
 from raypipe.core.plan import Horizon, Patience, Plan, Scope, make_plan, replan
 from raypipe.core.shard import InputFile, Reason, Shard, ShardFailure
@@ -74,17 +75,18 @@ class Planner:
     def asked(self) -> Window | None:
         """All that is asked for and ready, in whole shards as the calendar cuts them; live ranges may widen them."""
         window = self.window or self.ready.window
-        cells = self.ready.cells(window) if window else []
-        return cells[0].hull(cells[-1]) if cells else None
+        return self.ready.whole(window) if window else None
 
     def first(self, scan: Scan) -> Planned:
         """Plan the run."""
         snapshot = self.destination.snapshot()
         listed = self._listed(scan)
-        made = make_plan(
-            self.scope, self.window, self.ready, snapshot, tuple(self.definitions), self._slices_of(listed),
-            definitions=self.definitions, accept_shrunk=self._accepts_shrunk(listed), patience=self.patience,
-        )  # fmt: skip
+        with collector_resting():
+            made = make_plan(
+                self.scope, self.window, self.ready, snapshot, tuple(self.definitions), self._slices_of(listed),
+                definitions=self.definitions, accept_shrunk=self._accepts_shrunk(listed), patience=self.patience,
+                fingerprints_of=lambda windows: self.source.fingerprints(listed.listing, windows),
+            )  # fmt: skip
         outside = self.source.outside(listed.listing)
         return Planned(snapshot, listed.listing, _readable(made, listed), outside, listed.bytes_read, listed.unreadable)
 
@@ -100,11 +102,12 @@ class Planner:
         snapshot = self.destination.snapshot()
         listed = self._listed(scan)
         is_run = self.scope is Scope.DUE
-        made = replan(
-            windows, self.ready, snapshot, tuple(self.definitions), versions, reasons, self._slices_of(listed),
-            since_seq=since_seq, accept_shrunk=self._accepts_shrunk(listed), patience=self.patience if is_run else None,
-            added_alone=is_run,
-        )  # fmt: skip
+        with collector_resting():
+            made = replan(
+                windows, self.ready, snapshot, tuple(self.definitions), versions, reasons, self._slices_of(listed),
+                since_seq=since_seq, accept_shrunk=self._accepts_shrunk(listed), patience=self.patience if is_run else None,
+                added_alone=is_run,
+            )  # fmt: skip
         return _readable(made, listed)
 
     def _slices_of(self, listed: _Listed) -> SlicesOf:

@@ -9,6 +9,7 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import UsageError
@@ -54,6 +55,10 @@ class Concatenated:
         """Return for each window the slices of all sources, one source after the other."""
         found = [source.slices(_of(listing, origin), windows) for origin, source in enumerate(self.sources)]
         return [tuple(one for slices in of_window for one in slices) for of_window in zip(*found, strict=True)]
+
+    def fingerprints(self, listing: Listing, windows: Sequence[Window]) -> Sequence[str]:
+        """Return the fingerprints of the slices of each window."""
+        return [input_fingerprint(mine) for mine in self.slices(listing, windows)]
 
     def outside(self, listing: Listing) -> int:
         """Return how many rows lie before or after the history."""

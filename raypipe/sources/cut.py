@@ -6,13 +6,23 @@ by any recorded cut in which all of them lie in one cell; where there is none, t
 
 from __future__ import annotations
 
+import enum
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.sources.overlap import Spans
+
+
+class Untold(enum.Enum):
+    """The answer where nothing that was recorded of a file tells what of it belongs to a window."""
+
+    UNTOLD = "untold"
+
+
+UNTOLD: Literal[Untold.UNTOLD] = Untold.UNTOLD
 
 
 class _Cells:
@@ -37,13 +47,17 @@ class _Cells:
 
 
 def _told(cuts: Sequence[_Cells], window: Window) -> tuple[str, int] | None:
-    return next((found for cut in cuts if (found := cut.of(window)) is not None), None)
+    for cut in cuts:
+        found = cut.of(window)
+        if found is not None:
+            return found
+    return None
 
 
 class RoutedCut:
     """A file that was routed, by one width or several: slices are identified by the digests of their rows."""
 
-    def __init__(self, file: InputFile, contents: Sequence[Mapping[str, Any]], end_us: int | None = None) -> None:
+    def __init__(self, file: InputFile, contents: Sequence[Mapping[str, Any]], end_us: int | None) -> None:
         self._file = file
         self._cuts = [_Cells(content, end_us) for content in contents]
         self._untimed: int = contents[0]["untimed"]
@@ -56,32 +70,45 @@ class RoutedCut:
         spans = [(cut.starts[0], cut.ends[-1]) for cut in self._cuts if cut.starts]
         return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
 
-    def knows(self, window: Window) -> bool:
-        """Tell whether the recorded cuts say what of the file belongs to a window."""
-        return _told(self._cuts, window) is not None
-
-    def slice(self, window: Window) -> Slice | None:
-        """Return what of the file belongs to a window that is known; None when nothing does."""
+    def digest(self, window: Window) -> str | Untold | None:
+        """Return what identifies the slice of a window; None where nothing of the file belongs to it."""
         found = _told(self._cuts, window)
-        assert found is not None
+        if found is None:
+            return UNTOLD
         digest, rows = found
-        untimed = self._untimed > 0 and window.start_us <= self._untimed_us < window.end_us
+        return digest if rows or self._takes_untimed(window) else None
+
+    def slice(self, window: Window) -> Slice | Untold | None:
+        """Return what of the file belongs to a window; None for nothing."""
+        found = _told(self._cuts, window)
+        if found is None:
+            return UNTOLD
+        digest, rows = found
+        untimed = self._takes_untimed(window)
         rows += self._untimed if untimed else 0
         if rows == 0:
             return None
         size_bytes = self._file.size_bytes * rows // max(self._rows_in_all, 1)
         return Slice(self._file, digest=digest, rows=rows, size_bytes=size_bytes, exact=True, untimed=untimed)
 
+    def _takes_untimed(self, window: Window) -> bool:
+        return self._untimed > 0 and window.start_us <= self._untimed_us < window.end_us
+
 
 class ParquetCut:
     """A Parquet file: the row groups that can hold rows of a window.
 
-    Where all of the file lies in the window, its version identifies the content, and it was never read for that; else the
-    digest of its rows there does.
+    Where all of the file lies in the window, its version identifies the content, or `whole` where that is given, and it was
+    never read for that; else the digest of its rows there does. A file of which pages are damaged, or values have no text,
+    has none when it was `read` for its windows: then too its version does.
     """
 
-    def __init__(self, file: InputFile, contents: Sequence[Mapping[str, Any]], end_us: int | None = None) -> None:
+    def __init__(
+        self, file: InputFile, contents: Sequence[Mapping[str, Any]], end_us: int | None, whole: str, *, read: bool
+    ) -> None:
         self._file = file
+        self._whole = whole
+        self._untold = whole if read else UNTOLD
         self._cuts = [_Cells(content["cells"], end_us) for content in contents if content["cells"]]
         self._untimed: int = contents[0]["untimed"]
         self._untimed_us: int = contents[0]["untimed_us"]
@@ -92,66 +119,74 @@ class ParquetCut:
         """The time from the first to the last row, with the instant of the untimed ones; None where no row has a time."""
 
     def _span(self) -> tuple[int, int] | None:
-        groups = [self._groups[number] for number in self._timed]
-        firsts, lasts = [group[1] for group in groups], [group[2] + 1 for group in groups]
+        found = [self._spans.hull] if self._spans.hull else []
         if self._untimed:
-            firsts.append(self._untimed_us)
-            lasts.append(self._untimed_us + 1)
-        return (min(firsts), max(lasts)) if firsts else None
+            found.append((self._untimed_us, self._untimed_us + 1))
+        return (min(start for start, _ in found), max(end for _, end in found)) if found else None
 
-    def knows(self, window: Window) -> bool:
-        """Tell whether the file's version, or the recorded cuts, identify what of the file belongs to a window."""
-        return self._is_whole(window) or _told(self._cuts, window) is not None or not self._parts(window)[0]
+    def digest(self, window: Window) -> str | Untold | None:
+        """Return what identifies the slice of a window, nothing for the file's version; None where nothing belongs to it."""
+        untimed = self._takes_untimed(window)
+        if not untimed and not self._spans.meets(window.start_us, window.end_us):
+            return None
+        if self.span is not None and window.start_us <= self.span[0] and self.span[1] <= window.end_us:
+            return self._whole
+        told = _told(self._cuts, window)
+        if told is None:
+            return self._untold
+        digest, rows = told
+        return digest or self._whole if rows or untimed else None
 
-    def slice(self, window: Window) -> Slice | None:
-        """Return what of the file belongs to a window that is known; None when nothing does."""
+    def slice(self, window: Window) -> Slice | Untold | None:
+        """Return what of the file belongs to a window; None for nothing."""
+        digest = self.digest(window)
+        if digest is None or digest is UNTOLD:
+            return digest
         parts, untimed = self._parts(window)
-        if not parts:
-            return None
-        digest, known_rows = ("", None) if self._is_whole(window) else _told(self._cuts, window) or ("", None)
         rows, size_bytes, exact = self._untimed if untimed else 0, 0, not untimed
-        if known_rows == 0 and not untimed:
-            return None
         for part in parts:
-            group = self._groups[part]
-            if group[1] is None or (untimed and not _meets(group, window)):
-                continue
-            share = _share(group, window)
-            rows += round(group[0] * share)
-            size_bytes += round(group[5] * share)
-            exact = exact and _is_inside(group, window)
+            group_rows, first_us, last_us, without_time, outside, group_bytes = self._groups[part]
+            if first_us is None or first_us >= window.end_us or last_us < window.start_us:
+                continue  # it is read for its rows without time alone
+            if window.start_us <= first_us and last_us < window.end_us:
+                rows += group_rows
+                size_bytes += group_bytes
+                exact = exact and not without_time and not outside
+            else:
+                share = _share(first_us, last_us + 1, window)
+                rows += round(group_rows * share)
+                size_bytes += round(group_bytes * share)
+                exact = False
         return Slice(self._file, digest=digest, parts=parts, rows=rows, size_bytes=size_bytes, exact=exact, untimed=untimed)
 
     def _parts(self, window: Window) -> tuple[tuple[int, ...], bool]:
         """Return the row groups that can hold rows of a window, and whether it takes the untimed ones."""
         parts = [self._timed[place] for place in self._spans.meeting(window.start_us, window.end_us)]
-        untimed = self._untimed > 0 and window.start_us <= self._untimed_us < window.end_us
+        untimed = self._takes_untimed(window)
         if untimed:
             parts.extend(number for number, group in enumerate(self._groups) if group[3])
             return tuple(sorted({*parts})), True
         return tuple(parts if len(parts) < 2 else sorted(parts)), False
 
-    def _is_whole(self, window: Window) -> bool:
-        """Tell whether nothing of the file belongs to another window."""
-        return self.span is not None and window.start_us <= self.span[0] and self.span[1] <= window.end_us
+    def _takes_untimed(self, window: Window) -> bool:
+        return self._untimed > 0 and window.start_us <= self._untimed_us < window.end_us
 
 
-def _share(group: Sequence[int], window: Window) -> float:
+def _share(start_us: int, end_us: int, window: Window) -> float:
     """Return the part of a row group's time that lies in a window, as an estimate of its rows."""
-    first, end = group[1], group[2] + 1
-    return (min(end, window.end_us) - max(first, window.start_us)) / (end - first)
+    return (min(end_us, window.end_us) - max(start_us, window.start_us)) / (end_us - start_us)
 
 
-def _meets(group: Sequence[int], window: Window) -> bool:
-    return group[1] < window.end_us and window.start_us <= group[2]
+FileCut = RoutedCut | ParquetCut
 
 
-def _is_inside(group: Sequence[Any], window: Window) -> bool:
-    _, first, last, untimed, outside, _ = group
-    return first is not None and window.start_us <= first and last < window.end_us and untimed == 0 and outside == 0
+def cut_of(
+    file: InputFile, contents: Sequence[Mapping[str, Any]], end_us: int | None = None, whole: str = "", *, read: bool = False
+) -> FileCut:
+    """Return how an indexed file is cut: by all that was recorded of it, up to the end of history.
 
-
-def cut_of(file: InputFile, contents: Sequence[Mapping[str, Any]], end_us: int | None = None) -> RoutedCut | ParquetCut:
-    """Return how an indexed file is cut: by all that was recorded of it, up to the end of history."""
-    kind = RoutedCut if contents[0]["kind"] == "routed" else ParquetCut
-    return kind(file, contents, end_us)
+    `whole` identifies a file that lies in one window, where its version does not. `read` tells that it was read for its
+    windows, and is not to be read again.
+    """
+    routed = contents[0]["kind"] == "routed"
+    return RoutedCut(file, contents, end_us) if routed else ParquetCut(file, contents, end_us, whole, read=read)

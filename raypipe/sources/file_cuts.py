@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from raypipe.core.calendar import Calendar
-from raypipe.core.fingerprint import fingerprint
+from raypipe.core.fingerprint import Identity, fingerprint, fingerprint_of, identity, input_fingerprint
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import RetryableError
@@ -16,11 +15,12 @@ from raypipe.failpoints import hit
 from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import EventTime
 from raypipe.ports import FileIndex, Listing
-from raypipe.sources.cut import cut_of
+from raypipe.sources.cut import UNTOLD, FileCut, Untold, cut_of
 from raypipe.sources.index import CutName, Index
 from raypipe.sources.looked_around import looked_around
 from raypipe.sources.overlap import Spans
 
+_T = TypeVar("_T")
 _Contents = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -73,6 +73,15 @@ class FileCuts:
             for mine, (before, after) in zip(own, seen, strict=True)
         ]
 
+    def fingerprints(self, listing: Listing, windows: Sequence[Window]) -> list[str]:
+        """Return the fingerprint of the slices of each window (Source.fingerprints)."""
+        if self.time.looks_around:
+            return [input_fingerprint(mine) for mine in self.slices(listing, windows)]
+        found: list[list[Identity]] = [[] for _ in windows]
+        for file, number, digest in self._taken(listing, self._contents(listing), windows, _digest_of):
+            found[number].append(identity(file, digest))
+        return [fingerprint_of(identities) for identities in found]
+
     def outside(self, listing: Listing) -> int:
         """Return how many rows lie before or after the history."""
         return self.index.outside(self.name.cut, listing.files)
@@ -87,22 +96,33 @@ class FileCuts:
         return contents
 
     def _slices(self, listing: Listing, contents: _Contents, windows: Sequence[Window]) -> Sequence[tuple[Slice, ...]]:
-        spans = Spans([(window.start_us, window.end_us) for window in windows])
         found: list[list[Slice]] = [[] for _ in windows]
-        for file in listing.files:
-            cut = cut_of(file, contents[file.uri], self.time.end_us)
-            if cut.span is None:
-                continue
-            met = list(spans.meeting(*cut.span))
-            unknown = [windows[number] for number in met if not cut.knows(windows[number])]
-            if unknown:
-                cut = cut_of(file, [*contents[file.uri], *self._cut_by(file, unknown)], self.time.end_us)
-            whole = self.whole(file)
-            for number in met:
-                one = cut.slice(windows[number])
-                if one is not None:
-                    found[number].append(one if one.digest or not whole else replace(one, digest=whole))
+        for _, number, one in self._taken(listing, contents, windows, _slice_of):
+            found[number].append(one)
         return [tuple(slices) for slices in found]
+
+    def _taken(
+        self,
+        listing: Listing,
+        contents: _Contents,
+        windows: Sequence[Window],
+        take: Callable[[FileCut, Window], _T | Untold | None],
+    ) -> Iterator[tuple[InputFile, int, _T]]:
+        """Yield what the windows take of each file, with the window's number; a file that does not tell it is read again."""
+        spans = Spans([(window.start_us, window.end_us) for window in windows])
+        for file in listing.files:
+            known, whole = contents[file.uri], self.whole(file)
+            cut = cut_of(file, known, self.time.end_us, whole)
+            met = spans.meeting(*cut.span) if cut.span else []
+            taken = [take(cut, windows[number]) for number in met]
+            unknown = [windows[number] for number, one in zip(met, taken, strict=True) if one is UNTOLD]
+            if unknown:
+                cut = cut_of(file, [*known, *self._cut_by(file, unknown)], self.time.end_us, whole, read=True)
+                taken = [take(cut, windows[number]) for number in met]
+            for number, one in zip(met, taken, strict=True):
+                assert not isinstance(one, Untold)
+                if one is not None:
+                    yield file, number, one
 
     def _cut_by(self, file: InputFile, windows: Sequence[Window]) -> Iterator[Mapping[str, Any]]:
         """Read a file once more for the digests of windows that no recorded cut tells, as after a change of the width."""
@@ -111,6 +131,14 @@ class FileCuts:
             name = CutName(fingerprint([self.name.family, [[one.start_us, one.end_us] for one in layer]]), self.name.family)
             self.index.record(name, [(file, content)])
             yield content
+
+
+def _slice_of(cut: FileCut, window: Window) -> Slice | Untold | None:
+    return cut.slice(window)
+
+
+def _digest_of(cut: FileCut, window: Window) -> str | Untold | None:
+    return cut.digest(window)
 
 
 def scanned(file: InputFile, content: Mapping[str, Any], read_bytes: int) -> FileIndex:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 
 
 class Spans:
     """Half-open ranges `[start, end)` in any order; they may overlap, and where few do, looking up costs next to nothing."""
 
     def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
-        self._order = sorted(range(len(ranges)), key=lambda number: ranges[number])
+        self._order = sorted(range(len(ranges)), key=ranges.__getitem__)
         self._starts = [ranges[number][0] for number in self._order]
         self._ends = [ranges[number][1] for number in self._order]
-        self._reach: list[int] = []
-        for end in self._ends:
-            self._reach.append(max(end, self._reach[-1]) if self._reach else end)
+        self._reach = list(accumulate(self._ends, max))
 
-    def meeting(self, start: int, end: int) -> Iterator[int]:
-        """Yield the numbers of the ranges that share an instant with `[start, end)`, by their start."""
-        for place in range(bisect_right(self._reach, start), bisect_left(self._starts, end)):
-            if self._ends[place] > start:
-                yield self._order[place]
+    @property
+    def hull(self) -> tuple[int, int] | None:
+        """The time from the first start to the last end; None without ranges."""
+        return (self._starts[0], self._reach[-1]) if self._order else None
+
+    def meets(self, start: int, end: int) -> bool:
+        """Tell whether any of the ranges shares an instant with `[start, end)`."""
+        return bisect_right(self._reach, start) < bisect_left(self._starts, end)
+
+    def meeting(self, start: int, end: int) -> list[int]:
+        """Return the numbers of the ranges that share an instant with `[start, end)`, by their start."""
+        places = range(bisect_right(self._reach, start), bisect_left(self._starts, end))
+        return [self._order[place] for place in places if self._ends[place] > start]

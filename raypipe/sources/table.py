@@ -66,6 +66,10 @@ class Table:
         """Return the slices of each window."""
         return self._cuts.slices(listing, windows)
 
+    def fingerprints(self, listing: Listing, windows: Sequence[Window]) -> Sequence[str]:
+        """Return the fingerprints of the slices of each window."""
+        return self._cuts.fingerprints(listing, windows)
+
     def outside(self, listing: Listing) -> int:
         """Return how many rows lie before or after the history."""
         return self._cuts.outside(listing)

@@ -98,6 +98,22 @@ def test_a_run_asks_the_source_once_for_what_is_done_and_what_is_new():
     assert [len(windows) for windows in asked] == [2 + 14]
 
 
+def test_what_is_done_is_compared_without_its_slices_where_the_source_tells_fingerprints():
+    source, asked = Files(versions={7: 1}), []
+
+    def slices_of(windows):
+        asked.extend(windows)
+        return source(windows)
+
+    def fingerprints_of(windows):
+        return [input_fingerprint(source.of(window)) for window in windows]
+
+    state = snapshot(*(live(minutes(at, at + 1)) for at in range(19)))
+    plan = make_plan(Scope.DUE, None, READY, state, OUTPUTS, slices_of, fingerprints_of=fingerprints_of)
+    assert planned(plan) == [(minutes(7, 8), Reason.LATE), (minutes(19, 20), Reason.NEW)]
+    assert sorted(asked) == [minutes(7, 8), minutes(19, 20)]
+
+
 def test_a_failed_shard_is_tried_again_and_says_so():
     state = snapshot(live(minutes(0, 3)), live(minutes(4, 20)), failed=[FailedShard(minutes(3, 4), "run", "shard", "x")])
     assert planned(due(state)) == [(minutes(3, 4), Reason.FAILED)]

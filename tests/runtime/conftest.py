@@ -11,6 +11,7 @@ import pytest
 from raypipe.core import events as ev
 from raypipe.core.accounts import Accounts
 from raypipe.core.calendar import Calendar, Width
+from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.plan import Scope, horizon
 from raypipe.core.retry import Retries
 from raypipe.core.shard import InputFile, OutputStat, Shard, ShardResult, Slice, Task
@@ -88,6 +89,9 @@ class Files:
             )
             for window in windows
         ]
+
+    def fingerprints(self, listing: Listing, windows: Any) -> Any:
+        return [input_fingerprint(mine) for mine in self.slices(listing, windows)]
 
     def outside(self, listing: Listing) -> int:
         return 0

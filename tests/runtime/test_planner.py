@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from raypipe.core.plan import Scope
@@ -38,6 +40,15 @@ def test_a_plan_tells_what_it_was_made_from(bench):
     assert len(planned.listing.files) == 4
     assert planned.bytes_read == 40
     assert planned.unreadable == ()
+
+
+def test_the_collector_rests_while_it_is_planned_and_not_while_files_are_read(bench):
+    collected = []
+    scan, slices = bench.source.scan, bench.source.slices
+    bench.source.scan = lambda file: (collected.append(("scan", gc.isenabled())), scan(file))[1]
+    bench.source.slices = lambda *asked: (collected.append(("slices", gc.isenabled())), slices(*asked))[1]
+    bench.planner().first(scan_of(bench.source))
+    assert set(collected) == {("scan", True), ("slices", False)}
 
 
 def test_files_that_are_indexed_are_not_read_again(bench):

@@ -3,9 +3,9 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from raypipe.core.shard import InputFile
+from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
-from raypipe.sources.cut import cut_of
+from raypipe.sources.cut import UNTOLD, ParquetCut, RoutedCut, cut_of
 
 FILE = InputFile("f", 1000, "v")
 
@@ -26,19 +26,22 @@ def parquet(*groups: list[int | None], untimed_us: int = 0, cells: dict[str, Any
     }
 
 
+def taken(cut: RoutedCut | ParquetCut, start_us: int, end_us: int) -> Slice:
+    one = cut.slice(Window(start_us, end_us))
+    assert isinstance(one, Slice)
+    return one
+
+
 def test_a_routed_window_of_one_cell_has_that_cells_digest() -> None:
-    one = cut_of(FILE, [routed()]).slice(Window(10, 20))
-    assert one is not None
+    one = taken(cut_of(FILE, [routed()]), 10, 20)
     assert (one.digest, one.rows, one.size_bytes, one.exact, one.untimed, one.parts) == ("b", 2, 333, True, False, ())
 
 
 def test_a_window_of_several_cells_or_of_a_part_of_one_is_told_by_another_cut() -> None:
     alone, both = cut_of(FILE, [routed()]), cut_of(FILE, [routed(), cells(0, 20, 40), cells(12, 15)])
-    for window, digest in ((Window(0, 20), "0-20"), (Window(12, 15), "12-15")):
-        assert not alone.knows(window)
-        assert both.knows(window)
-        one = both.slice(window)
-        assert one is not None
+    for window, digest in (((0, 20), "0-20"), ((12, 15), "12-15")):
+        assert alone.slice(Window(*window)) is UNTOLD
+        one = taken(both, *window)
         assert (one.digest, one.exact) == (digest, True)
 
 
@@ -49,9 +52,7 @@ def test_a_window_that_meets_no_cell_has_no_slice() -> None:
 
 def test_rejects_belong_to_the_window_of_their_instant() -> None:
     cut = cut_of(FILE, [routed(untimed=4, untimed_us=30, rows=[1, 2, 0])])
-    with_rejects, without = cut.slice(Window(30, 40)), cut.slice(Window(10, 20))
-    assert with_rejects is not None
-    assert without is not None
+    with_rejects, without = taken(cut, 30, 40), taken(cut, 10, 20)
     assert (with_rejects.untimed, with_rejects.rows) == (True, 4)
     assert (without.untimed, without.rows) == (False, 2)
 
@@ -61,19 +62,16 @@ def test_a_parquet_window_takes_the_row_groups_that_can_hold_its_rows() -> None:
         FILE, [parquet([10, 0, 9, 0, 0, 100], [10, 5, 24, 0, 0, 100], [10, 30, 39, 0, 0, 100], cells=cells(0, 10, 25, 40))]
     )
     assert cut.span == (0, 40)
-    first, last = cut.slice(Window(0, 10)), cut.slice(Window(25, 100))
-    assert first is not None
-    assert last is not None
+    first, last = taken(cut, 0, 10), taken(cut, 25, 100)
     assert (first.parts, first.exact, first.digest, first.rows, first.size_bytes) == ((0, 1), False, "0-10", 12, 125)
     assert (last.parts, last.exact, last.rows, last.size_bytes) == ((2,), True, 10, 100)
     assert cut.slice(Window(26, 29)) is None
 
 
 def test_parquet_rows_without_time_are_taken_by_one_window_from_all_row_groups() -> None:
-    cut = cut_of(FILE, [parquet([10, 0, 9, 0, 0, 100], [10, 30, 39, 2, 0, 100], [3, None, None, 3, 0, 10])])
-    first, second = cut.slice(Window(0, 10)), cut.slice(Window(30, 40))
-    assert first is not None
-    assert second is not None
+    groups = ([10, 0, 9, 0, 0, 100], [10, 30, 39, 2, 0, 100], [3, None, None, 3, 0, 10])
+    cut = cut_of(FILE, [parquet(*groups, cells=cells(0, 10, 40))])
+    first, second = taken(cut, 0, 10), taken(cut, 10, 40)
     assert (first.parts, first.untimed, first.exact, first.rows) == ((0, 1, 2), True, False, 15)
     assert (second.parts, second.untimed, second.exact) == ((1,), False, False)
 
@@ -85,9 +83,7 @@ def test_a_parquet_file_of_untimed_rows_alone_spans_their_instant() -> None:
 
 
 def test_rows_outside_the_history_make_a_row_group_inexact() -> None:
-    one = cut_of(FILE, [parquet([10, 0, 9, 0, 1, 100])]).slice(Window(0, 10))
-    assert one is not None
-    assert not one.exact
+    assert not taken(cut_of(FILE, [parquet([10, 0, 9, 0, 1, 100])]), 0, 10).exact
 
 
 def cells(*edges: int) -> dict[str, Any]:
@@ -104,8 +100,8 @@ def cells(*edges: int) -> dict[str, Any]:
 def test_what_a_window_holds_is_told_alike_by_every_cut_in_which_it_is_a_cell() -> None:
     days, weeks = cells(0, 1, 2, 3), cells(0, 3)
     for contents in ([days, weeks], [weeks, days]):
-        found = [cut_of(FILE, contents).slice(Window(*window)) for window in ((0, 1), (1, 2), (0, 3))]
-        assert [one.digest for one in found if one] == ["0-1", "1-2", "0-3"]
+        found = [taken(cut_of(FILE, contents), *window) for window in ((0, 1), (1, 2), (0, 3))]
+        assert [one.digest for one in found] == ["0-1", "1-2", "0-3"]
 
 
 def test_a_window_without_rows_by_any_width_has_no_slice() -> None:
@@ -115,18 +111,22 @@ def test_a_window_without_rows_by_any_width_has_no_slice() -> None:
 
 
 def test_the_last_window_of_history_is_whole_though_its_cell_sticks_out() -> None:
-    one = cut_of(FILE, [cells(0, 7, 14)], 10).slice(Window(7, 10))
-    assert one is not None
-    assert one.digest == "7-14"
+    assert taken(cut_of(FILE, [cells(0, 7, 14)], 10), 7, 10).digest == "7-14"
 
 
 def test_a_parquet_file_that_lies_in_a_window_is_known_by_its_version_and_else_by_its_rows() -> None:
     groups = ([10, 0, 9, 0, 0, 100], [10, 10, 19, 0, 0, 100])
     cut = cut_of(FILE, [parquet(*groups, cells=cells(0, 5, 20))])
-    found = [cut.slice(Window(*window)) for window in ((0, 20), (0, 5), (-5, 5), (5, 20))]
-    assert [one.digest for one in found if one] == ["", "0-5", "0-5", "5-20"]
-    assert [cut.knows(Window(*window)) for window in ((0, 20), (0, 5), (0, 7), (40, 50))] == [True, True, False, True]
-    assert not cut_of(FILE, [parquet(*groups)]).knows(Window(0, 5))
+    found = [taken(cut, *window) for window in ((0, 20), (0, 5), (-5, 5), (5, 20))]
+    assert [one.digest for one in found] == ["", "0-5", "0-5", "5-20"]
+    assert (cut.slice(Window(0, 7)), cut.slice(Window(40, 50))) == (UNTOLD, None)
+    assert cut_of(FILE, [parquet(*groups)]).slice(Window(0, 5)) is UNTOLD
+    assert taken(cut_of(FILE, [parquet(*groups)], read=True), 0, 5).digest == ""
+
+
+def test_what_identifies_a_whole_parquet_file_may_be_given_and_its_digests_stay() -> None:
+    cut = cut_of(FILE, [parquet([10, 0, 9, 0, 0, 100], cells=cells(0, 5, 10))], whole="w")
+    assert [taken(cut, *window).digest for window in ((0, 10), (0, 5))] == ["w", "0-5"]
 
 
 def test_a_parquet_window_without_rows_has_no_slice_though_a_row_group_reaches_over_it() -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -238,9 +238,12 @@ def test_malformed_lines_come_beside_the_rows_of_the_files_first_shard(bench: An
 # ---- what is late and what is not -------------------------------------------------------------------------
 
 
-def fingerprints(bench: Any, source: Files) -> list[str]:
-    listing = bench.index(source)
-    return [input_fingerprint(slices) for slices in source.slices(listing, bench.windows(source))]
+def fingerprints(bench: Any, source: Files, windows: Sequence[Window] | None = None) -> list[str]:
+    """The input of windows, which the source tells alike with and without the slices."""
+    listing, windows = bench.index(source), bench.windows(source) if windows is None else windows
+    found = [*source.fingerprints(listing, windows)]
+    assert found == [input_fingerprint(slices) for slices in source.slices(listing, windows)]
+    return found
 
 
 def test_a_file_replaced_with_one_row_changed_changes_only_its_shards(bench: Any, form: str) -> None:
@@ -269,8 +272,7 @@ def test_another_width_leaves_the_input_of_what_was_done_as_it_was(bench: Any, f
     write_rows(path, days(1, 1, 2, 3, 8, 9, 10, 10), form)
 
     def inputs(windows: list[Window], **options: Any) -> list[str]:
-        source = source_of(bench, form, **options)
-        return [input_fingerprint(slices) for slices in source.slices(bench.index(source), windows)]
+        return fingerprints(bench, source_of(bench, form, **options), windows)
 
     by_day = bench.windows(source_of(bench, form))
     merged = [Window(by_day[0].start_us, by_day[2].end_us), Window(by_day[7].start_us, by_day[9].end_us)]
@@ -304,8 +306,7 @@ def test_a_file_replaced_after_the_width_changed_changes_only_its_shards(bench: 
     by_week[-1] = Window(by_week[-1].start_us, by_day[-1].end_us)
 
     def inputs(windows: list[Window], width: str) -> list[str]:
-        source = source_of(bench, form, shard=width)
-        return [input_fingerprint(slices) for slices in source.slices(bench.index(source), windows)]
+        return fingerprints(bench, source_of(bench, form, shard=width), windows)
 
     before, weeks_before = inputs(by_day, "1d"), inputs(by_week, "1w")
     changed = days(1, 1, 2, 3, 8, 9, 10)

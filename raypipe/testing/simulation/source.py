@@ -12,12 +12,13 @@ from random import Random
 from typing import Any
 
 from raypipe.core.calendar import FIRST_US, LAST_US, Calendar
+from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.errors import InputChanged, SourceUnreadable
 from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import FileIndex, Listing, SourceBatch
-from raypipe.sources.cut import cut_of
+from raypipe.sources.cut import UNTOLD, cut_of
 from raypipe.testing.simulation.rows import HOUR_US, Row
 
 SIZES_BYTES = (40_000, 300_000, 700_000)  # against tasks of 1 MiB: some tasks hold one shard, some hold many
@@ -227,14 +228,19 @@ class SimulatedSource:
             if cut.span is None:
                 continue
             met = [number for number, one in enumerate(windows) if one.start_us < cut.span[1] and cut.span[0] < one.end_us]
-            unknown = [windows[number] for number in met if not cut.knows(windows[number])]
+            unknown = [windows[number] for number in met if cut.slice(windows[number]) is UNTOLD]
             if unknown:
-                cut = cut_of(file, [*contents, *(self._cut_by(file, one) for one in unknown)], self.end_us)
+                cut = cut_of(file, [*contents, *(self._cut_by(file, one) for one in unknown)], self.end_us, read=True)
             for number in met:
                 one = cut.slice(windows[number])
+                assert one is not UNTOLD
                 if one is not None:
                     found[number].append(one)
         return [tuple(slices) for slices in found]
+
+    def fingerprints(self, listing: Listing, windows: Sequence[Window]) -> Sequence[str]:
+        """Return the fingerprints of the slices of each window."""
+        return [input_fingerprint(mine) for mine in self.slices(listing, windows)]
 
     def outside(self, listing: Listing) -> int:
         """Return the rows outside history: these files have none."""
