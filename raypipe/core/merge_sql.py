@@ -80,20 +80,35 @@ def _combined(merge: Combined, contributions: str, by: Sequence[str]) -> str:
     derived = [f"{sql} AS {quote(name)}" for one in stages.values() for name, sql in one.derived.items()]
     results = [f"{key} AS {quote(name)}" for name, key in zip(names, keys, strict=True)]
     results += [f"{one.result} AS {quote(measure.name)}" for measure, one in stages.items()]
-    ranked = [measure for measure in merge.measures if measure.function == "approx_quantile"]
-    steps = [
-        f"_parts AS (SELECT {', '.join([*columns, *partials, RANGE_COLUMN])} FROM {contributions})",
-        f"_gathered AS (SELECT {', '.join([*keys, *gathered])} FROM _parts GROUP BY {', '.join(keys)})",
+    apart = [(measure, _APART[measure.function](measure, keys)) for measure in merge.measures if measure.function in _APART]
+    steps = [  # lists are read again where they are needed, and never kept
+        f"_parts AS NOT MATERIALIZED (SELECT {', '.join([*columns, *partials, RANGE_COLUMN])} FROM {contributions})",
+        f"_gathered AS MATERIALIZED (SELECT {', '.join([*keys, *gathered])} FROM _parts GROUP BY {', '.join(keys)})",
         f"_derived AS (SELECT {', '.join(['*', *derived])} FROM _gathered)",
-        *(f"{quote(f'_ranked {measure.name}')} AS ({_ranked(measure, keys)})" for measure in ranked),
+        *(f"{_apart(measure)} AS ({sql})" for measure, sql in apart),
     ]
-    joins = "".join(_joined(measure, keys) for measure in ranked)
+    joins = "".join(f" LEFT JOIN {_apart(measure)} ON {_same('_derived', _apart(measure), keys)}" for measure, _ in apart)
     return f"WITH {', '.join(steps)} SELECT {', '.join(results)} FROM _derived{joins}"
 
 
-def _joined(measure: Measure, keys: Sequence[str]) -> str:
-    ranked = quote(f"_ranked {measure.name}")
-    return f" LEFT JOIN {ranked} ON " + " AND ".join(f"_derived.{key} IS NOT DISTINCT FROM {ranked}.of{key}" for key in keys)
+def _apart(measure: Measure) -> str:
+    return quote(f"_apart {measure.name}")
+
+
+def _same(left: str, right: str, keys: Sequence[str]) -> str:
+    return " AND ".join(f"{left}.{key} IS NOT DISTINCT FROM {right}.of{key}" for key in keys)
+
+
+def _counted_apart(measure: Measure, keys: Sequence[str]) -> str:
+    """Return a SELECT of how many values there are, for each group that several ranges have values of.
+
+    What a single range has of a group need not be looked at: its values are distinct.
+    """
+    of = ", ".join(f"of{key}" for key in keys)
+    several = f"SELECT {', '.join(f'{key} AS of{key}' for key in keys)} FROM _gathered WHERE {_ranges(measure)} > 1"
+    values = f"unnest({quote(measure.partial('values'))}) AS value"
+    listed = f"SELECT {of}, {values} FROM _parts JOIN ({several}) AS several ON {_same('_parts', 'several', keys)}"
+    return f"SELECT {of}, count(DISTINCT value) AS {quote(measure.partial('distinct'))} FROM ({listed}) GROUP BY {of}"
 
 
 def _ranked(measure: Measure, keys: Sequence[str]) -> str:
@@ -165,8 +180,14 @@ def _first(measure: Measure) -> _Stages:
 
 
 def _count_distinct(measure: Measure) -> _Stages:
-    name = measure.partial("values")
-    return _Stages(quote(name), {name: f"len(list_distinct(flatten(list({quote(name)}))))"})
+    values, listed = quote(measure.partial("values")), measure.partial("listed")
+    result = f"CAST(CASE WHEN {_ranges(measure)} > 1 THEN {quote(measure.partial('distinct'))} ELSE {quote(listed)} END AS BIGINT)"
+    gathered = {listed: f"coalesce(sum(len({values})), 0)", measure.partial("ranges"): f"count({values})"}
+    return _Stages(result, gathered)
+
+
+def _ranges(measure: Measure) -> str:
+    return quote(measure.partial("ranges"))
 
 
 def highest_ranks(entries: str) -> str:
@@ -204,6 +225,9 @@ def _approx_quantile(measure: Measure) -> _Stages:
     )
     return _Stages(f"CAST(CASE {cases} END AS DOUBLE)")
 
+
+_APART: Mapping[str, Callable[[Measure, Sequence[str]], str]] = {"approx_quantile": _ranked, "count_distinct": _counted_apart}
+"""Measures that are looked at value by value, in a relation of their own that is joined to the groups."""
 
 _FUNCTIONS: Mapping[str, Callable[[Measure], _Stages]] = {
     "count": _simple("CAST(sum({}) AS BIGINT)", "count"),

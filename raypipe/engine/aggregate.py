@@ -25,7 +25,7 @@ from raypipe.engine.output_sql import SqlRefused, parse_select, tables_read
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes, reason
 from raypipe.engine.spool import FrameSpool
-from raypipe.engine.table_spool import IN_MEMORY, READ_ROWS, Rows, SpoolSpace, scannable
+from raypipe.engine.table_spool import IN_MEMORY, READ_ROWS, Rows, SpoolSpace, in_slices
 from raypipe.errors import ConfigurationError, OutOfMemory, TransformFailed
 from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS, RowsOutput, SqlOutput
@@ -242,7 +242,7 @@ class Aggregator:
 
 def _stats(connection: duckdb.DuckDBPyConnection, table: Rows, shards: Sequence[Window]) -> dict[Window, OutputStat]:
     columns = [name for name in table.schema.names if name != SHARD_COLUMN]
-    connection.register(_CONTRIBUTION, scannable(table))
+    connection.register(_CONTRIBUTION, in_slices(table))
     found = connection.execute(digest_query(_CONTRIBUTION, columns, by=f"epoch_us({SHARD_COLUMN})")).fetchall()
     connection.unregister(_CONTRIBUTION)
     stats = {start_us: OutputStat(rows, digest_of_sums(low, high)) for start_us, rows, low, high in found}

@@ -56,6 +56,11 @@ def user_columns(frame: pl.DataFrame) -> list[str]:
     return [name for name in frame.columns if name not in HIDDEN]
 
 
+def shard_starts(windows: Sequence[Window]) -> pl.Series:
+    """Return the starts of shards, where SHARD_INDEX finds them."""
+    return pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
+
+
 @dataclass(frozen=True, slots=True)
 class ReadBatch:
     """Rows as they came from the source, placed, and what could not be read beside them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -15,19 +15,17 @@ from raypipe.core.merge import DELETED_COLUMN
 from raypipe.core.merge_sql import merged_sql
 from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_schema, plain_table
-from raypipe.engine.batched_sql import ShardwiseSql, marked
-from raypipe.engine.batches import RESERVED_NAMES, SHARD_INDEX, Batch, user_columns
+from raypipe.engine.batches import RESERVED_NAMES, SHARD_INDEX, Batch, shard_starts, user_columns
 from raypipe.engine.column_names import refuse_unfit, require_columns
+from raypipe.engine.combined import compile_for, narrowed, of_one_shard, of_several_shards
 from raypipe.engine.deduplicate import DeduplicateStep
 from raypipe.engine.expressions import compile_conditions
-from raypipe.engine.held_rows import RowsInput, hold
-from raypipe.engine.partials import compile_partials, narrow, tie_columns
+from raypipe.engine.partials import tie_columns
 from raypipe.engine.quality import Books
 from raypipe.engine.quarantine import Quarantine
-from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes, reason
 from raypipe.engine.spool import FrameSpool
-from raypipe.engine.table_spool import IN_MEMORY, READ_ROWS, Rows, SpoolSpace, scannable
+from raypipe.engine.table_spool import IN_MEMORY, READ_ROWS, Rows, SpoolSpace, chained, scannable
 from raypipe.engine.tally import Tally
 from raypipe.errors import ConfigurationError, OutOfMemory, TransformFailed
 from raypipe.pipeline import Deduplicate, GroupByOutput, Output, RowsOutput, SqlOutput
@@ -52,19 +50,28 @@ def union_outputs(outputs: Sequence[Output]) -> tuple[SqlOutput | RowsOutput, ..
 class MergedOutputs:
     """The keyed and combined outputs of a pipeline. Several threads may use it."""
 
-    def __init__(self, outputs: Sequence[MergedOutput], sandboxes: Sandboxes, *, memory_bytes: int, spill_folder: Path) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[MergedOutput],
+        sandboxes: Sandboxes,
+        *,
+        memory_bytes: int,
+        held_bytes: int,
+        spill_folder: Path,
+    ) -> None:
         self.outputs = tuple(outputs)
         self._memory_bytes = memory_bytes
+        self._held_bytes = held_bytes
         self._spill = spill_folder
         self._sandboxes = sandboxes
 
     def spool(self) -> FrameSpool:
-        """Return a place where rows pass on their way to the other outputs."""
+        """Return a place where rows pass on their way to several outputs."""
         return FrameSpool(self._spill, self._memory_bytes // SPOOL_SHARE)
 
     def contributions(
         self,
-        rows: FrameSpool,
+        rows: Iterable[pl.DataFrame],
         windows: Sequence[Window],
         uris: Sequence[str],
         alone: Sequence[str] = (),
@@ -72,10 +79,14 @@ class MergedOutputs:
     ) -> Iterator[tuple[MergedOutput, Rows]]:
         """Yield the contributions of the shards to each output (or to these alone); nothing where no columns are known.
 
-        Raises ConfigurationError for an output that does not fit the rows, TransformFailed for a value that cannot be computed.
+        Each output reads the rows once. Raises ConfigurationError for an output that does not fit them, TransformFailed for a
+        value that cannot be computed.
         """
-        if not rows.is_empty:
-            yield from ((output, self._contribution(output, rows, windows, uris, space)) for output in self.wanted(alone))
+        for output in self.wanted(alone):
+            frames = iter(rows)
+            first = next(frames, None)
+            if first is not None:
+                yield output, self._contribution(output, chain([first], frames), windows, uris, space)
 
     def wanted(self, alone: Sequence[str]) -> list[MergedOutput]:
         """Return the outputs that are computed when these alone are asked for, or all."""
@@ -88,11 +99,9 @@ class MergedOutputs:
         """
         found: dict[str, pa.Schema] = {}
         problems: list[str] = []
-        rows = FrameSpool(self._spill, self._memory_bytes)
-        list(rows.passing(iter([frame])))
         for output in self.outputs:
             try:
-                contribution = self._contribution(output, rows, [Window(0, 1)], [])
+                contribution = self._contribution(output, iter([frame]), [Window(0, 1)], [])
                 found[output.table] = plain_schema(self.alone(output, contribution).drop_columns([SHARD_COLUMN]).schema)
             except ConfigurationError as error:
                 problems += error.problems
@@ -132,22 +141,26 @@ class MergedOutputs:
         return whole
 
     def _contribution(
-        self, output: MergedOutput, rows: FrameSpool, windows: Sequence[Window], uris: Sequence[str], space: SpoolSpace = IN_MEMORY
+        self,
+        output: MergedOutput,
+        rows: Iterator[pl.DataFrame],
+        windows: Sequence[Window],
+        uris: Sequence[str],
+        space: SpoolSpace = IN_MEMORY,
     ) -> Rows:
-        starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
-        sources = pl.Series(uris, dtype=pl.String)
         if isinstance(output, RowsOutput):
-            tables = self._keyed(output, rows, windows, starts, sources)
+            tables = self._keyed(output, rows, windows, uris)
             first = next(tables)
             return space.gathered(first.schema, (batch for table in chain([first], tables) for batch in table.to_batches()))
-        return self._combined(output, rows, windows, starts, sources, space)
+        return self._combined(output, rows, windows, uris, space)
 
     # ---- keyed ---------------------------------------------------------------------------------------------
 
     def _keyed(
-        self, output: RowsOutput, rows: FrameSpool, windows: Sequence[Window], starts: pl.Series, uris: pl.Series
+        self, output: RowsOutput, rows: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str]
     ) -> Iterator[pa.Table]:
         """Yield the newest row of each key of each shard: older ones can never be the newest of all."""
+        starts, sources = shard_starts(windows), pl.Series(uris, dtype=pl.String)
         where = f"outputs.{output.table}"
         step = DeduplicateStep(Deduplicate(key=output.key, latest_by=output.latest_by), where=where)
         books = Books(Tally(windows), Quarantine(windows, list(uris), 0))  # what a newer row replaces was loaded all the same
@@ -155,42 +168,27 @@ class MergedOutputs:
         for batch in step.stream(batches, books, memory_bytes=self._memory_bytes, spill=self._spill):
             frame = batch.frame
             shard = starts.gather(frame[SHARD_INDEX]).alias(SHARD_COLUMN)
-            shown = frame.select(user_columns(frame)).with_columns(*tie_columns(frame, uris), _deleted(output, frame), shard)
+            shown = frame.select(user_columns(frame)).with_columns(*tie_columns(frame, sources), _deleted(output, frame), shard)
             yield shown.to_arrow(compat_level=pl.CompatLevel.newest())
 
     # ---- combined ------------------------------------------------------------------------------------------
 
     def _combined(
-        self,
-        output: GroupByOutput,
-        rows: FrameSpool,
-        windows: Sequence[Window],
-        starts: pl.Series,
-        uris: pl.Series,
-        space: SpoolSpace,
+        self, output: GroupByOutput, rows: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], space: SpoolSpace
     ) -> Rows:
-        first = next(iter(rows))
-        partials = compile_partials(output, pl.Schema({name: first.schema[name] for name in user_columns(first)}))
-        tables = (narrow(partials, frame, starts, frame[SHARD_INDEX], uris) for frame in rows)
+        first = next(rows)
+        partials = compile_for(output, first)
+        tables = narrowed(partials, chain([first], rows), windows, uris)
         with self._sandboxes.borrow() as connection:
             try:
-                with hold(connection, _input(tables, in_memory=rows.in_memory)) as held:
-                    shardwise = ShardwiseSql(connection, partials.sql(), held, groupable=True)
-                    if len(windows) > 1 or held.in_memory:
-                        return plain_table(shardwise.run(windows))
-                    with shardwise.reading(windows[0]) as reader:
-                        return space.gathered(*marked(reader, windows[0]))
+                if len(windows) > 1:
+                    return plain_table(of_several_shards(connection, partials, tables, windows, self._held_bytes))
+                segments = of_one_shard(connection, partials, tables, windows[0], space)
             except duckdb.OutOfMemoryException as error:
                 raise OutOfMemory(f"outputs.{output.table}: {reason(error)}; raise run.memory or make shards smaller") from error
             except duckdb.Error as error:
                 raise TransformFailed(f"outputs.{output.table}: {reason(error)}") from error
-
-
-def _input(tables: Iterator[pa.Table], *, in_memory: bool) -> RowsInput:
-    if in_memory:
-        return pa.concat_tables(list(tables))
-    first = next(tables)
-    return RowStream(first.schema, (batch for table in (first, *tables) for batch in table.to_batches()))
+        return segments[0] if len(segments) == 1 else self.united(output, chained(segments), windows[0], space)
 
 
 def _fit_for(output: RowsOutput, frame: pl.DataFrame) -> pl.DataFrame:

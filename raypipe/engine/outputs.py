@@ -16,7 +16,7 @@ from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
 from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowsInput
 from raypipe.engine.batched_sql import marked
-from raypipe.engine.batches import SHARD_INDEX, user_columns
+from raypipe.engine.batches import SHARD_INDEX, shard_starts, user_columns
 from raypipe.engine.budget import Budget
 from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
@@ -73,10 +73,12 @@ class Outputs:
         inputs = input_schemas(pipeline.inputs)
         self.aggregator = Aggregator(self._outputs, sandboxes, looks_around=around, inputs=inputs)
         merged = merged_outputs(pipeline.outputs)
-        self.merged = MergedOutputs(merged, sandboxes, memory_bytes=engine_bytes, spill_folder=spill_folder)
+        self._held_bytes = budget.rows_bytes // HELD_SHARE
+        self.merged = MergedOutputs(
+            merged, sandboxes, memory_bytes=engine_bytes, held_bytes=self._held_bytes, spill_folder=spill_folder
+        )
         self.checks = Checks(pipeline.quality.checks, sandboxes)
         self.contracts = OutputContracts(pipeline.outputs, sandboxes)
-        self._held_bytes = budget.rows_bytes // HELD_SHARE
 
     def contributions(
         self,
@@ -138,8 +140,11 @@ class Outputs:
         space: SpoolSpace,
         inputs: Mapping[str, FrameSpool] | None = None,
     ) -> dict[str, Contribution]:
-        if not self.merged.wanted(alone):
+        merged, united = self.merged.wanted(alone), [one for one in self._outputs if not alone or one.table in alone]
+        if not merged:
             return self._united(frames, windows, alone, space, inputs)
+        if len(merged) == 1 and not united:
+            return dict(self._merged(frames, windows, uris, alone, space))
         spool = self.merged.spool()
         try:
             passing = spool.passing(frames)
@@ -170,10 +175,10 @@ class Outputs:
         return {} if rows is None else self.aggregator.contributions(rows, windows, alone, space, inputs)
 
     def _merged(
-        self, spool: FrameSpool, windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str], space: SpoolSpace
+        self, rows: Iterable[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], alone: Sequence[str], space: SpoolSpace
     ) -> Iterator[tuple[str, Contribution]]:
         """Yield what the shards contribute to keyed and combined tables."""
-        for output, table in self.merged.contributions(spool, windows, uris, alone, space):
+        for output, table in self.merged.contributions(rows, windows, uris, alone, space):
             yield output.table, self._shown(output, table, windows)
 
     def _shown(self, output: MergedOutput, table: Rows, windows: Sequence[Window]) -> Contribution:
@@ -199,7 +204,7 @@ class Outputs:
         """Return the rows of the frames: held as one table where that is possible and needed, else as a stream."""
         frames = _without_empty_ones(self._narrowed(frames))
         held, rest = ([], frames) if self.aggregator.reads_once(windows, alone) else self._held(frames)
-        starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
+        starts = shard_starts(windows)
         tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
         if rest is None:
             return pa.concat_tables(list(tables)) if held else None

@@ -14,7 +14,7 @@ import pyarrow as pa
 from raypipe.core.digest import quote
 from raypipe.core.merge import RANKS, REGISTERS, TIE_COLUMNS, Measure
 from raypipe.core.merge_sql import highest_ranks
-from raypipe.engine.arrow_types import plain_table
+from raypipe.engine.distinct_values import is_settled_here
 from raypipe.engine.expression_types import type_name
 from raypipe.engine.expressions import Compiled, compile_expressions
 from raypipe.engine.quantile_buckets import buckets
@@ -55,13 +55,21 @@ class Partials:
         """Whether a measure asks which row was first."""
         return any(one.function in ("first", "last") for one in self.measures)
 
+    @property
+    def unsettled(self) -> frozenset[str]:
+        """The columns that the SQL leaves as lists of all values; in a contribution each stands once, in order."""
+        return frozenset(one.partial("values") for one in self.measures if self._settles_later(one))
+
+    def _settles_later(self, measure: Measure) -> bool:
+        return measure.function == "count_distinct" and is_settled_here(self.arguments.schema[measure.name])
+
     def sql(self) -> str:
-        """Return the SELECT of the contribution of one shard."""
+        """Return the SELECT of the contribution of one shard, but for what is `unsettled` in it."""
         groups = [f"group_{place} AS {quote(name)}" for place, name in enumerate(self.output.group_by)]
         parts = [
             f"{sql} AS {quote(measure.partial(part))}"
             for place, measure in enumerate(self.measures)
-            for part, sql in _PARTS[measure.function](f"argument_{place}" if measure.argument else "*").items()
+            for part, sql in self._parts(measure)(f"argument_{place}" if measure.argument else "*").items()
         ]
         counted = (
             f"SELECT {', '.join([*groups, *parts])} FROM {ROWS} GROUP BY {', '.join(f'group_{n}' for n in range(len(groups)))}"
@@ -70,6 +78,9 @@ class Partials:
         if not sketches:
             return counted
         return f"SELECT * REPLACE ({', '.join(f'{highest_ranks(one)} AS {one}' for one in sketches)}) FROM ({counted})"
+
+    def _parts(self, measure: Measure) -> Callable[[str], Mapping[str, str]]:
+        return _listed if self._settles_later(measure) else _PARTS[measure.function]
 
 
 def compile_partials(output: GroupByOutput, schema: pl.Schema) -> Partials:
@@ -95,7 +106,7 @@ def narrow(partials: Partials, frame: pl.DataFrame, starts: pl.Series, places: p
     if partials.needs_ties:
         columns += [one.alias(name) for one, name in zip(tie_columns(frame, uris), _TIES, strict=True)]
     columns.append(starts.gather(places).alias(SHARD_COLUMN))
-    return plain_table(pl.DataFrame(columns).to_arrow(compat_level=pl.CompatLevel.newest()))
+    return pl.DataFrame(columns).to_arrow(compat_level=pl.CompatLevel.newest())
 
 
 def tie_columns(frame: pl.DataFrame, uris: pl.Series) -> list[pl.Series]:
@@ -155,6 +166,10 @@ def _registers(x: str) -> dict[str, str]:
     rank = f"least(bit_count(xor({rest}, {rest} - 1)), {_HASH_BITS_LEFT + 1})"
     entry = f"(({value_hash} % {REGISTERS})::INTEGER * {RANKS} + {rank})::INTEGER"
     return {"registers": f"list_sort(list(DISTINCT {entry}) FILTER ({x} IS NOT NULL))"}
+
+
+def _listed(x: str) -> dict[str, str]:
+    return {"values": f"list({x}) FILTER ({x} IS NOT NULL)"}
 
 
 _PARTS: Mapping[str, Callable[[str], Mapping[str, str]]] = {

@@ -47,6 +47,25 @@ class RowStream:
             raise
 
 
+def cut(rows: RowStream, count: int) -> Iterator[RowStream]:
+    """Yield a stream as streams of so many rows, the last of fewer; one without rows as it is. Each is read before the next."""
+    batches = (batch for batch in rows.batches if batch.num_rows)
+    ahead = next(batches, None)
+
+    def taken() -> Iterator[pa.RecordBatch]:
+        nonlocal ahead
+        missing = count
+        while ahead is not None and missing:
+            part, rest = ahead.slice(0, missing), ahead.slice(missing)
+            missing -= part.num_rows
+            ahead = rest if rest.num_rows else next(batches, None)
+            yield part
+
+    yield RowStream(rows.schema, taken())
+    while ahead is not None:
+        yield RowStream(rows.schema, taken())
+
+
 def aligned(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Cut batches at multiples of VECTOR_ROWS, counted over all of them.
 

@@ -251,6 +251,20 @@ def test_a_group_without_any_value_has_null_measures(totals: Totals, work: Any) 
     assert totals.found() == {"a": (0, None, None)}
 
 
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_a_value_counts_once_however_many_shards_have_it(place: Place, work: Any, shards: int) -> None:
+    merge = Combined(("g",), (parse_measure("kinds", "count(DISTINCT x)"), parse_measure("words", "count(DISTINCT w)")))
+    types = {"g": pa.string(), "kinds.values": pa.list_(pa.int64()), "words.values": pa.list_(pa.string())}
+    opened = place.here.open_run(work.opening("run1", merges={"totals": merge}, fingerprints={"totals": "f"}))
+    said = [
+        {"g": "a", "kinds.values": [1, 2 + hour], "words.values": ["x"]} for hour in range(shards)
+    ] + [{"g": None, "kinds.values": [7], "words.values": None}]  # fmt: skip
+    contributed = {work.hours(hour): {"totals": [said[hour], *said[shards:]]} for hour in range(shards)}
+    place.here.commit(*work.group(opened, contributed, snapshot=place.here.snapshot(), types=types))
+    found = {row["g"]: (row["kinds"], row["words"]) for row in place.rows("totals")}
+    assert found == {"a": (1 + shards, 1), None: (1, 0)}
+
+
 def test_floating_sums_are_added_in_the_order_of_ranges_and_not_of_commits(place: Place, totals: Totals, work: Any) -> None:
     values = {0: 1e16, 1: -1e16, 2: 1.0, 3: 0.001}  # 1.001 in this order, 1.0 in that of commits, 2.0 backwards
     for hour in (3, 1, 0, 2):

@@ -158,6 +158,17 @@ def test_an_aggregator_travels_and_serves_several_threads(make) -> None:
     assert found == [expected] * 3
 
 
+def test_long_lists_are_digested_within_little_memory(tmp_path: Path) -> None:
+    lists = pa.array([list(range(3_000)) for _ in range(1_000)], pa.list_(pa.int64()))  # 24 MB, and 14 MB as texts
+    window = Window(0, HOUR_US)
+    table = pa.table({"group": range(1_000), "values": lists, "_shard": pa.repeat(pa.scalar(0, pa.timestamp("us")), 1_000)})
+    sandboxes = Sandboxes(1, tmp_path)  # the least that a sandbox gets
+    (whole,) = Aggregator((), sandboxes).stats(table, [window]).values()
+    parts = [Aggregator((), sandboxes).stats(table.slice(at, 250), [window])[window] for at in range(0, 1_000, 250)]
+    assert whole.rows == 1_000
+    assert whole.digest == combine_digests([part.digest for part in parts])
+
+
 def test_work_beyond_the_memory_spills_and_what_cannot_is_an_error(tmp_path: Path) -> None:
     rows = pa.table(
         {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypipe.engine.row_stream import VECTOR_ROWS, RowStream, aligned
+from raypipe.engine.row_stream import VECTOR_ROWS, RowStream, aligned, cut
 
 SCHEMA = pa.schema([("n", pa.int64()), ("other", pa.string())])
 
@@ -27,6 +27,14 @@ def test_batches_are_cut_at_the_same_rows_whatever_they_were(sizes: list[int]) -
     assert [n for one in found for n in one["n"].to_pylist()] == list(range(sum(sizes)))
     assert all(one.num_rows % VECTOR_ROWS == 0 for one in found[:-1])
     assert all(one.num_rows for one in found)
+
+
+@given(st.lists(st.sampled_from([0, 1, 5, 7, 10, 11, 30]), max_size=8))
+def test_a_stream_is_cut_into_streams_of_the_same_rows_whatever_the_batches_were(sizes: list[int]) -> None:
+    parts = [[n for one in part.batches for n in one["n"].to_pylist()] for part in cut(RowStream(SCHEMA, iter(batches(sizes))), 10)]
+    assert [n for part in parts for n in part] == list(range(sum(sizes)))
+    assert all(len(part) == 10 for part in parts[:-1])
+    assert len(parts) == max(1, -(-sum(sizes) // 10))
 
 
 def ask(stream: RowStream, column: str, sql: str) -> object:
