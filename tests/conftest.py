@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.commit import CommitRequest, ShardCommit
@@ -18,6 +19,9 @@ from raypipe.core.shard import InputFile, Observed, Outcome, OutputStat, Reason,
 from raypipe.core.state import Definition, OpenedRun, RunKind, RunOpening, Snapshot
 from raypipe.core.window import Window
 from raypipe.ports import Staged
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes says nothing, on a machine that others use too
+settings.load_profile("untimed")
 
 HOUR_US = 3_600_000_000
 Rows = Sequence[Mapping[str, Any]]
