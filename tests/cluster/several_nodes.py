@@ -26,25 +26,23 @@ def several_nodes(cwds: Sequence[Path], setup: Callable[[], None] | None = None)
     os.environ.update(
         RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(folder / "token"), RAY_USAGE_STATS_ENABLED="0",
         RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_health_check_period_ms="500", RAY_health_check_failure_threshold="4",
-        PYTHONPATH=str(ROOT),
+        PYTHONPATH=str(ROOT), RAY_TMPDIR=str(folder),
     )  # fmt: skip
     import ray
     from ray.cluster_utils import Cluster
 
     head, *others = cwds
     arguments = {"num_cpus": CPUS, "memory": NODE_MEMORY_BYTES, "node_ip_address": "127.0.0.1", "temp_dir": str(folder / "ray")}
-    with contextlib.chdir(head):
-        cluster = Cluster(
-            initialize_head=True, head_node_args={**arguments, "include_dashboard": False, "dashboard_agent_listen_port": 0}
-        )
-    try:
+    cluster = Cluster()
+    with contextlib.ExitStack() as ends:
+        ends.callback(shutil.rmtree, folder, ignore_errors=True)
+        ends.callback(cluster.shutdown)
+        with contextlib.chdir(head):
+            cluster.add_node(**arguments, include_dashboard=False, dashboard_agent_listen_port=0)
         for cwd in others:
             with contextlib.chdir(cwd):
                 cluster.add_node(num_cpus=CPUS, memory=NODE_MEMORY_BYTES)
+        ends.callback(ray.shutdown)
         environment = {"worker_process_setup_hook": setup} if setup else {}
         ray.init(address=cluster.address, log_to_driver=False, runtime_env=environment)
         yield folder, cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
