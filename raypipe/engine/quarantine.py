@@ -126,13 +126,17 @@ def json_rows(rows: pl.DataFrame) -> list[str]:
 
 def _json(row: dict[str, Any]) -> str:
     try:
-        return json.dumps(row, ensure_ascii=False, default=_as_text, allow_nan=False)
+        return _STRICT.encode(row)
     except ValueError:  # JSON has no word for NaN and infinity
         finite = {name: str(one) if isinstance(one, float) and not math.isfinite(one) else one for name, one in row.items()}
-        return json.dumps(finite, ensure_ascii=False, default=_as_text)
+        return _LENIENT.encode(finite)
 
 
 def _as_text(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+_STRICT = json.JSONEncoder(ensure_ascii=False, default=_as_text, allow_nan=False)  # `json.dumps` makes one for every row
+_LENIENT = json.JSONEncoder(ensure_ascii=False, default=_as_text)
