@@ -39,10 +39,13 @@ class SharedFolder:
     def problem(self) -> str | None:
         """Return what is wrong with the folder on this machine, None where it is the marked one and can be written."""
         folder = Path(self.path)
-        if not folder.is_dir():
-            return "does not have it"
-        if not (folder / self.mark).exists():
-            return "has another folder there"
+        try:
+            if not folder.is_dir():
+                return "does not have it"
+            if not (folder / self.mark).exists():
+                return "has another folder there"
+        except OSError as error:  # a folder above it that is closed to us, a mount that does not answer
+            return f"cannot look there ({error.strerror})"
         if not os.access(folder, os.W_OK | os.X_OK):
             return "may not write there"
         return None
@@ -90,7 +93,7 @@ def _problems(answered: list[Any], asked: dict[Any, dict[str, Any]]) -> Iterator
     for ref in answered:
         try:
             problem = ray.get(ref)
-        except (ray_errors.RaySystemError, ray_errors.WorkerCrashedError, ray_errors.TaskUnschedulableError):
+        except ray_errors.RayError:  # it died, or cannot run our code: told by its first task, or there is none
             continue
         if problem:
             yield f"{asked[ref]['NodeManagerHostname']} ({asked[ref]['NodeManagerAddress']}) {problem}"

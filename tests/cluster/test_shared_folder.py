@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import ray
 
 from raypipe.errors import ConfigurationError
+from raypipe.runtime import shared_folder
 from raypipe.runtime.shared_folder import SharedFolder
 from tests.cluster.several_nodes import ROOT
 
@@ -84,3 +88,25 @@ def test_a_machine_that_may_not_write_there_says_so(tmp_path, monkeypatch):
     marked = SharedFolder.marked(str(tmp_path / "new"))
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     assert marked.problem() == "may not write there"
+
+
+def test_a_machine_that_cannot_look_there_says_why(tmp_path, monkeypatch):
+    def refused(self):
+        raise PermissionError(13, "Permission denied")
+
+    marked = SharedFolder.marked(str(tmp_path / "new"))
+    monkeypatch.setattr(Path, "is_dir", refused)
+    assert marked.problem() == "cannot look there (Permission denied)"
+
+
+def test_a_machine_that_dies_while_it_is_asked_is_passed_over(tmp_path, monkeypatch):
+    def died(ref):
+        raise ray.exceptions.NodeDiedError("its node is gone")
+
+    nodes = [{"NodeID": "gone", "Alive": True, "Resources": {"CPU": 2.0}}]
+    monkeypatch.setattr(shared_folder, "_others", lambda here, cpus: nodes)
+    monkeypatch.setattr(shared_folder, "_asked", lambda node, folder: "asked")
+    monkeypatch.setattr(shared_folder.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "here"))
+    monkeypatch.setattr(shared_folder.ray, "wait", lambda refs, **_: (refs, []))
+    monkeypatch.setattr(shared_folder.ray, "get", died)
+    shared_folder.require_on_every_node(SharedFolder.marked(str(tmp_path)), 1)
