@@ -64,13 +64,8 @@ def covers(ranges: Sequence[Window], window: Window) -> bool:
 
 def meeting(windows: Sequence[Window], window: Window) -> Sequence[Window]:
     """Return those of sorted, disjoint windows that share an instant with a window."""
-    return windows[places_meeting(windows, window)]
-
-
-def places_meeting(windows: Sequence[Window], window: Window) -> slice:
-    """Return where those of sorted, disjoint windows stand that share an instant with a window."""
     first = bisect.bisect_right(windows, window.start_us, key=_end)
-    return slice(first, bisect.bisect_left(windows, window.end_us, lo=first, key=_start))
+    return windows[first : bisect.bisect_left(windows, window.end_us, lo=first, key=_start)]
 
 
 def _start(window: Window) -> int:

@@ -27,12 +27,13 @@ class KnownSlices:
 
     def of(self, windows: Sequence[Window]) -> list[tuple[Slice, ...]]:
         """Return the slices of each window."""
-        unknown = [window for window in windows if window not in self._known]
+        found = [self._known.get(window) for window in windows]
+        unknown = [window for window, slices in zip(windows, found, strict=True) if slices is None]
         if unknown:
             asked = list(dict.fromkeys((*unknown, *self._expected)))
             self._known.update(zip(asked, self._slices_of(asked), strict=True))
             self._expected = ()
-        return [self._known[window] for window in windows]
+        return [self._known[window] if slices is None else slices for window, slices in zip(windows, found, strict=True)]
 
     def fingerprints(self, windows: Sequence[Window]) -> list[str]:
         """Return the input of each window as it is now; where many are compared, their slices are not asked for."""

@@ -272,10 +272,10 @@ class _Wanted:
 
     def shard(self, one: Window, slices: tuple[Slice, ...]) -> Shard:
         """Return what is to be done in a window that is widened to the live ranges that it meets."""
-        index, reason = self.ready.index_of(one), self.reason(one)
+        index = self.ready.calendar.index_of(one.start_us)
         if not self.known.meeting(one):
-            return Shard(index, one, reason, _NOTHING, slices)
-        return Shard(index, one, reason, self.known.observed(one), slices, self.outputs_alone(one))
+            return Shard(index, one, self._reason_asked(one) or Reason.NEW, _NOTHING, slices)
+        return Shard(index, one, self.reason(one), self.known.observed(one), slices, self.outputs_alone(one))
 
     def _failed_again(self) -> list[Window]:
         """Return shards that failed, though what they said before may be live; one whose source shrank is late while it is."""
@@ -283,15 +283,20 @@ class _Wanted:
 
     def reason(self, one: Window) -> Reason:
         """Say why a shard is to be done."""
-        if self.scope is Scope.STALE:
-            return Reason.STALE
-        if one in self.failed:
-            return Reason.FAILED
+        asked = self._reason_asked(one)
+        if asked:
+            return asked
         if not covers(self.anywhere, one):
             return Reason.NEW
         if meeting(self.late, one):
             return Reason.LATE
         return Reason.FORCED if covers(self.done, one) else Reason.NEW
+
+    def _reason_asked(self, one: Window) -> Reason | None:
+        """Return the reason that holds whatever is live there."""
+        if self.scope is Scope.STALE:
+            return Reason.STALE
+        return Reason.FAILED if self.failed and one in self.failed else None
 
     def outputs_alone(self, one: Window) -> tuple[str, ...]:
         """Return the outputs that are new in a range that is otherwise as it was: they alone are done. Empty: all are."""
@@ -325,18 +330,23 @@ def _late(within: Sequence[Window], known: LiveRanges, slices: KnownSlices) -> l
 
     One that was compacted is late if any of its parts is: the input of all of it may look current while rows are missing.
     """
-    parts = [(window, part) for one in within for window in known.meeting(one) for part in known.inputs(window)]
-    current = slices.fingerprints([part.window for _, part in parts])
-    changed = (window for (window, part), input_fp in zip(parts, current, strict=True) if part.input_fp != input_fp)
+    reads = [read for one in within for read in known.reads(one)]
+    current = slices.fingerprints([part for _, part, _ in reads])
+    changed = (window for (window, _, made_from), now in zip(reads, current, strict=True) if made_from != now)
     return list(dict.fromkeys(changed))
 
 
 def _widen(windows: Iterable[Window], known: LiveRanges) -> list[Window]:
     """Widen windows to the live ranges they meet in part, and make one of those that meet afterwards."""
     result: list[Window] = []
-    for window in sorted(windows, key=BY_TIME):
-        for met in known.meeting(window):
-            window = window.hull(met)
+    live = iter(known.windows)
+    ahead = next(live, None)
+    for window in sorted(windows, key=BY_TIME):  # both are in order: one walk through both of them
+        while ahead and ahead.end_us <= window.start_us:
+            ahead = next(live, None)
+        while ahead and ahead.start_us < window.end_us:
+            window = window.hull(ahead)  # whatever else meets this live range will meet the window
+            ahead = next(live, None)
         while result and result[-1].meets(window):
             window = result.pop().hull(window)
         result.append(window)

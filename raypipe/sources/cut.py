@@ -119,14 +119,15 @@ class ParquetCut:
         """The time from the first to the last row, with the instant of the untimed ones; None where no row has a time."""
 
     def _span(self) -> tuple[int, int] | None:
-        found = [self._spans.hull] if self._spans.hull else []
-        if self._untimed:
-            found.append((self._untimed_us, self._untimed_us + 1))
-        return (min(start for start, _ in found), max(end for _, end in found)) if found else None
+        timed = self._spans.hull
+        if not self._untimed:
+            return timed
+        untimed_us = self._untimed_us
+        return (min(timed[0], untimed_us), max(timed[1], untimed_us + 1)) if timed else (untimed_us, untimed_us + 1)
 
     def digest(self, window: Window) -> str | Untold | None:
         """Return what identifies the slice of a window, nothing for the file's version; None where nothing belongs to it."""
-        untimed = self._takes_untimed(window)
+        untimed = self._untimed > 0 and self._takes_untimed(window)
         if not untimed and not self._spans.meets(window.start_us, window.end_us):
             return None
         if self.span is not None and window.start_us <= self.span[0] and self.span[1] <= window.end_us:
@@ -142,7 +143,8 @@ class ParquetCut:
         digest = self.digest(window)
         if digest is None or digest is UNTOLD:
             return digest
-        parts, untimed = self._parts(window)
+        untimed = self._untimed > 0 and self._takes_untimed(window)
+        parts = self._parts(window, untimed=untimed)
         rows, size_bytes, exact = self._untimed if untimed else 0, 0, not untimed
         for part in parts:
             group_rows, first_us, last_us, without_time, outside, group_bytes = self._groups[part]
@@ -159,17 +161,17 @@ class ParquetCut:
                 exact = False
         return Slice(self._file, digest=digest, parts=parts, rows=rows, size_bytes=size_bytes, exact=exact, untimed=untimed)
 
-    def _parts(self, window: Window) -> tuple[tuple[int, ...], bool]:
-        """Return the row groups that can hold rows of a window, and whether it takes the untimed ones."""
-        parts = [self._timed[place] for place in self._spans.meeting(window.start_us, window.end_us)]
-        untimed = self._takes_untimed(window)
+    def _parts(self, window: Window, *, untimed: bool) -> tuple[int, ...]:
+        """Return the row groups that can hold rows of a window, with those of untimed ones where it takes them."""
+        if len(self._groups) == 1:  # small files: that something of it belongs to the window is known
+            return (0,)
+        parts = {self._timed[place] for place in self._spans.meeting(window.start_us, window.end_us)}
         if untimed:
-            parts.extend(number for number, group in enumerate(self._groups) if group[3])
-            return tuple(sorted({*parts})), True
-        return tuple(parts if len(parts) < 2 else sorted(parts)), False
+            parts.update(number for number, group in enumerate(self._groups) if group[3])
+        return tuple(sorted(parts))
 
     def _takes_untimed(self, window: Window) -> bool:
-        return self._untimed > 0 and window.start_us <= self._untimed_us < window.end_us
+        return window.start_us <= self._untimed_us < window.end_us
 
 
 def _share(start_us: int, end_us: int, window: Window) -> float:

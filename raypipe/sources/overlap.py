@@ -11,10 +11,11 @@ class Spans:
     """Half-open ranges `[start, end)` in any order; they may overlap, and where few do, looking up costs next to nothing."""
 
     def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
-        self._order = sorted(range(len(ranges)), key=ranges.__getitem__)
-        self._starts = [ranges[number][0] for number in self._order]
-        self._ends = [ranges[number][1] for number in self._order]
-        self._reach = list(accumulate(self._ends, max))
+        order: Sequence[int] = range(len(ranges))
+        self._order = order = order if len(order) < 2 else sorted(order, key=ranges.__getitem__)
+        self._starts = [ranges[number][0] for number in order]
+        self._ends = [ranges[number][1] for number in order]
+        self._reach = self._ends if len(order) < 2 else list(accumulate(self._ends, max))
 
     @property
     def hull(self) -> tuple[int, int] | None:
