@@ -44,12 +44,12 @@ class Observer(Protocol):
         ...
 
 
+@dataclass(slots=True)
 class StopFlag:
     """How a run is told to stop, from any thread: `signal` is None, `SIGINT` or `SIGTERM`; `at_once` after the second."""
 
-    def __init__(self) -> None:
-        self.signal: str | None = None
-        self.at_once = False
+    signal: str | None = None
+    at_once: bool = False
 
 
 # ---- source -----------------------------------------------------------------------------------------------
@@ -177,9 +177,8 @@ class Upstream(Protocol):
     def copy(self, chosen: Callable[[UpstreamTable], Mapping[TablePart, Path]], columns: Sequence[str] | None, first: str) -> None:
         """Copy parts of the table into Parquet files, in the snapshot in which they were chosen; each appears whole.
 
-        Rows are ordered by the column or path `first`, then by all columns by name, so that the same rows make the same
-        file; row groups have so many rows that a later copy of the same part has the same. `columns` are those wanted (None:
-        all). Raises InputChanged when the table is gone, RetryableError, and what `chosen` raises.
+        Rows are ordered by the column or path `first`, then by all columns by name: the same rows make the same file, with the
+        same row groups. `columns` are those wanted (None: all). Raises InputChanged when the table is gone, and RetryableError.
         """
         ...
 
@@ -223,10 +222,7 @@ class StageStore(Protocol):
         ...
 
     def collect(self, open_runs: Callable[[], frozenset[str]]) -> tuple[int, int]:
-        """Remove what runs other than the open ones left; return folders and bytes removed.
-
-        Lists what is staged before it asks which runs are open, so that nothing of a run that opens meanwhile is taken.
-        """
+        """Remove what is left of runs that are not open, which is asked after listing it; return folders and bytes removed."""
         ...
 
 
@@ -297,6 +293,10 @@ class Destination(Protocol):
 
     def snapshot(self) -> Snapshot:
         """Read state in one transaction. An untouched destination gives the empty snapshot and stays untouched."""
+        ...
+
+    def glance(self) -> Snapshot:
+        """Return of the snapshot only digest, sequence, watermark and views: what costs the same after a long history."""
         ...
 
     def open_run(self, opening: RunOpening) -> OpenedRun:

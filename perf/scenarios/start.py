@@ -17,21 +17,26 @@ FILES, QUICK_FILES = 1_000, 50
 
 
 def run(bench: Bench) -> Iterator[Found]:
-    """Commit a history once, then measure runs on copies of it."""
+    """Commit a history once, then measure runs on copies of it: the first that finds nothing to do, and those after it."""
     files = QUICK_FILES if bench.quick else FILES
     hours = files * HOURS_A_FILE
     ticks = make_ticks(bench.data, files)
     state = _history(bench, ticks, hours)
-    nothing = raypipe(
-        "nothing_to_do", lambda folder: pipeline_text(ticks, folder / DESTINATION, hours=hours + 1), *_until(hours),
-        prepare=restore(state),
-    )  # fmt: skip
+
+    def settle(folder: Path) -> None:
+        restore(state)(folder)
+        measure(run_command(folder / CONFIG, *_until(hours)))
+
+    first, nothing = (
+        raypipe(name, lambda folder: pipeline_text(ticks, folder / DESTINATION, hours=hours + 1), *_until(hours), prepare=prepare)
+        for name, prepare in (("nothing_to_do_first", restore(state)), ("nothing_to_do", settle))
+    )
     one = raypipe(
         "one_new_shard",
         lambda folder: pipeline_text(ticks, folder / DESTINATION, hours=hours + 1, new=True),
         prepare=restore(state),
     )
-    series = bench.in_turn([nothing, one], Work(shards=hours))
+    series = bench.in_turn([nothing, first, one], Work(shards=hours))
     figures = [median_figure(f"start.{hours}.wall.{each.contender}", each, "wall_s") for each in series]
     figures += [median_figure(f"start.{hours}.peak.{each.contender}", each, "peak_bytes") for each in series]
     title = f"start, {files:,} files, {hours:,} committed shards"

@@ -117,6 +117,8 @@ class Snapshot:
     """Rows of the source that belong to no shard, as the last run saw."""
     views: Mapping[str, str] = field(default_factory=dict)
     """The views that the last run that opened wanted, and their SQL."""
+    digest: str = field(default="", compare=False)
+    """Of all that a plan reads of it: the same digest means the same state. Empty for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations import duckdb_inspect, duckdb_runs, duckdb_verify
 from raypipe.destinations.duckdb_file import limit_memory, reading, transaction, writing
-from raypipe.destinations.duckdb_snapshot import read_snapshot
+from raypipe.destinations.duckdb_snapshot import read_glance, read_snapshot
 from raypipe.destinations.duckdb_state import create_state, has_state, inspecting
 from raypipe.errors import CommitUnknown
 from raypipe.failpoints import hit
@@ -49,6 +49,13 @@ class DuckDBFile:
             found = read_snapshot(connection, self.pipeline)
             hit("plan.after_observe")
             return found
+
+    def glance(self) -> Snapshot:
+        """Read digest, sequence, watermark and views in one transaction; a missing file stays missing."""
+        if not Path(self.path).exists():
+            return Snapshot()
+        with reading(self.path, self.clock) as connection:
+            return read_glance(connection, self.pipeline)
 
     def open_run(self, opening: RunOpening) -> OpenedRun:
         """Create the run or take it over; number the definitions; claim the tables."""

@@ -11,6 +11,7 @@ import duckdb
 
 from raypipe.collector import collector_resting
 from raypipe.core.accounts import Accounts
+from raypipe.core.fingerprint import fingerprint
 from raypipe.core.intervals import Ranges, normalise
 from raypipe.core.shard import InputPart
 from raypipe.core.state import Definition, FailedShard, LiveRange, RunKind, RunRecord, RunState, Snapshot
@@ -37,6 +38,7 @@ def _read(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:
         values = {"pipeline": pipeline, "limit": RUNS_MAX}
         rows = {name: query(connection, sql, values) for name, sql in statements("snapshot").items()}
         views = recorded_views(connection, pipeline)
+        digest = _digest(rows["digest"], views)
     finally:
         connection.rollback()
     if not rows["pipeline_row"]:
@@ -53,7 +55,29 @@ def _read(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:
         accounts=_accounts(rows["accounts"][0]),
         outside=rows["runs"][0][-1] if rows["runs"] else 0,
         views=views,
+        digest=digest,
     )
+
+
+def read_glance(connection: duckdb.DuckDBPyConnection, pipeline: str) -> Snapshot:
+    """Read of a snapshot what does not grow with the history (Destination.glance)."""
+    sql, values = statements("snapshot"), {"pipeline": pipeline}
+    connection.begin()
+    try:
+        if not has_state(connection):
+            return Snapshot()
+        found, digest = query(connection, sql["pipeline_row"], values), query(connection, sql["digest"], values)
+        views = recorded_views(connection, pipeline)
+    finally:
+        connection.rollback()
+    if not found:
+        return Snapshot()
+    ((commit_seq, watermark_us),) = found
+    return Snapshot(commit_seq, watermark_us, views=views, digest=_digest(digest, views))
+
+
+def _digest(rows: Rows, views: Mapping[str, str]) -> str:
+    return fingerprint([[str(one) for one in rows[0]], sorted(views.items())])
 
 
 def read_tables(connection: duckdb.DuckDBPyConnection, pipeline: str) -> tuple[Mapping[str, Ranges], Mapping[str, Ranges]]:
@@ -93,8 +117,8 @@ def _coverage(rows: Rows) -> Mapping[str, tuple[Window, ...]]:
 
 def _definitions(rows: Rows) -> Mapping[str, tuple[Definition, ...]]:
     found: dict[str, list[Definition]] = {}
-    for output, version, fingerprint, parts in rows:
-        found.setdefault(output, []).append(Definition(version, fingerprint, json.loads(parts)))
+    for output, version, made_by, parts in rows:
+        found.setdefault(output, []).append(Definition(version, made_by, json.loads(parts)))
     return {output: tuple(definitions) for output, definitions in found.items()}
 
 

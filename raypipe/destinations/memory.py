@@ -37,7 +37,16 @@ from raypipe.destinations.holder import is_dead
 from raypipe.destinations.limits import HEARTBEAT_LIMIT_S
 from raypipe.destinations.memory_compact import compact
 from raypipe.destinations.memory_merge import merged_rows
-from raypipe.destinations.memory_state import OPEN, LedgerEntry, MemoryStore, PipelineState, Row, snapshot_of, watermark_of
+from raypipe.destinations.memory_state import (
+    OPEN,
+    LedgerEntry,
+    MemoryStore,
+    PipelineState,
+    Row,
+    glance_of,
+    snapshot_of,
+    watermark_of,
+)
 from raypipe.errors import AccountsDontBalance, Fenced, RunIsAlive, ShardError, UsageError
 from raypipe.ports import QUARANTINE_TABLE, SHARD_COLUMN, Clock, Staged
 
@@ -68,6 +77,10 @@ class MemoryDestination:
         with self.store.lock:
             state = self.store.pipelines.get(self._pipeline)
             return snapshot_of(state) if state else Snapshot()
+
+    def glance(self) -> Snapshot:
+        """Read digest, sequence, watermark and views at one moment."""
+        return glance_of(self.snapshot())
 
     def open_run(self, opening: RunOpening) -> OpenedRun:
         """Create the run or take it over; number the definitions; claim the tables."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from raypipe.core.accounts import total
 from raypipe.core.commit import ShardCommit
+from raypipe.core.fingerprint import fingerprint
 from raypipe.core.intervals import intersect, normalise
 from raypipe.core.merge import Merge
 from raypipe.core.shard import Outcome
@@ -74,7 +75,7 @@ def snapshot_of(state: PipelineState) -> Snapshot:
         newest[live.window] = max(live.seq, newest.get(live.window, 0))
     done = [entry for entry in state.ledger if newest.get(entry.shard.window) == entry.seq]
     runs = sorted(state.runs.values(), key=lambda one: (one.started_us, one.run_id), reverse=True)
-    return Snapshot(
+    found = Snapshot(
         commit_seq=state.commit_seq,
         watermark_us=_watermark(state, coverage),
         live=tuple(sorted(state.live.values(), key=lambda one: (one.window, one.output))),
@@ -86,6 +87,14 @@ def snapshot_of(state: PipelineState) -> Snapshot:
         outside=state.outside,
         views=state.views,
     )
+    failed = [(one.window, one.code) for one in found.failed]
+    planned_from = (found.commit_seq, found.watermark_us, found.live, found.coverage, failed, found.definitions, found.views)
+    return replace(found, digest=fingerprint(repr(planned_from)))
+
+
+def glance_of(found: Snapshot) -> Snapshot:
+    """Return of a snapshot what a glance tells (Destination.glance)."""
+    return Snapshot(found.commit_seq, found.watermark_us, views=found.views, digest=found.digest)
 
 
 def watermark_of(state: PipelineState) -> int | None:

@@ -26,6 +26,7 @@ from raypipe.launch.reports import Ask
 from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS, EventTime, Pipeline, Stream, TableSource
 from raypipe.ports import Claims, Clock, FileIndex, Source, StageStore, Upstream
+from raypipe.runtime.settled_file import SettledFile
 from raypipe.runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
@@ -194,6 +195,10 @@ class Parts:
 
         start_arrow(self.pipeline)
         return self.source.scan(file)
+
+    def settled(self, versions: Mapping[str, str]) -> SettledFile:
+        """Where runs of these versions of raypipe and its engines remember that nothing was to be done."""
+        return SettledFile(Path(self.index_folder) / "settled.json", str(dict(versions)))
 
     @property
     def claims(self) -> Claims:

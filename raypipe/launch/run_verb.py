@@ -93,7 +93,7 @@ def make_driver(
         divisible=pipeline.divisible_outputs,
     )
     opening = replace(opening_of(parts, ask, run_id), force=force, holder=owner or holder())
-    wanted = planner(parts, ask)
+    wanted = replace(planner(parts, ask), pipeline=pipeline, settled=parts.settled(opening.versions))
     return Driver(
         settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop, prepare, parts.claims
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from typing import Protocol
 
 from raypipe.collector import collector_resting
 from raypipe.core.known_slices import SlicesOf
 from raypipe.core.plan import Horizon, Patience, Plan, Scope, make_plan, replan
+from raypipe.core.settled import Settled, asked_fingerprint, is_settled
 from raypipe.core.shard import InputFile, Reason, Shard, ShardFailure
 from raypipe.core.state import Definition, Snapshot
 from raypipe.core.window import Window
@@ -25,6 +27,18 @@ class UnreadableFile:
 
     file: InputFile
     error: ShardError | InputChanged
+
+
+class SettledStore(Protocol):
+    """Remembers the last plan that found nothing to do."""
+
+    def read(self) -> Settled | None:
+        """Return what was remembered last; None for nothing."""
+        ...
+
+    def write(self, settled: Settled) -> None:
+        """Remember it, if that can be."""
+        ...
 
 
 Scan = Callable[[Sequence[InputFile]], Iterable[FileIndex | UnreadableFile]]
@@ -65,6 +79,9 @@ class Planner:
     clock: Clock
     accept_shrunk: bool = False
     patience: Patience = field(default_factory=Patience)
+    pipeline: object = None
+    """What is planned, by value: a plan of another one is another plan."""
+    settled: SettledStore | None = None
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
@@ -78,9 +95,19 @@ class Planner:
         return self.ready.whole(window) if window else None
 
     def first(self, scan: Scan) -> Planned:
-        """Plan the run."""
+        """Plan the run. While nothing has changed since a plan found nothing to do, its snapshot is what a glance tells."""
+        known = self.settled.read() if self.settled else None
+        if known and (seen := self.destination.glance()).digest == known.state:
+            listed = self._listed(scan)
+            if self._asked_of(listed) == known.asked:
+                return Planned(seen, listed.listing, Plan(()), known.outside, listed.bytes_read)
+            snapshot = self.destination.snapshot()
+            if snapshot.digest == seen.digest:  # so it was observed before the source was listed
+                return self._planned(snapshot, listed)
         snapshot = self.destination.snapshot()
-        listed = self._listed(scan)
+        return self._planned(snapshot, self._listed(scan))
+
+    def _planned(self, snapshot: Snapshot, listed: _Listed) -> Planned:
         with collector_resting():
             made = make_plan(
                 self.scope, self.window, self.ready, snapshot, tuple(self.definitions), self._slices_of(listed),
@@ -88,7 +115,16 @@ class Planner:
                 fingerprints_of=lambda windows: self.source.fingerprints(listed.listing, windows),
             )  # fmt: skip
         outside = self.source.outside(listed.listing)
+        if self.settled and is_settled(made) and not listed.unreadable:
+            self.settled.write(Settled(snapshot.digest, self._asked_of(listed), outside))
         return Planned(snapshot, listed.listing, _readable(made, listed), outside, listed.bytes_read, listed.unreadable)
+
+    def _asked_of(self, listed: _Listed) -> str:
+        """Return the fingerprint of all that a plan is made from beside the state; nothing that is remembered has an empty one."""
+        if listed.unreadable:
+            return ""
+        asked = (self.pipeline, self.scope, self.window, self.ready, self.fingerprints, self.accept_shrunk, self.patience)
+        return asked_fingerprint(asked, listed.listing.files)
 
     def again(
         self,

@@ -536,6 +536,8 @@ class DestinationMachine(RuleBasedStateMachine):
         self.pending: list[Asked] = []
         self.seen_before: list[frozenset[Observed]] = [frozenset()]
         self.changes = self.looked = 0
+        self.states: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
         self.armed: tuple[str, type[BaseException]] | None = None
         self._hits = (duckdb_destination.hit, duckdb_commit.hit)
         duckdb_destination.hit = duckdb_commit.hit = self._hit
@@ -829,8 +831,21 @@ class DestinationMachine(RuleBasedStateMachine):
         assert {output: self.model.rows(output) for output in OUTPUTS} == seen.rows
         assert seen.aside == self.model.aside()
         due = self.model.snapshot()
-        for name in due.__dataclass_fields__:
+        for name in due.__dataclass_fields__.keys() - {"digest"}:
             assert getattr(seen.snapshot, name) == getattr(due, name), name
+        self._compare_digests(seen.snapshot)
+
+    def _compare_digests(self, seen: Snapshot) -> None:
+        """The digest is that of the state: the same for the same, another for another; and a glance tells it too."""
+        if not seen.commit_seq and not seen.definitions:
+            return
+        planned_from = repr((seen.commit_seq, seen.watermark_us, seen.live, seen.coverage, seen.definitions, seen.views,
+                             [(one.window, one.code) for one in seen.failed]))  # fmt: skip
+        assert self.states.setdefault(seen.digest, planned_from) == planned_from
+        assert self.digests.setdefault(planned_from, seen.digest) == seen.digest
+        glance = self.place.destination.glance()
+        assert glance.digest == seen.digest
+        assert (glance.commit_seq, glance.watermark_us, glance.views) == (seen.commit_seq, seen.watermark_us, seen.views)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 import yaml
 
@@ -19,6 +20,7 @@ from raypipe.core import events as ev
 from raypipe.core.plan import Scope
 from raypipe.core.shard import Reason
 from raypipe.core.state import RunKind
+from raypipe.destinations.duckdb import DuckDBFile
 from raypipe.errors import ConfigurationError, Fenced, InDoubt, UsageError
 from raypipe.launch import Ask, StopFlag
 from raypipe.launch.run_verb import holder, new_run_id
@@ -45,13 +47,32 @@ def test_a_run_fills_the_tables_and_says_how(place):
     assert place.proven()
 
 
-def test_a_second_run_has_nothing_to_do_and_changes_no_byte(place, told):
+def test_a_second_run_has_nothing_to_do_and_changes_no_byte_but_that_it_remembers_so(place, told):
     place.run()
     before = place.bytes_of_all_files()
     report = place.run(told=told)
     assert (report.closed.status, report.closed.planned, report.tables) == ("done", 0, {})
-    assert place.bytes_of_all_files() == before
+    after = place.bytes_of_all_files()
+    assert after.pop("out.duckdb.raypipe/index/events/settled.json")
+    assert after == before
     assert [type(event) for event in told.events] == [ev.Planned, ev.RunClosed]
+
+
+def test_a_third_run_knows_that_nothing_is_to_be_done_and_sees_what_has_changed_since(place, told, monkeypatch):
+    for _ in range(2):
+        place.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDBFile, "snapshot", lambda self: pytest.fail("the live ranges are not asked for"))
+        report = place.run()
+        assert (report.closed.status, report.closed.planned) == ("done", 0)
+        assert report.closed.watermark_us == place.window(3).end_us
+    place.day(2, (10, 20))
+    place.run(told=told)
+    assert [(shard.index, shard.reason) for shard in told.of(ev.Planned)[0].shards] == [(2, Reason.LATE)]
+    place.run()
+    with duckdb.connect(str(place.out)) as connection:
+        connection.execute("DELETE FROM _raypipe.live WHERE output = 'daily' AND lo = TIMESTAMP '2026-01-02'")
+    assert place.run().closed.planned == 1, "who changes the state by hand is answered too"
 
 
 def test_nothing_of_the_work_is_left_behind(place, no_stage_is_left):

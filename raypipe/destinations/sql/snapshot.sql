@@ -47,3 +47,19 @@ SELECT coalesce(sum(read), 0)::BIGINT, coalesce(sum(expanded), 0)::BIGINT, coale
 FROM _raypipe.shards
 SEMI JOIN (SELECT max(seq) AS seq, lo, hi FROM _raypipe.live WHERE pipeline = $pipeline GROUP BY lo, hi) USING (seq, lo, hi)
 WHERE pipeline = $pipeline AND outcome IN ('loaded', 'empty', 'compacted')
+
+-- name: digest
+-- What tells one state from another: all that a plan reads, as the number of its rows and two sums of their hashes.
+SELECT count(*), sum(hash(one)), bit_xor(one) FROM (
+    SELECT hash('pipeline', commit_seq, watermark) AS one FROM _raypipe.pipeline WHERE pipeline = $pipeline
+    UNION ALL
+    SELECT hash('live', output, lo, hi, seq, definition, input_fp, files) FROM _raypipe.live WHERE pipeline = $pipeline
+    UNION ALL
+    SELECT hash('parts', output, live_seq, lo, hi, input_fp, files) FROM _raypipe.parts WHERE pipeline = $pipeline
+    UNION ALL
+    SELECT hash('coverage', output, lo, hi) FROM _raypipe.coverage WHERE pipeline = $pipeline
+    UNION ALL
+    SELECT hash('failed', lo, hi, code) FROM _raypipe.failed WHERE pipeline = $pipeline
+    UNION ALL
+    SELECT hash('definitions', output, version, fingerprint) FROM _raypipe.definitions WHERE pipeline = $pipeline
+)

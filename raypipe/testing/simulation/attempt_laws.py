@@ -19,7 +19,8 @@ class AttemptLaws:
     done: set[Window] = field(default_factory=set)
     """Shards that wait for their commit."""
     planned_again: set[Window] = field(default_factory=set)
-    """Shards of a later plan that were not begun yet: it may hold what is at work, where live ranges widened a neighbour."""
+    """Shards of a later plan that were not begun yet. Where live ranges widened a neighbour, it may hold what is at work, and may
+    be done before that plan's turn comes: then it is done twice, and the commit takes one."""
     is_stopped: bool = False
 
     def on(self, event: ev.RunEvent) -> None:
@@ -47,7 +48,7 @@ class AttemptLaws:
         windows = {shard.window for shard in task.shards}
         others = [one for one in self.at_work.values() if not windows.isdisjoint(shard.window for shard in one.shards)]
         require(not self.is_stopped, "a task is begun after a stop")
-        require(self.done.isdisjoint(windows), "a shard is begun again that waits for its commit")
+        require((self.done - self.planned_again).isdisjoint(windows), "a shard is begun again that waits for its commit")
         if task.beside:
             require(task.beside in [one.attempt_id for one in others], "a second attempt is beside none at its shards")
             first = self.at_work[task.beside]

@@ -14,6 +14,7 @@ from raypipe.core.commit import CommitRequest, Receipt
 from raypipe.core.shard import ShardFailure
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.destinations.memory import MemoryDestination
+from raypipe.destinations.memory_state import glance_of
 from raypipe.errors import CommitUnknown, DestinationBusy, RaypipeError
 from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import Staged
@@ -64,6 +65,10 @@ class SimulatedDestination:
         """Read state."""
         self.promise.observed = self._ask(self.inner.snapshot)
         return self.promise.observed
+
+    def glance(self) -> Snapshot:
+        """Read what a plan that is settled needs; by the digest, all of it is observed."""
+        return glance_of(self.snapshot())
 
     def open_run(self, opening: RunOpening) -> OpenedRun:
         """Create or take over the run."""

@@ -27,7 +27,8 @@ class _ListedBefore:
 
     def list_first(self, real: Any) -> Any:
         def planned(planner: Any, *args: Any) -> Any:
-            self._listed[id(planner)] = planner._listed(args[-1])
+            scan = next(one for one in args if callable(one))
+            self._listed[id(planner)] = planner._listed(scan)
             try:
                 for _ in range(LONG_LISTING_STEPS):
                     planner.source.pause()
@@ -173,6 +174,16 @@ MUTANTS = (
             (f"{_PLANNER}:Planner.again", _listed_before.list_first),
             (f"{_PLANNER}:Planner._listed", _listed_before.as_before),
         ),
+    ),
+    Mutant(
+        "settled_whatever_the_files",
+        "nothing is to be done because nothing was, though other files are there",
+        ((f"{_PLANNER}:asked_fingerprint", lambda real: lambda asked, files: real(asked, ())),),
+    ),
+    Mutant(
+        "settled_whatever_is_asked",
+        "nothing is to be done because nothing was, though another range or definition is asked for",
+        ((f"{_PLANNER}:asked_fingerprint", lambda real: lambda asked, files: real((), files)),),
     ),
     Mutant("nothing_is_late", "what is committed is never looked at again", ((f"{_PLAN}:_late", always([])),)),
     Mutant(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from raypipe.core import events as ev
 from raypipe.core.plan import horizon
@@ -22,6 +22,7 @@ from raypipe.testing.simulation.ask import Ask
 from raypipe.testing.simulation.attempt_laws import AttemptLaws
 from raypipe.testing.simulation.promise import Promise, Violation, hours
 from raypipe.testing.simulation.rows import MERGES
+from raypipe.testing.simulation.settled import SettledMemory
 from raypipe.testing.simulation.source import SimulatedSource
 from raypipe.testing.simulation.worker import SimulatedExecutor
 
@@ -41,6 +42,7 @@ class Seams:
     stages: StageStore
     claims: Claims
     clock: Clock
+    settled: SettledMemory
 
 
 @dataclass(eq=False)
@@ -118,9 +120,10 @@ class Process:
             pipeline="p", executor="simulated", memory_bytes=MEMORY_BYTES, atomic=ask.atomic, retries=RETRIES,
             task_timeout_s=TASK_TIMEOUT_S, stragglers=SOON,
         )  # fmt: skip
+        planner = replace(self._planner(seams), settled=seams.settled)
         return Driver(
-            settings, self._opening, self._planner(seams), seams.destination, seams.executor, seams.stages, self, seams.clock,
-            self.stop, claims=seams.claims,
+            settings, self._opening, planner, seams.destination, seams.executor, seams.stages, self, seams.clock, self.stop,
+            claims=seams.claims,
         )  # fmt: skip
 
     def _accept(self, seams: Seams, what: Difference) -> Accepted:

@@ -21,6 +21,7 @@ from raypipe.testing.simulation.laws import PIPELINE, Laws
 from raypipe.testing.simulation.process import Process, Seams
 from raypipe.testing.simulation.promise import Promise, Violation
 from raypipe.testing.simulation.rows import HOUR_US, Rules
+from raypipe.testing.simulation.settled import SettledMemory
 from raypipe.testing.simulation.source import Index, SimulatedSource, SourceHistory
 from raypipe.testing.simulation.stage import Disk, SimulatedStage
 from raypipe.testing.simulation.worker import Piece, SimulatedExecutor, SimulatedWorker
@@ -51,6 +52,7 @@ class World:
         self.source = SourceHistory(r, self.hours)
         self.index = Index()
         self.disk = Disk()
+        self.settled = SettledMemory()
         self.pieces: list[Piece] = []
         """The work of all processes."""
         self.network = Network(r, lambda: self.faults, trouble=r.choice((0.0, 0.5, 1.0, 2.0)))
@@ -106,7 +108,7 @@ class World:
         executor = SimulatedExecutor(worker, self.pieces, self._wait, begins, slots, self.has_second_attempts)
         claims = SimulatedClaims(self.laws.claims, promise, self.pause) if self.has_claims else NoClaims()
         stage = SimulatedStage(self.disk, self.pause)
-        return process, executor, Seams(source, self.way_to_destination(promise), executor, stage, claims, self.clock)
+        return process, executor, Seams(source, self.way_to_destination(promise), executor, stage, claims, self.clock, self.settled)
 
     def way_to_destination(self, promise: Promise) -> SimulatedDestination:
         """Return the destination as one process reaches it."""
