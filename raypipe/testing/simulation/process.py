@@ -42,7 +42,7 @@ class Seams:
     stages: StageStore
     claims: Claims
     clock: Clock
-    settled: SettledMemory
+    settled: SettledMemory | None
 
 
 @dataclass(eq=False)

@@ -29,6 +29,7 @@ from raypipe.testing.simulation.worker import Piece, SimulatedExecutor, Simulate
 FAULT_STEPS = 140  # then nothing goes wrong any more, and all has to come to an end
 STEPS_MAX = 6_000  # far more than the longest of 100,000 schedules took
 SECOND_ATTEMPTS_EVERY = 3  # worlds: in the others a task that waits longest has nobody beside it
+FORGETFUL_EVERY = 2  # worlds in which no run remembers that nothing was to be done
 IDLE_SHARE = 0.7  # a driver that waits for its work is passed over so often: polling teaches nothing
 
 
@@ -52,7 +53,7 @@ class World:
         self.source = SourceHistory(r, self.hours)
         self.index = Index()
         self.disk = Disk()
-        self.settled = SettledMemory()
+        self.settled = SettledMemory() if seed % FORGETFUL_EVERY else None
         self.pieces: list[Piece] = []
         """The work of all processes."""
         self.network = Network(r, lambda: self.faults, trouble=r.choice((0.0, 0.5, 1.0, 2.0)))
