@@ -67,10 +67,11 @@ def planner(parts: Parts, ask: Ask) -> Planner:
 
 def work_size(pipeline: Pipeline, made: Plan) -> WorkSize:
     """Return what a plan amounts to."""
+    pieces = [piece for shard in made.shards for piece in shard.slices]  # at once: there may be 100,000 shards
     return WorkSize(
         shards=len(made.shards),
-        rows=sum(shard.rows for shard in made.shards),
-        size_bytes=sum(shard.size_bytes for shard in made.shards),
+        rows=sum([piece.rows for piece in pieces if not (piece.lookback or piece.lookahead)]),
+        size_bytes=sum([piece.size_bytes for piece in pieces]),
         python_steps=any(isinstance(step, PythonStep) for step in pipeline.transform),
     )
 
