@@ -22,6 +22,7 @@ def run_one(shared: Shared, config: str, pipeline: Pipeline, ask: Ask, stop: Sto
     """Run one pipeline, show how it goes and how it ended; return its exit code."""
     from raypipe import launch
     from raypipe.observe.log import Log
+    from raypipe.observe.prepared import Prepared
     from raypipe.observe.progress import display_on
     from raypipe.observe.several import Several
     from raypipe.runtime.system_clock import SystemClock
@@ -32,7 +33,8 @@ def run_one(shared: Shared, config: str, pipeline: Pipeline, ask: Ask, stop: Sto
     display = display_on(sys.stderr, clock, terminal=terminal, quiet=shared.out.quiet)
     try:
         with signals_stop(stop):
-            report = launch.run(pipeline, ask, observer=Several([log, display], shared.out.note), stop=stop)
+            observer = Several([log, display, Prepared(shown=not shared.out.quiet)], shared.out.note)
+            report = launch.run(pipeline, ask, observer=observer, stop=stop)
     except Interrupted as error:
         error.exit_code = EXIT_TERMINATED if stop.signal == "SIGTERM" else error.exit_code
         raise
