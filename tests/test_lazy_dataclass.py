@@ -140,3 +140,14 @@ def test_no_method_is_written_before_it_is_called() -> None:
     assert Fresh(1) == Fresh(1)
     assert hash(Fresh(1)) == hash(Fresh(1))
     assert all(now is not then for now, then in zip((Fresh.__init__, Fresh.__eq__, Fresh.__hash__), before, strict=True))
+
+
+def test_no_signature_is_written_for_a_class_without_a_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("inspect.signature", asked.append)
+
+    @dataclass(frozen=True, slots=True)
+    class Bare:
+        x: int
+
+    assert (asked, Bare.__doc__, Bare(1).x) == ([], "Bare", 1)
