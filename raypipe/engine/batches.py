@@ -43,7 +43,7 @@ class Batch:
     """
 
     frame: pl.DataFrame
-    source: pl.DataFrame | None = None
+    source: pa.Table | None = None
     origin: int = 0
 
     def with_frame(self, frame: pl.DataFrame) -> Batch:
@@ -73,7 +73,7 @@ def placed_batches(batches: Iterable[SourceBatch], windows: Sequence[Window], me
     """Turn source batches into larger ones in Polars, each row with the place of its shard in `windows`."""
     for origin, of_source in groupby(batches, key=lambda one: one.origin):
         for tables, rejects in _gathered(of_source, memory_bytes):
-            yield ReadBatch(replace(_placed(_as_frame(tables), windows), origin=origin), rejects)
+            yield ReadBatch(replace(_placed(pa.Table.from_batches(tables), windows), origin=origin), rejects)
 
 
 def _gathered(batches: Iterable[SourceBatch], memory_bytes: int) -> Iterator[tuple[list[pa.RecordBatch], tuple[Reject, ...]]]:
@@ -96,13 +96,15 @@ def _gathered(batches: Iterable[SourceBatch], memory_bytes: int) -> Iterator[tup
         yield held, tuple(rejects)
 
 
-def _as_frame(tables: list[pa.RecordBatch]) -> pl.DataFrame:
-    frame = pl.from_arrow(tables[0] if len(tables) == 1 else pa.Table.from_batches(tables))
+def as_frame(rows: pa.Table) -> pl.DataFrame:
+    """Return rows of a source in Polars."""
+    frame = pl.from_arrow(rows)
     assert isinstance(frame, pl.DataFrame)
     return frame
 
 
-def _placed(rows: pl.DataFrame, windows: Sequence[Window]) -> Batch:
+def _placed(read: pa.Table, windows: Sequence[Window]) -> Batch:
+    rows = as_frame(read)
     taken = sorted(RESERVED_NAMES.difference(RESERVED_COLUMNS).intersection(rows.columns))
     if taken:
         raise ConfigurationError(f"the source has a column {taken[0]!r}, a name that raypipe keeps for itself: rename it there")
@@ -113,14 +115,14 @@ def _placed(rows: pl.DataFrame, windows: Sequence[Window]) -> Batch:
         pl.col(POSITION_COLUMN).cast(pl.Int64),
         pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW_COLUMN),
     )
-    return Batch(frame, rows.drop(RESERVED_COLUMNS))
+    return Batch(frame, read.drop_columns(list(RESERVED_COLUMNS)))
 
 
 def empty_batch(schema: Mapping[str, pl.DataType]) -> Batch:
     """Return a batch without rows of a source with these columns."""
     reserved = {TIME_COLUMN: pl.Int64(), SOURCE_COLUMN: pl.UInt32(), POSITION_COLUMN: pl.Int64()}
     placement = {SHARD_INDEX: pl.UInt32(), **reserved, ROW_COLUMN: pl.UInt32()}
-    return Batch(pl.DataFrame(schema={**schema, **placement}), pl.DataFrame(schema=dict(schema)))
+    return Batch(pl.DataFrame(schema={**schema, **placement}), pl.DataFrame(schema=dict(schema)).to_arrow())
 
 
 def shard_indexes(times_us: pl.Series, windows: Sequence[Window]) -> pl.Series:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-_DAYS = (-719_162, 2_932_896)  # 0001-01-01 and 9999-12-31
+DAYS = (-719_162, 2_932_896)  # 0001-01-01 and 9999-12-31
 _DAY_UNITS = {"ms": 86_400_000, "us": 86_400_000_000}
 
 
@@ -18,10 +18,10 @@ def _readable(column: pl.Series) -> pl.Series:
     if isinstance(kind, pl.Struct):
         return _readable_struct(column)
     if kind == pl.Date:
-        return _texts(column, "days", *_DAYS)
+        return _texts(column, "days", *DAYS)
     if isinstance(kind, pl.Datetime) and kind.time_unit != "ns":
         day = _DAY_UNITS[kind.time_unit]
-        return _texts(column, kind.time_unit, (_DAYS[0] + 1) * day, _DAYS[1] * day)  # a zone's clock may lie a day off
+        return _texts(column, kind.time_unit, (DAYS[0] + 1) * day, DAYS[1] * day)  # a zone's clock may lie a day off
     return column
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from raypipe.core.window import Window
 from raypipe.engine.batches import RAW_COLUMN, ROW_COLUMN, SHARD_INDEX, Batch
-from raypipe.engine.far_times import readable
+from raypipe.engine.row_text import json_rows
 from raypipe.errors import TooManyQuarantined
 from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import POSITION_COLUMN, RAW_CHARS_MAX, SHARD_COLUMN, SOURCE_COLUMN, Reject
@@ -47,44 +43,33 @@ class Quarantine:
     def add(self, batch: Batch, places: pl.Series, rule: str, errors: Sequence[str]) -> None:
         """Set rows of a batch aside, given by their places in its frame."""
         rows = batch.frame[places]
-        self._append(
-            rows[SHARD_INDEX].to_list(),
-            [self.uris[one] for one in rows[SOURCE_COLUMN].to_list()],
-            rows[POSITION_COLUMN].to_list(),
-            [rule] * rows.height,
-            errors,
-            raw_rows(batch, rows),
-        )
+        sources = pl.Series(self.uris, dtype=pl.String).gather(rows[SOURCE_COLUMN])
+        rules = pl.repeat(rule, rows.height, dtype=pl.String, eager=True)
+        self._append(rows[SHARD_INDEX], sources, rows[POSITION_COLUMN], rules, _texts(errors), raw_rows(batch, rows))
 
     def add_rejects(self, placed: Sequence[tuple[int, Reject]]) -> None:
         """Set aside what the source could not read, with the place of the shard that it counts to."""
         self._append(
-            [shard for shard, _ in placed],
-            [one.uri for _, one in placed],
-            [one.position for _, one in placed],
-            [one.rule for _, one in placed],
-            [one.error for _, one in placed],
-            [one.raw for _, one in placed],
+            pl.Series([shard for shard, _ in placed], dtype=pl.UInt32),
+            _texts([one.uri for _, one in placed]),
+            pl.Series([one.position for _, one in placed], dtype=pl.Int64),
+            _texts([one.rule for _, one in placed]),
+            _texts([one.error for _, one in placed]),
+            _texts([one.raw for _, one in placed]),
         )
 
     def _append(
-        self,
-        shards: Sequence[int],
-        sources: Sequence[str],
-        positions: Sequence[int],
-        rules: Sequence[str],
-        errors: Sequence[str],
-        raws: Sequence[str],
+        self, shards: pl.Series, sources: pl.Series, positions: pl.Series, rules: pl.Series, errors: pl.Series, raws: pl.Series
     ) -> None:
         frame = pl.DataFrame(
             {
-                SHARD_INDEX: pl.Series(shards, dtype=pl.UInt32),
-                "source": pl.Series(sources, dtype=pl.String),
-                "position": pl.Series(positions, dtype=pl.Int64),
-                "rule": pl.Series(rules, dtype=pl.String),
-                "error": pl.Series([one[:ERROR_CHARS_MAX] for one in errors], dtype=pl.String),
-                "raw": pl.Series([one[:RAW_CHARS_MAX] for one in raws], dtype=pl.String),
-                "truncated": pl.Series([len(one) > RAW_CHARS_MAX for one in raws], dtype=pl.Boolean),
+                SHARD_INDEX: shards,
+                "source": sources,
+                "position": positions,
+                "rule": rules,
+                "error": errors.str.head(ERROR_CHARS_MAX),
+                "raw": raws.str.head(RAW_CHARS_MAX),
+                "truncated": raws.str.len_chars() > RAW_CHARS_MAX,
             }
         )
         frame = frame.filter(pl.col(SHARD_INDEX) < len(self.windows))  # those of a lookback are set aside with their own shards
@@ -110,33 +95,14 @@ class Quarantine:
         return rows.select(SCHEMA.names).to_arrow().cast(SCHEMA)
 
 
-def raw_rows(batch: Batch, rows: pl.DataFrame) -> list[str]:
+def raw_rows(batch: Batch, rows: pl.DataFrame) -> pl.Series:
     """Return the source's rows of some rows of a batch, as JSON text."""
     if RAW_COLUMN in rows.columns:
-        return [one or "{}" for one in rows[RAW_COLUMN].to_list()]
+        return rows[RAW_COLUMN].fill_null("{}")
     if batch.source is None:
-        return ["{}"] * rows.height
-    return json_rows(batch.source[rows[ROW_COLUMN]])
+        return pl.repeat("{}", rows.height, dtype=pl.String, eager=True)
+    return pl.Series(pl.from_arrow(json_rows(batch.source, rows[ROW_COLUMN].to_arrow())), dtype=pl.String)
 
 
-def json_rows(rows: pl.DataFrame) -> list[str]:
-    """Return each row as a JSON object; what JSON has no word for stands as text, binary as base64."""
-    return [_json(row) for row in readable(rows).iter_rows(named=True)]
-
-
-def _json(row: dict[str, Any]) -> str:
-    try:
-        return _STRICT.encode(row)
-    except ValueError:  # JSON has no word for NaN and infinity
-        finite = {name: str(one) if isinstance(one, float) and not math.isfinite(one) else one for name, one in row.items()}
-        return _LENIENT.encode(finite)
-
-
-def _as_text(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-_STRICT = json.JSONEncoder(ensure_ascii=False, default=_as_text, allow_nan=False)  # `json.dumps` makes one for every row
-_LENIENT = json.JSONEncoder(ensure_ascii=False, default=_as_text)
+def _texts(texts: Sequence[str]) -> pl.Series:
+    return pl.Series(texts, dtype=pl.String)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raypipe.core.shard import Shard
 from raypipe.engine.attempt import Attempt
-from raypipe.engine.batches import ROW_COLUMN, SHARD_INDEX, Batch, user_columns
+from raypipe.engine.batches import ROW_COLUMN, SHARD_INDEX, Batch, as_frame, user_columns
 from raypipe.engine.budget import Budget
 from raypipe.engine.outputs import Outputs
 from raypipe.engine.table_spool import in_memory
@@ -51,7 +51,7 @@ def _shown(pipeline: Pipeline, attempt: Attempt, outputs: Outputs) -> Iterator[t
     batch = _first_rows(attempt)
     if batch is not None:
         assert batch.source is not None
-        yield "source", batch.source[batch.frame[ROW_COLUMN]]
+        yield "source", as_frame(batch.source)[batch.frame[ROW_COLUMN]]
         for stage in Transform(pipeline).stages:
             pieces = list(stage.stream(iter([batch]), resources))
             batch = pieces[0].with_frame(pl.concat([piece.frame for piece in pieces]))

@@ -82,7 +82,7 @@ Stage = RowStage | DeduplicateStage | ExplodeStage
 def _with_raw(batch: Batch) -> Batch:
     if RAW_COLUMN in batch.frame.columns:
         return batch
-    return batch.with_frame(batch.frame.with_columns(pl.Series(RAW_COLUMN, raw_rows(batch, batch.frame), dtype=pl.String)))
+    return batch.with_frame(batch.frame.with_columns(raw_rows(batch, batch.frame).alias(RAW_COLUMN)))
 
 
 @dataclass(slots=True)
