@@ -81,7 +81,8 @@ class Reject:
 class SourceBatch:
     """Rows as read, and what could not be read beside them.
 
-    `rows` holds the source's columns (text sources: as strings, or as parsed JSON values) and the RESERVED_COLUMNS.
+    `rows` holds the source's columns (text sources: as strings, or as parsed JSON values) and the RESERVED_COLUMNS. Texts may
+    come as codes of a dictionary, which another batch need not share.
     Batches of a task come ordered by (source, position), each of the stream `origin`, bounded by bytes, never by the file's size.
     """
 

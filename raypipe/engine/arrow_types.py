@@ -5,11 +5,16 @@ from __future__ import annotations
 import pyarrow as pa
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether values are texts, whatever their layout."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type without large offsets, views and dictionaries, inside lists and structs too."""
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if is_text(kind):
         return pa.string()
     if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
         return pa.binary()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from raypipe.core.window import Window, iso
+from raypipe.engine.arrow_types import is_text
 from raypipe.errors import AccountsDontBalance, ConfigurationError
 from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import (
@@ -69,11 +71,17 @@ class ReadBatch:
     rejects: tuple[Reject, ...]
 
 
-def placed_batches(batches: Iterable[SourceBatch], windows: Sequence[Window], memory_bytes: int) -> Iterator[ReadBatch]:
-    """Turn source batches into larger ones in Polars, each row with the place of its shard in `windows`."""
+def placed_batches(
+    batches: Iterable[SourceBatch], windows: Sequence[Window], memory_bytes: int, only_for_text: Collection[str] = ()
+) -> Iterator[ReadBatch]:
+    """Turn source batches into larger ones in Polars, each row with the place of its shard in `windows`.
+
+    Columns that are `only_for_text` of rows that are set aside stay as read.
+    """
     for origin, of_source in groupby(batches, key=lambda one: one.origin):
         for tables, rejects in _gathered(of_source, memory_bytes):
-            yield ReadBatch(replace(_placed(pa.Table.from_batches(tables), windows), origin=origin), rejects)
+            placed = _placed(pa.Table.from_batches(tables), windows, only_for_text)
+            yield ReadBatch(replace(placed, origin=origin), rejects)
 
 
 def _gathered(batches: Iterable[SourceBatch], memory_bytes: int) -> Iterator[tuple[list[pa.RecordBatch], tuple[Reject, ...]]]:
@@ -97,15 +105,31 @@ def _gathered(batches: Iterable[SourceBatch], memory_bytes: int) -> Iterator[tup
 
 
 def as_frame(rows: pa.Table) -> pl.DataFrame:
-    """Return rows of a source in Polars."""
-    frame = pl.from_arrow(rows)
+    """Return rows of a source in Polars; a dictionary of texts is a way to store them, and no type of its own."""
+    coded = [field.name for field in rows.schema if pa.types.is_dictionary(field.type) and is_text(field.type.value_type)]
+    texts = [_decoded(name, rows[name]) for name in coded]
+    if len(coded) == rows.num_columns:
+        return pl.DataFrame(texts)
+    frame = pl.from_arrow(rows.drop_columns(coded))
     assert isinstance(frame, pl.DataFrame)
-    return frame
+    return frame.with_columns(texts).select(rows.column_names) if coded else frame
 
 
-def _placed(read: pa.Table, windows: Sequence[Window]) -> Batch:
-    rows = as_frame(read)
-    taken = sorted(RESERVED_NAMES.difference(RESERVED_COLUMNS).intersection(rows.columns))
+def _decoded(name: str, column: pa.ChunkedArray[Any]) -> pl.Series:
+    """Return texts from their codes: places in what Polars holds of the dictionary, so that no text is copied."""
+    chunks: Any = column.chunks
+    pieces = [_series(one.dictionary).cast(pl.String).gather(_series(one.indices)) for one in chunks]
+    return (pl.concat(pieces) if pieces else pl.Series(dtype=pl.String)).alias(name)
+
+
+def _series(values: pa.Array[Any]) -> pl.Series:
+    return pl.Series(pl.from_arrow(values))
+
+
+def _placed(read: pa.Table, windows: Sequence[Window], only_for_text: Collection[str]) -> Batch:
+    names = read.column_names
+    rows = as_frame(read.select([one for one in names if one not in only_for_text]))
+    taken = sorted(RESERVED_NAMES.difference(RESERVED_COLUMNS).intersection(names))
     if taken:
         raise ConfigurationError(f"the source has a column {taken[0]!r}, a name that raypipe keeps for itself: rename it there")
     frame = rows.with_columns(

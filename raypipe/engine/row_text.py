@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import compute
 
+from raypipe.engine.arrow_types import is_text
 from raypipe.engine.far_times import DAYS, readable
 
 pc: Any = compute  # its stubs lack that arrays and plain texts mix
@@ -100,7 +101,7 @@ def _coded(values: pa.Array[Any]) -> pa.Array[Any]:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return is_text(kind) and not pa.types.is_string_view(kind)  # views cannot be taken
 
 
 _TELLERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array[Any]], pa.Array[Any] | None]], ...] = (

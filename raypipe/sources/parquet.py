@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from raypipe.core.shard import Slice
 from raypipe.core.window import Window
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, TIME_COLUMN, SourceBatch
-from raypipe.sources.parquet_open import batch_rows, open_parquet
+from raypipe.sources.parquet_open import batch_rows, coded_texts, open_parquet
 from raypipe.sources.placement import Placed, column_at, has_column, place, root_of
 from raypipe.sources.routing import rejects_of
 from raypipe.sources.slices import within
@@ -39,7 +40,7 @@ class ParquetReader:
 
     def batches(self) -> Iterator[SourceBatch]:
         """Yield the rows in order, with `_position` and `_time`, and those without event time where they are wanted."""
-        with open_parquet(self._path) as parquet:
+        with open_parquet(self._path, self._coded) as parquet:
             metadata = parquet.metadata
             starts = [0]
             for number in range(metadata.num_row_groups):
@@ -59,6 +60,11 @@ class ParquetReader:
             return list(schema.names)
         wanted = {*self._columns, root_of(schema.names, self._time.column)}
         return [name for name in schema.names if name in wanted]
+
+    def _coded(self, parquet: pq.ParquetFile) -> list[str]:
+        """Return the columns to read as dictionaries and codes; event times are looked at as they stand."""
+        schema = parquet.schema_arrow
+        return coded_texts(parquet, self._parts, {*self._names(schema)} - {root_of(schema.names, self._time.column)})
 
     def _placed(self, batch: pa.RecordBatch, position: int, *, exact: bool) -> SourceBatch:
         positions = pl.int_range(position, position + batch.num_rows, dtype=pl.Int64, eager=True).to_arrow()

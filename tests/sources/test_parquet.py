@@ -152,3 +152,34 @@ def test_a_page_that_fails_its_checksum_names_the_file(
     path.write_bytes(content[:place] + b"A" + content[place + 1 :])
     with pytest.raises(SourceUnreadable, match=r"f\.parquet: is not a whole Parquet file.*CRC"):
         bench.read(bench.source("*.parquet", format="parquet"))
+
+
+def test_texts_that_are_stored_as_codes_come_as_codes(bench: Any, write: Callable[..., None]) -> None:
+    rows = 40_000
+    start_us = 1_704_067_200_000_000  # 2024-01-01
+    times = pa.array([start_us + place * 4_000_000 for place in range(rows)], pa.timestamp("us"))
+    repeated = [None if place % 7 == 0 else f"value {place % 5} of group {place // 20_000}" for place in range(rows)]
+    distinct = [f"text {place}" for place in range(rows)]
+    columns = {"ts": times, "repeated": repeated, "distinct": distinct, "coded": pa.array(repeated).dictionary_encode()}
+    write(columns, row_group_size=20_000, dictionary_pagesize_limit=4_096)  # `distinct` is written out from there on
+    source = bench.source("*.parquet", format="parquet")
+    bench.index(source)
+    window = Window(start_us, start_us + 30_000 * 4_000_000)
+    (slices,) = source.slices(source.list(), [window])
+    batches = list(source.read([window], slices, None))
+    kinds = [str(batches[0].rows.schema.field(name).type).partition("<")[0] for name in ("repeated", "distinct", "coded")]
+    assert kinds == ["dictionary", "string", "dictionary"]
+    for name, values in (("repeated", repeated), ("distinct", distinct), ("coded", repeated)):
+        assert [one for batch in batches for one in batch.rows[name].to_pylist()] == values[:30_000]
+
+
+def test_event_times_and_small_row_groups_are_not_read_as_codes(bench: Any, write: Callable[..., None]) -> None:
+    write({"ts": ["2024-01-01"] * 20_000, "s": ["a"] * 20_000}, row_group_size=20_000)
+    write({"ts": ["2024-01-01"] * 100, "s": ["a"] * 100}, "g.parquet", row_group_size=100)
+    source = bench.source("*.parquet", format="parquet")
+    bench.index(source)
+    window = bench.windows(source)[0]
+    (slices,) = source.slices(source.list(), [window])
+    batches = list(source.read([window], slices, None))
+    assert [str(one.rows.schema.field("ts").type) for one in batches] == ["string", "string"]
+    assert [str(one.rows.schema.field("s").type).partition("<")[0] for one in batches] == ["dictionary", "string"]
