@@ -16,7 +16,7 @@ from raypipe.core.shard import OutputStat, Shard, ShardFailure, ShardResult
 from raypipe.core.window import Window
 from raypipe.engine.batches import SHARD_INDEX, Batch, empty_batch, placed_batches
 from raypipe.engine.contract import Contract
-from raypipe.engine.liveness import columns_to_read
+from raypipe.engine.liveness import Wanted, wanted_columns
 from raypipe.engine.named_inputs import as_seen
 from raypipe.engine.outputs import Contributions, Outputs
 from raypipe.engine.quality import Books, check_quarantined
@@ -89,12 +89,15 @@ class Attempt:
         alone = self.shards[0].outputs  # the same for all shards of a task
         spill = self.spill if self.spills_contributions else None
         if self.pieces == 1:
-            rows = self._counted(transform.stream(self.read(), resources))
+            rows = self._counted(transform.stream(self.read(transform.pipeline), resources))
             with self.inputs() as inputs:
                 contributions = outputs.contributions(rows, tally.windows, uris, alone, spill, inputs)
         else:
             (shard,) = tally.windows
-            passes = ((one, self._counted(transform.stream(self.read(one), resources))) for one in shard.pieces(self.pieces))
+            passes = (
+                (one, self._counted(transform.stream(self.read(transform.pipeline, one), resources)))
+                for one in shard.pieces(self.pieces)
+            )
             contributions = outputs.contributions_of_pieces(passes, shard, uris, alone, spill)
         check_quarantined(self.pipeline.quality.max_quarantined, tally)
         for place, (code, error) in contributions.failed.items():
@@ -103,12 +106,15 @@ class Attempt:
             tally.warnings[place].extend(warnings)
         return self._done(contributions, alone or outputs.names, self._balanced())
 
-    def read(self, piece: Window | None = None) -> Iterator[Batch]:
-        """Read the source, or a piece of the one shard, place the rows, and count what comes, rejects too, as it comes."""
+    def read(self, computed: Pipeline, piece: Window | None = None) -> Iterator[Batch]:
+        """Read the source, or a piece of the one shard, place the rows, and count what comes, rejects too, as it comes.
+
+        `computed` is what of the pipeline is done with them.
+        """
         failpoints.hit("task.after_open")
         empty = True
         seen = self._seen if piece is None else Seen.of(self.pipeline.time, [piece])
-        for batch in self._placed(ROWS, seen, self._columns, piece):
+        for batch in self._placed(ROWS, seen, lambda: self._columns(computed), piece):
             empty = False
             yield batch
         if empty and (schema := self._known_schema()):
@@ -132,14 +138,12 @@ class Attempt:
         contracts = {origin: Contract(streams[origin].source, time.zone) for origin in self.pipeline.origins(one.name)}
         columns = tuple(one.source.columns) if one.source.extra_columns == "ignore" else None
         yield as_seen(empty_batch({name: polars_type(column.type) for name, column in one.source.columns.items()}).frame, one)
-        for batch in self._placed(one.name, Seen.of(time, tally.windows), lambda: columns):
+        for batch in self._placed(one.name, Seen.of(time, tally.windows), lambda: Wanted(columns)):
             frame = tally.alive(contracts[batch.origin].apply(batch, self.books).frame)
             tally.loaded.update(tally.counts(frame))
             yield as_seen(frame, one)
 
-    def _placed(
-        self, table: str, seen: Seen, columns: Callable[[], Sequence[str] | None], piece: Window | None = None
-    ) -> Iterator[Batch]:
+    def _placed(self, table: str, seen: Seen, columns: Callable[[], Wanted], piece: Window | None = None) -> Iterator[Batch]:
         """Read what is seen of an input, and count what comes, rejects too, before anything is done with it."""
         origins = self.pipeline.origins(table)
         slices = [one for shard in self.shards for one in shard.slices if one.file.origin in origins]
@@ -149,8 +153,9 @@ class Attempt:
             slices = [replace(one, exact=False, untimed=one.untimed and self._is_first(piece)) for one in slices]
         uris = self.books.quarantine.uris
         numbers = pl.Series([bisect.bisect_left(uris, uri) for uri in sorted({one.file.uri for one in slices})], dtype=pl.UInt32)
-        batches = self.source.read(seen.windows, slices, columns())
-        for read in placed_batches(batches, seen.windows, self.memory_bytes):
+        wanted = columns()
+        batches = self.source.read(seen.windows, slices, wanted.read)
+        for read in placed_batches(batches, seen.windows, self.memory_bytes, wanted.only_for_text):
             failpoints.hit("task.mid_read")
             frame = seen.placed(read.batch.frame)
             if len(numbers) < len(uris):  # the files are numbered among those of all inputs
@@ -177,10 +182,10 @@ class Attempt:
         """Tell whether a piece is the one that takes what has no event time."""
         return piece.start_us == self.shards[0].window.start_us
 
-    def _columns(self) -> Sequence[str] | None:
+    def _columns(self, computed: Pipeline) -> Wanted:
         """Return the columns to read of the rows."""
         contract = self.pipeline.source.columns
-        return columns_to_read(self.pipeline, tuple(contract or self.source.columns(self._listing())))
+        return wanted_columns(self.pipeline, computed, tuple(contract or self.source.columns(self._listing())))
 
     def _count_read(self, batch: Batch, rejects: Sequence[Reject], piece: Window | None) -> None:
         tally = self.books.tally

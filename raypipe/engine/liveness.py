@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from raypipe.engine.columns import ANY, Words, named_columns, words_of_outputs, words_of_step
+from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Cast, Derive, Lookup, Pipeline, PythonStep, Step
 
 
@@ -31,12 +32,24 @@ def _live_steps(steps: Sequence[Step], used: Words) -> tuple[Step, ...]:
     return tuple(reversed(kept))
 
 
-def columns_to_read(pipeline: Pipeline, have: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the columns to read of those that the source has; None for all of them.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Columns of a source: those to `read`, None for all, and which of them only the text of rows that are set aside needs."""
+
+    read: Sequence[str] | None
+    only_for_text: frozenset[str] = frozenset()
+
+
+def wanted_columns(pipeline: Pipeline, computed: Pipeline, have: Sequence[str]) -> Wanted:
+    """Return the columns to read of those that the source has, where of the pipeline this is `computed`.
 
     Where rows may be set aside, also what only an unused column was to be made of: the raw row is kept for a person.
     """
-    return named_columns(pipeline if _sets_aside(pipeline) else without_unused(pipeline), have)
+    used = named_columns(computed, have)
+    if used is None or not _sets_aside(pipeline):
+        return Wanted(used)
+    named = named_columns(pipeline, have)
+    return Wanted(named, frozenset(have if named is None else named).difference(used))
 
 
 def _sets_aside(pipeline: Pipeline) -> bool:

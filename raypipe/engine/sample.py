@@ -79,7 +79,7 @@ def _frame(table: pa.Table) -> pl.DataFrame:
 
 def _first_rows(attempt: Attempt) -> Batch | None:
     """Return the first rows of the shard, with the last ones of the lookback that were read with them."""
-    for batch in attempt.read():
+    for batch in attempt.read(attempt.pipeline):
         own = pl.col(SHARD_INDEX) == 0
         rows = batch.frame.filter((own & (own.cum_sum() <= SAMPLED_ROWS)) | (~own & ((~own).cum_sum(reverse=True) <= SAMPLED_ROWS)))
         if not attempt.pipeline.time.looks_around or not rows.filter(own).is_empty():

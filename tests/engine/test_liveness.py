@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raypipe.engine.liveness import columns_to_read, without_unused
+from raypipe.engine.liveness import Wanted, wanted_columns, without_unused
 from raypipe.pipeline import Cast, Derive, Filter, Lookup, PythonStep, Quality, Rename, RowsOutput, Rule, SqlOutput
 
 HAVE = ("hour", "amount", "url", "country")
@@ -17,7 +17,7 @@ def test_a_derived_column_that_nothing_uses_is_not_computed_and_its_input_not_re
     pipeline = make_pipeline(outputs=[TOTALS], steps=[both, HOST, Filter(condition="net > 1", name="f")], format="parquet")
     live = without_unused(pipeline)
     assert [step.columns for step in live.transform[:-1]] == [{"net": "amount * 2"}]
-    assert columns_to_read(pipeline, HAVE) == ("hour", "amount")
+    assert wanted_columns(pipeline, live, HAVE) == Wanted(("hour", "amount"))
 
 
 def test_what_a_later_step_or_any_output_uses_is_computed(make_pipeline):
@@ -33,7 +33,7 @@ def test_what_a_later_step_or_any_output_uses_is_computed(make_pipeline):
 def test_a_python_step_may_see_every_column(make_pipeline):
     pipeline = make_pipeline(outputs=[TOTALS], steps=[HOST, PythonStep(function="m:f")], format="parquet")
     assert without_unused(pipeline).transform == pipeline.transform
-    assert columns_to_read(pipeline, HAVE) is None
+    assert wanted_columns(pipeline, without_unused(pipeline), HAVE) == Wanted(None)
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,6 @@ def test_a_python_step_may_see_every_column(make_pipeline):
 )
 def test_a_row_that_may_be_set_aside_is_read_with_all_that_the_pipeline_names(make_pipeline, more):
     pipeline = make_pipeline(outputs=[TOTALS], format="parquet", **{"steps": [HOST], **more})
-    assert "url" in columns_to_read(pipeline, HAVE)
+    wanted = wanted_columns(pipeline, without_unused(pipeline), HAVE)
+    assert "url" in wanted.read
+    assert wanted.only_for_text == {"url"}

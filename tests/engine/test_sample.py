@@ -32,6 +32,18 @@ def test_rows_are_shown_after_each_stage_and_in_each_output(make_pipeline, make_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_step_whose_columns_nothing_uses_is_shown_too(make_pipeline, make_task, memory_source):
+    pipeline = make_pipeline(
+        format="parquet",
+        steps=[Derive(columns={"host": "upper(url)"})],
+        outputs=[SqlOutput(table="s", sql="SELECT sum(n) AS total FROM rows")],
+    )
+    source = memory_source(pl.DataFrame({"n": [1], "url": ["a"], "_time": [1]}), words={"n": "int64", "url": "string"})
+    shown = dict(sample(pipeline, source, make_task().shards[0], 5))
+    assert source.wanted == [("n", "url")]
+    assert shown["derive host"]["host"].to_list() == ["A"]
+
+
 def test_a_shard_without_rows_is_shown_with_its_columns(make_pipeline, make_task, memory_source):
     shown = dict(sample(make_pipeline(COLUMNS), memory_source(ROWS.clear()), make_task().shards[0], 5))
     assert shown["output out"].columns == ["n", "_shard"]
