@@ -81,8 +81,7 @@ class Reject:
 class SourceBatch:
     """Rows as read, and what could not be read beside them.
 
-    `rows` holds the source's columns (text sources: as strings, or as parsed JSON values) and the RESERVED_COLUMNS. Texts may
-    come as codes of a dictionary, which another batch need not share.
+    `rows` holds the RESERVED_COLUMNS and the source's (text sources: strings, parsed JSON values); texts may be dictionaries.
     Batches of a task come ordered by (source, position), each of the stream `origin`, bounded by bytes, never by the file's size.
     """
 
