@@ -161,7 +161,9 @@ CREATE TABLE _raypipe.quarantine (
     shard TIMESTAMP NOT NULL,        -- start of the shard that accounts for the row
     seq BIGINT NOT NULL, run VARCHAR NOT NULL,
     source VARCHAR, position BIGINT, -- file, and line or row in it
-    rule VARCHAR NOT NULL, error VARCHAR, raw VARCHAR, truncated BOOLEAN NOT NULL
+    rule VARCHAR NOT NULL, error VARCHAR,
+    raw VARCHAR USING COMPRESSION zstd, -- the last rows of a table are written anew by every commit: so it is cheapest
+    truncated BOOLEAN NOT NULL
 );
 COMMENT ON TABLE _raypipe.quarantine IS 'Rows that broke a rule, with source, position and the raw text.';
 
