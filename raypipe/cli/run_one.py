@@ -34,7 +34,7 @@ def run_one(shared: Shared, config: str, pipeline: Pipeline, ask: Ask, stop: Sto
     try:
         with signals_stop(stop):
             observer = Several([log, display, Prepared(shown=not shared.out.quiet)], shared.out.note)
-            report = launch.run(pipeline, ask, observer=observer, stop=stop)
+            report = launch.run(pipeline, ask, observer=observer, stop=stop, own_process=True)
     except Interrupted as error:
         error.exit_code = EXIT_TERMINATED if stop.signal == "SIGTERM" else error.exit_code
         raise

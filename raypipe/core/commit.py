@@ -5,7 +5,9 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from operator import attrgetter
 
+from raypipe.core.fingerprint import output_fingerprint
 from raypipe.core.intervals import normalise, subtract
 from raypipe.core.shard import InputPart, Observed, Outcome, ShardResult
 from raypipe.core.window import Window
@@ -13,6 +15,8 @@ from raypipe.lazy_dataclass import dataclass
 
 ACCEPTED = (Outcome.ACCEPTED_STALE, Outcome.ACCEPTED_SHRUNK)
 """Outcomes of shards that change nothing but what is noted of a live range."""
+_BY_TIME = attrgetter("result.window.start_us", "result.window.end_us")
+_KEEPS_TABLES = (Outcome.SATISFIED, Outcome.COMPACTED, *ACCEPTED)
 _RIGHT = object()  # known to decide_commit alone: a permit cannot be made elsewhere by accident
 
 
@@ -26,6 +30,11 @@ class ShardCommit:
     input_fp: str
     parts: tuple[InputPart, ...] = ()
     """What a compacted range was read from, where this says so of one; `input_fp` is their fingerprint."""
+    output_fp: str = field(init=False)
+    """The fingerprint of what it adds to all tables: the id of the commit and the ledger tell it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output_fp", output_fingerprint(self.result.outputs))
 
     @property
     def window(self) -> Window:
@@ -190,7 +199,7 @@ class _SortedOut:
 def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
     found = _SortedOut()
     taken_until_us: int | None = None
-    for shard in sorted(request.shards, key=lambda one: one.window):
+    for shard in sorted(request.shards, key=_BY_TIME):
         met = live.meeting(shard.window)
         if (
             _overlaps(shard, taken_until_us)
@@ -232,7 +241,7 @@ def _is_unproven(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[Live
 
 def _cuts_others(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
     """Tell whether outputs that are not replaced would keep a range beside another one that shares only a part of it."""
-    if shard.outcome in (Outcome.SATISFIED, Outcome.COMPACTED, *ACCEPTED):
+    if not met or shard.outcome in _KEEPS_TABLES:
         return False
     return any(one.window != shard.window for one in met if one.definitions.keys() - ours.keys())
 

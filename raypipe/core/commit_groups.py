@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from raypipe.core.commands import Commit
 from raypipe.core.commit import CommitRequest, ShardCommit
-from raypipe.core.fingerprint import commit_id, input_fingerprint, output_fingerprint
+from raypipe.core.fingerprint import commit_id, input_fingerprint
 from raypipe.core.state import OpenedRun
 from raypipe.core.waiting import Finished
 from raypipe.core.window import Window
@@ -21,19 +20,21 @@ def commit_groups(finished: Iterable[Finished], run: OpenedRun, *, atomic: bool)
     by its conflict to do all again.
     """
     groups: dict[tuple[frozenset[str], int], list[Finished]] = {}
-    times: Counter[Window] = Counter()
+    alike: dict[tuple[str, ...], frozenset[str]] = {}
+    times: dict[Window, int] = {}
     for one in finished:
-        groups.setdefault((_outputs_of(one, run), 0 if atomic else times[one.window]), []).append(one)
-        times[one.window] += 1
+        named = tuple(one.result.outputs)
+        outputs = alike.get(named) or alike.setdefault(named, _outputs_of(one, run))
+        before = 0 if atomic else times.get(one.window, 0)
+        groups.setdefault((outputs, before), []).append(one)
+        times[one.window] = before + 1
     return groups.values()
 
 
 def commit_of(group: Sequence[Finished], run: OpenedRun, *, atomic: bool) -> Commit:
     """Return what asks for the commit of a group that is done for the same outputs."""
-    shards = tuple(ShardCommit(one.result, one.outcome, one.attempt_id, input_fingerprint(one.result.slices)) for one in group)
-    identity = commit_id(
-        run.run_id, ((one.window, one.outcome.value, output_fingerprint(one.result.outputs), one.result.observed) for one in shards)
-    )
+    shards = tuple([ShardCommit(one.result, one.outcome, one.attempt_id, input_fingerprint(one.result.slices)) for one in group])
+    identity = commit_id(run.run_id, ((one.window, one.outcome.value, one.output_fp, one.result.observed) for one in shards))
     outputs = _outputs_of(group[0], run)
     request = CommitRequest(
         run_id=run.run_id, epoch=run.epoch, commit_id=identity, shards=shards, atomic=atomic,

@@ -218,7 +218,8 @@ class Coordinator:
             if outcome is None:
                 continue
             self._outcomes[one.window] = outcome
-            self._failures.pop(one.window, None)
+            if self._failures:
+                self._failures.pop(one.window, None)
             if outcome in (Outcome.LOADED, Outcome.EMPTY):
                 self._accounts[one.window, receipt.commit_seq] = one.result.accounts
         # Of an atomic group nothing is committed after a conflict: all of it is planned again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,8 +69,14 @@ def _text(one: Identity) -> str:
 
 def output_fingerprint(outputs: Mapping[str, OutputStat]) -> str:
     """Return the hash of all contributions of a shard: rows and multiset digest of each table."""
-    told = [f"{quoted(table)}:[{outputs[table].rows},{quoted(outputs[table].digest)}]" for table in sorted(outputs)]
+    told = [f"{label}{outputs[table].rows},{quoted(outputs[table].digest)}]" for table, label in _labels(tuple(outputs))]
     return _hash(f"{{{','.join(told)}}}")
+
+
+@functools.lru_cache(maxsize=64)  # pipelines of one process, and the outputs that some shards are done for alone
+def _labels(tables: tuple[str, ...]) -> Sequence[tuple[str, str]]:
+    """Return tables in order, each with what stands before its rows: the same for all shards of a run."""
+    return [(table, f"{quoted(table)}:[") for table in sorted(tables)]
 
 
 def commit_id(run_id: str, shards: Iterable[tuple[Window, str, str, frozenset[Observed]]]) -> str:

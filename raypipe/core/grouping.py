@@ -30,17 +30,19 @@ def group_shards(shards: Sequence[Shard], limits: TaskLimits) -> Iterator[tuple[
     Where the rows make up less than full tasks, they are shared out evenly, with a shard's worth of slack: a group
     ends before its limit, and the shards left over so would make one more task.
     """
-    total = sum(one.rows for one in shards)
+    sizes = [one.rows for one in shards]
+    total = sum(sizes)
     rows_max = min(ROWS_MAX, max(ROWS_MIN, total // (limits.slots * TASKS_PER_SLOT) + total // max(1, len(shards))))
     group: list[Shard] = []
     rows = size_bytes = 0
-    for shard in shards:
-        full = rows + shard.rows > rows_max or size_bytes + shard.size_bytes > limits.size_bytes or len(group) >= limits.shards
+    for shard, shard_rows in zip(shards, sizes, strict=True):
+        shard_bytes = shard.size_bytes
+        full = rows + shard_rows > rows_max or size_bytes + shard_bytes > limits.size_bytes or len(group) >= limits.shards
         if group and (full or shard.outputs != group[0].outputs):
             yield tuple(group)
             group, rows, size_bytes = [], 0, 0
         group.append(shard)
-        rows += shard.rows
-        size_bytes += shard.size_bytes
+        rows += shard_rows
+        size_bytes += shard_bytes
     if group:
         yield tuple(group)

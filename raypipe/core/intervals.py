@@ -6,7 +6,7 @@ import bisect
 import itertools
 from collections.abc import Iterable, Sequence
 
-from raypipe.core.window import Window
+from raypipe.core.window import BY_TIME, Window
 
 Ranges = tuple[Window, ...]
 
@@ -14,11 +14,11 @@ Ranges = tuple[Window, ...]
 def normalise(windows: Iterable[Window]) -> Ranges:
     """Return the union of windows, those that meet or touch made one."""
     bounds: list[list[int]] = []
-    for window in sorted(windows, key=_start):
-        if bounds and window.start_us <= bounds[-1][1]:
-            bounds[-1][1] = max(bounds[-1][1], window.end_us)
+    for start_us, end_us in map(BY_TIME, sorted(windows, key=BY_TIME)):
+        if bounds and start_us <= bounds[-1][1]:
+            bounds[-1][1] = max(bounds[-1][1], end_us)
         else:
-            bounds.append([window.start_us, window.end_us])
+            bounds.append([start_us, end_us])
     return tuple(Window(start_us, end_us) for start_us, end_us in bounds)
 
 

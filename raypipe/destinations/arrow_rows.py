@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
 
 from raypipe.core.commit import ShardCommit
-from raypipe.core.fingerprint import output_fingerprint
 from raypipe.core.shard import InputPart, Outcome
 from raypipe.core.window import Window
 
@@ -18,22 +18,22 @@ from raypipe.core.window import Window
 def ledger_table(entries: Sequence[tuple[ShardCommit, Outcome]]) -> pa.Table:
     """Return the ledger's rows for shards and their outcomes."""
     results = [shard.result for shard, _ in entries]
-    accounts = [result.accounts for result in results]
+    windows, accounts = [result.window for result in results], [result.accounts for result in results]
     columns: dict[str, Any] = {
-        "lo": times(result.window.start_us for result in results),
-        "hi": times(result.window.end_us for result in results),
+        "lo": times([window.start_us for window in windows]),
+        "hi": times([window.end_us for window in windows]),
         "attempt": pa.array([shard.attempt_id for shard, _ in entries], pa.string()),
         "outcome": pa.array([outcome.value for _, outcome in entries], pa.string()),
         "outputs": pa.array([_names(tuple(result.outputs)) for result in results], pa.string()),
         "input_fp": pa.array([shard.input_fp for shard, _ in entries], pa.string()),
-        "output_fp": pa.array([output_fingerprint(result.outputs) for result in results], pa.string()),
-        "event_start": times(result.event_start_us for result in results),
-        "event_end": times(result.event_end_us for result in results),
+        "output_fp": pa.array([shard.output_fp for shard, _ in entries], pa.string()),
+        "event_start": times([result.event_start_us for result in results]),
+        "event_end": times([result.event_end_us for result in results]),
         "warnings": pa.array([json.dumps(result.warnings) if result.warnings else "[]" for result in results], pa.string()),
         "seconds": pa.array([result.seconds for result in results], pa.float64()),
     }
     for name in ("read", "expanded", "loaded", "filtered", "duplicate", "quarantined"):
-        columns[name] = pa.array([getattr(one, name) for one in accounts], pa.int64())
+        columns[name] = pa.array(map(attrgetter(name), accounts), pa.int64())
     return pa.table(columns)
 
 
@@ -62,22 +62,26 @@ def counts_table(shards: Sequence[ShardCommit]) -> pa.Table:
 
 def live_table(shards: Sequence[ShardCommit], definitions: Mapping[str, int], numbers: Mapping[str, Mapping[str, int]]) -> pa.Table:
     """Return the live ranges that shards become, one for each output; `numbers` are column sets by output and attempt."""
-    pairs = [(output, shard) for output in definitions for shard in shards]
-    stats = [shard.result.outputs[output] for output, shard in pairs]
-    return pa.table(
-        {
-            "output": pa.array([output for output, _ in pairs], pa.string()),
-            "lo": times(shard.window.start_us for _, shard in pairs),
-            "hi": times(shard.window.end_us for _, shard in pairs),
-            "attempt": pa.array([shard.attempt_id for _, shard in pairs], pa.string()),
-            "definition": pa.array([definitions[output] for output, _ in pairs], pa.int64()),
-            "input_fp": pa.array([shard.input_fp for _, shard in pairs], pa.string()),
+    windows, attempts = [shard.window for shard in shards], [shard.attempt_id for shard in shards]
+    shared = {
+        "lo": times([window.start_us for window in windows]),
+        "hi": times([window.end_us for window in windows]),
+        "attempt": pa.array(attempts, pa.string()),
+        "input_fp": pa.array([shard.input_fp for shard in shards], pa.string()),
+        "files": pa.array([shard.files for shard in shards], pa.int64()),
+    }
+    tables = []
+    for output, definition in definitions.items():
+        stats = [shard.result.outputs[output] for shard in shards]
+        own = {
+            "output": pa.repeat(output, len(shards)),
+            "definition": pa.repeat(pa.scalar(definition, pa.int64()), len(shards)),
             "output_fp": pa.array([stat.digest for stat in stats], pa.string()),
             "rows": pa.array([stat.rows for stat in stats], pa.int64()),
-            "files": pa.array([shard.files for _, shard in pairs], pa.int64()),
-            "schema_number": pa.array([numbers[output].get(shard.attempt_id) for output, shard in pairs], pa.int64()),
+            "schema_number": pa.array(map(numbers[output].get, attempts), pa.int64()),
         }
-    )
+        tables.append(pa.table({**shared, **own}))
+    return pa.concat_tables(tables)
 
 
 def accepted_table(shards: Sequence[ShardCommit]) -> pa.Table:

@@ -19,7 +19,7 @@ from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import SHARD_COLUMN, Staged
 
 _SHARD_TYPE = pa.timestamp("us")
-_READ_ROWS = 131_072  # per batch out of a staged file: bounds what a commit holds of it in memory
+READ_ROWS = 122_880  # per batch out of a staged file: bounds what a commit holds of it, and is a row group of DuckDB
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Part:
             yield self._wanted(self.content)
             return
         with pq.ParquetFile(self.content, pre_buffer=False) as file:
-            for batch in file.iter_batches(_READ_ROWS):
+            for batch in file.iter_batches(READ_ROWS):
                 yield self._wanted(pa.Table.from_batches([batch]))
 
     def _wanted(self, rows: pa.Table) -> pa.Table:

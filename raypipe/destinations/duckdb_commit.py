@@ -37,7 +37,7 @@ from raypipe.destinations.arrow_rows import (
 )
 from raypipe.destinations.contributions import contributions, verify_checksums, wanted_starts
 from raypipe.destinations.duckdb_compact import Compacting
-from raypipe.destinations.duckdb_file import all_threads
+from raypipe.destinations.duckdb_file import more_threads
 from raypipe.destinations.duckdb_merged import MergedTable
 from raypipe.destinations.duckdb_runs import beat, fenced, set_watermark
 from raypipe.destinations.duckdb_state import changed, has_views, query
@@ -168,7 +168,7 @@ class _Commit:
         for shard in permit.compacted:
             values = {**self._values(permit), **_bounds([shard.window]), "outputs": list(self.request.definitions)}
             merging = Compacting(self.connection, values, shard, self._fit_tables({}))
-            with all_threads(self.connection):
+            with more_threads(self.connection):
                 whole = merging.merge(self.request.definitions)
             with _registered(self.connection, replaced_in=ranges_table([shard.window])):
                 query(self.connection, _SQL["delete_live"], values)
@@ -307,7 +307,7 @@ class _Commit:
         with _registered(self.connection, loaded_in=ranges_table(ranges)):
             merged.touch(ranges, "loaded_in")
         rows = sum(shard.result.outputs[stored.output].rows for shard in loaded)
-        with all_threads(self.connection):
+        with more_threads(self.connection):
             merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
 
     def _replace_quarantine(

@@ -69,9 +69,9 @@ def limit_memory(connection: duckdb.DuckDBPyConnection, memory_bytes: int) -> No
 
 
 @contextlib.contextmanager
-def all_threads(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Let a writer use all cores for a while: for what joins and groups much."""
-    connection.execute("RESET threads")
+def more_threads(connection: duckdb.DuckDBPyConnection, threads: int | None = None) -> Iterator[None]:
+    """Let a writer use so many threads for a while; all cores where none are named: for what joins and groups much."""
+    connection.execute("RESET threads" if threads is None else f"SET threads = {threads}")
     yield
     connection.execute(f"SET threads = {WRITER_THREADS}")  # after an error nothing more is done with it
 

@@ -7,10 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 
 import duckdb
+import pyarrow as pa
 
 from raypipe.core.digest import quote
 from raypipe.core.window import Window
-from raypipe.destinations.contributions import Contribution
+from raypipe.destinations.contributions import READ_ROWS, Contribution
+from raypipe.destinations.duckdb_engine import WRITER_THREADS
+from raypipe.destinations.duckdb_file import more_threads
 from raypipe.destinations.duckdb_state import changed, columns_of, query
 from raypipe.destinations.duckdb_types import UNKNOWN, widened
 from raypipe.destinations.sql_statements import statements
@@ -21,6 +24,8 @@ from raypipe.ports import SHARD_COLUMN
 
 _SQL = statements("commit")
 Columns = Mapping[str, str]
+
+INSERTING_THREADS = 2  # of many rows one takes in a row group while the other compresses one; each more would hold another
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +88,24 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, stored: Stored, piece: Ty
     """Insert a contribution by name; return the number of rows."""
     names = [name for name, kind in piece.columns.items() if kind != UNKNOWN]
     columns = ", ".join(quote(name) for name in (*names, SHARD_COLUMN))
-    connection.register("rows_in", piece.contribution.scannable())
+    rows = piece.contribution.scannable()
+    if isinstance(rows, pa.Table) and rows.num_rows > READ_ROWS:
+        rows = _row_groups(rows)
+    connection.register("rows_in", rows)
     try:
-        return changed(connection, f"INSERT INTO {stored.relation} BY NAME SELECT {columns} FROM rows_in")
+        with more_threads(connection, WRITER_THREADS if isinstance(rows, pa.Table) else INSERTING_THREADS):
+            return changed(connection, f"INSERT INTO {stored.relation} BY NAME SELECT {columns} FROM rows_in")
     except duckdb.DataError as error:
         raise ShardError(f"table {stored.output}: a value of the contribution does not fit its column: {error}") from error
     finally:
         with contextlib.suppress(duckdb.TransactionException):  # after an error the transaction takes nothing more
             connection.unregister("rows_in")
+
+
+def _row_groups(rows: pa.Table) -> pa.RecordBatchReader:
+    """Return rows in batches of a row group each, which threads take in at once and the engine puts in order."""
+    groups = (rows.slice(at, READ_ROWS).combine_chunks() for at in range(0, rows.num_rows, READ_ROWS))
+    return pa.RecordBatchReader.from_batches(rows.schema, (batch for group in groups for batch in group.to_batches()))
 
 
 def schema_number(connection: duckdb.DuckDBPyConnection, pipeline: str, output: str, columns: Columns) -> int:

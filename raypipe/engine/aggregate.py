@@ -245,5 +245,5 @@ def _stats(connection: duckdb.DuckDBPyConnection, table: Rows, shards: Sequence[
     connection.register(_CONTRIBUTION, in_slices(table))
     found = connection.execute(digest_query(_CONTRIBUTION, columns, by=f"epoch_us({SHARD_COLUMN})")).fetchall()
     connection.unregister(_CONTRIBUTION)
-    stats = {start_us: OutputStat(rows, digest_of_sums(low, high)) for start_us, rows, low, high in found}
+    stats = {start_us: OutputStat(rows, digest) for start_us, rows, digest in found}
     return {shard: stats.get(shard.start_us, NO_ROWS) for shard in shards}

@@ -241,7 +241,7 @@ class Attempt:
         quarantined = self.books.quarantine.table(good)
         if quarantined.num_rows:
             tables[QUARANTINE_TABLE] = quarantined
-        results = tuple(self._result(place, accounts[place], contributions.stats(place, outputs)) for place in good)
+        results = tuple([self._result(place, accounts[place], contributions.stats(place, outputs)) for place in good])
         failures = tuple(ShardFailure(self.shards[place].window, *tally.failed[place]) for place in sorted(tally.failed))
         return Done(results, failures, tables)
 

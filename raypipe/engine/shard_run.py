@@ -122,7 +122,7 @@ class ShardRunner:
 
     def _staged(self, task: Task, done: Done, fingerprints: Mapping[str, str], seconds: float) -> Staged:
         """Return what was done, as files where it is worth them."""
-        results = tuple(replace(one, seconds=seconds / len(task.shards)) for one in done.results)
+        results = tuple([one.lasting(seconds / len(task.shards)) for one in done.results])
         in_memory = {name: rows for name, rows in done.tables.items() if isinstance(rows, pa.Table)}
         in_files = {name: rows.path for name, rows in done.tables.items() if isinstance(rows, TableFile)}
         staged = Staged(task=task, results=results, failures=done.failures, tables=in_memory, fingerprints=fingerprints)

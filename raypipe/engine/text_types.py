@@ -14,6 +14,8 @@ from raypipe.core.datatype import DataType, parse_datatype
 
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _SECONDS = r"[0-9]{2}:[0-9]{2}:[0-5][0-9]"  # a leap second is no time of any engine
+LOOKED_AT = 1_000  # values at the beginning of a column that tell whether they repeat
+REPEATED = 4  # times: a time takes four times as long to read as to be found among those that were
 _BOOL_WORDS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -139,6 +141,20 @@ _LIKE_A_FORM = rf"^{_DATE}([T ][0-9]{{2}}:[0-9]{{2}}.*)?$"  # what does not even
 
 
 def _timestamps(text: pl.Series, zone: str, *, aware: bool) -> pl.Series:
+    if len(text) > LOOKED_AT and text.head(LOOKED_AT).n_unique() < LOOKED_AT // REPEATED:
+        return _once_each(text, lambda distinct: _read_timestamps(distinct, zone, aware=aware))
+    return _read_timestamps(text, zone, aware=aware)
+
+
+def _once_each(text: pl.Series, read: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Read each distinct text once. Codes of categories made for it alone count them from 0."""
+    codes = text.cast(pl.Categorical(pl.Categories.random())).to_physical()
+    places = codes.arg_unique()
+    places = places.filter(codes.gather(places).is_not_null())
+    return read(text.gather(places)).gather(codes.gather(places).arg_sort()).gather(codes)
+
+
+def _read_timestamps(text: pl.Series, zone: str, *, aware: bool) -> pl.Series:
     values = pl.Series(text.name, [None], dtype=pl.Datetime("us", "UTC" if aware else None)).new_from_index(0, len(text))
     pending: pl.Series | None = None
     for pattern, form in _ordered_forms(text):

@@ -48,6 +48,8 @@ class Parts:
     """Slices of small files stay in this process: for runs whose workers are threads of it."""
     given: tuple[Window, ...] | None = None
     """Exactly these shards, instead of those that the calendar cuts."""
+    own_process: bool = False
+    """Nobody else lives in this process, and it does the work itself."""
 
     @property
     def state_folder(self) -> str:
@@ -177,6 +179,7 @@ class Parts:
 
     def worker(self, memory_bytes: int) -> ShardRunner:
         """Return what does tasks, each within this share of the memory; what was dear to compute is staged in files."""
+        self._start_arrow()
         from raypipe.engine.shard_run import ShardRunner
         from raypipe.engine.stage import StageWhenDear
 
@@ -191,10 +194,13 @@ class Parts:
 
     def scan(self, file: InputFile) -> FileIndex:
         """Scan a file for the index, without an engine but Arrow."""
+        self._start_arrow()
+        return self.source.scan(file)
+
+    def _start_arrow(self) -> None:
         from raypipe.engine.arrow_start import start_arrow
 
-        start_arrow(self.pipeline)
-        return self.source.scan(file)
+        start_arrow(self.pipeline, own_process=self.own_process)
 
     def settled(self, versions: Mapping[str, str]) -> SettledFile:
         """Where runs of these versions of raypipe and its engines remember that nothing was to be done."""

@@ -35,10 +35,15 @@ from raypipe.runtime.system_clock import SystemClock
 ROW_BYTES = 25  # of a source file, to guess rows before anything is read; only the choice of the executor rests on it
 
 
-def run(pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, clock: Clock | None = None) -> RunReport:
-    """Run or backfill a pipeline to its end, or until it is stopped; `clock` is this machine's unless another is given."""
+def run(
+    pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, clock: Clock | None = None, own_process: bool = False
+) -> RunReport:
+    """Run or backfill a pipeline to its end, or until it is stopped; `clock` is this machine's unless another is given.
+
+    `own_process`: the process is raypipe's own, as that of a command is.
+    """
     clock = clock or SystemClock()
-    parts = Parts(pipeline, clock, slices_in_memory=True, given=ask.given)
+    parts = Parts(pipeline, clock, slices_in_memory=True, given=ask.given, own_process=own_process)
     _require_folder(parts)
     listing = parts.source.list()
     choice = _choice(parts, ask, listing)

@@ -328,17 +328,18 @@ class Driver:
                 return self._feed(coordinator, event)  # its parts are tried apart: what is staged is still needed
         else:
             event = ev.GroupCommitted(receipt, tuple(shard.result for shard in request.shards), self._now_s() - started_s)
+        settled = frozenset(windows)
         for attempt in command.attempts:
-            self._settle(attempt, windows)
+            self._settle(attempt, settled)
         return self._feed(coordinator, event)
 
     def _keep(self, staged: Staged) -> None:
         attempt = staged.task.attempt_id
         self._staged[attempt] = staged
         self._unsettled[attempt] = {result.window for result in staged.results}
-        self._settle(attempt, ())
+        self._settle(attempt, frozenset())
 
-    def _settle(self, attempt: str, windows: Sequence[Window]) -> None:
+    def _settle(self, attempt: str, windows: frozenset[Window]) -> None:
         """Let go of an attempt once each of its shards is committed, left out or refused."""
         self._unsettled[attempt].difference_update(windows)
         if not self._unsettled[attempt]:

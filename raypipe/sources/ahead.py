@@ -30,9 +30,12 @@ class _Maker(Generic[_T]):
         self._stopped = False
         self._thread = threading.Thread(target=self._make, name="raypipe-ahead", daemon=True)
 
-    def taken(self) -> Iterator[_T]:
-        """Start, and yield the items; what making one raises is raised in its place."""
+    def start(self) -> None:
+        """Begin to make items."""
         self._thread.start()
+
+    def taken(self) -> Iterator[_T]:
+        """Yield the items; what making one raises is raised in its place."""
         while (made := self._made.get()) is not None:
             self._free.release()
             if isinstance(made, _Failed):
@@ -58,17 +61,17 @@ class _Maker(Generic[_T]):
 
 @contextmanager
 def ahead(items: Iterator[_T], is_long: Callable[[_T], bool]) -> Iterator[Iterator[_T]]:
-    """Give the items, made ahead by a thread where the first tells that they go on for long; it has ended on leaving."""
+    """Give the items, made ahead by a thread where one tells that they go on for long; it has ended on leaving."""
     maker = _Maker(items)
 
     def given() -> Iterator[_T]:
-        for first in items:
-            yield first
-            if is_long(first):
-                break
-        else:
-            return
-        yield from maker.taken()
+        for item in items:
+            if is_long(item):
+                maker.start()  # before it is handed on: whoever takes it may have much to do first
+                yield item
+                yield from maker.taken()
+                return
+            yield item
 
     try:
         yield given()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from raypipe.core.calendar import Calendar
 from raypipe.pipeline import EventTime, FilesSource
 from raypipe.sources.ahead import ahead, read_ahead
-from raypipe.sources.cells import Cutter
 from raypipe.sources.lines import ByteStream, DecodedBlock, open_text
-from raypipe.sources.routing import NoSlices, Router, SliceTaker
+from raypipe.sources.row_bytes import row_bytes
 from raypipe.sources.slice_store import STORE
-from raypipe.sources.slice_writer import SliceWriter
+from raypipe.sources.slice_writer import NoSlices, SliceTaker, SliceWriter
 from raypipe.sources.slices import RoutedFile, SliceKey
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from raypipe.sources.cells import Cutter
 
 ROWS_WORTH_A_THREAD = 4_096  # in a file's first block; with fewer there is hardly a second block to decode meanwhile
 
@@ -50,28 +52,32 @@ def digest_file(config: FilesSource, time: EventTime, cutter: Cutter, uri: str) 
 
 
 def _routed(config: FilesSource, time: EventTime, cutter: Cutter, uri: str, writer: SliceTaker) -> Mapping[str, Any]:
-    router = Router(
-        uri,
-        time,
-        cutter,
-        writer,
-        stored=_stored(config, time),
-        columns_vary=config.format == "jsonl",
-        time_required=config.format == "csv" and config.on_drift == "fail",
-    )
+    columns_vary = config.format == "jsonl"
     with (
         open_text(uri) as file,
         read_ahead(file) as stream,
-        ahead(_with_texts(decode(stream, config, time.column, uri), router), _is_long) as blocks,
+        ahead(_with_texts(decode(stream, config, time.column, uri), columns_vary=columns_vary), _is_long) as blocks,
     ):
-        for block, texts in blocks:
+        first = list(itertools.islice(blocks, 1))  # from here on others are decoded, while an engine is loaded to route them
+        from raypipe.sources.routing import Router
+
+        router = Router(
+            uri,
+            time,
+            cutter,
+            writer,
+            stored=_stored(config, time),
+            columns_vary=columns_vary,
+            time_required=config.format == "csv" and config.on_drift == "fail",
+        )
+        for block, texts in itertools.chain(first, blocks):
             router.add(block, texts)
     return router.finish()
 
 
-def _with_texts(blocks: Iterator[DecodedBlock], router: Router) -> Iterator[tuple[DecodedBlock, pa.Array[Any]]]:
+def _with_texts(blocks: Iterator[DecodedBlock], *, columns_vary: bool) -> Iterator[tuple[DecodedBlock, pa.Array[Any]]]:
     for block in blocks:
-        yield block, router.texts(block)
+        yield block, row_bytes(block.rows, named=columns_vary)
 
 
 def _is_long(first: tuple[DecodedBlock, pa.Array[Any]]) -> bool:

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import compute
@@ -19,7 +19,7 @@ from raypipe.sources.cells import Cells, Cutter, Located, edges_of
 from raypipe.sources.lines import DecodedBlock
 from raypipe.sources.placement import Placed, column_at, explain, has_column, in_history, no_time_column, place, untimed_instant
 from raypipe.sources.plain_values import plain_values
-from raypipe.sources.row_bytes import row_bytes
+from raypipe.sources.slice_writer import SliceTaker
 from raypipe.sources.slices import Sorted, join_batches
 
 pc: Any = compute  # its stubs lack that arrays and plain numbers mix
@@ -52,28 +52,6 @@ class _Piece:
         return column if self.order is None else column.take(self.order)
 
 
-class SliceTaker(Protocol):
-    """Takes what a router sorted."""
-
-    def add(self, batch: pa.RecordBatch, layout: Sorted) -> None:
-        """Take rows, sorted by cell."""
-        ...
-
-    def add_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Take rows and lines that have no place."""
-        ...
-
-
-class NoSlices:
-    """Takes nothing: for a file that is read for its digests alone."""
-
-    def add(self, batch: pa.RecordBatch, layout: Sorted) -> None:
-        """Let rows go."""
-
-    def add_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Let rejects go."""
-
-
 class Router:
     """Takes the decoded blocks of one file, in order, and ends with its cells; rows go to `writer`, sorted."""
 
@@ -101,10 +79,6 @@ class Router:
         self._rejects_digest = hashlib.blake2b(digest_size=16)
         self._outside = 0
         self._earliest_us: int | None = None
-
-    def texts(self, block: DecodedBlock) -> pa.Array[Any]:
-        """Return the digest's text of each row of a block; any thread may make it, ahead of its turn."""
-        return row_bytes(block.rows, named=self._columns_vary)
 
     def add(self, block: DecodedBlock, texts: pa.Array[Any]) -> None:
         """Take a block and its texts."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 from pyarrow import compute
 
@@ -40,6 +39,8 @@ def _bytes_of(column: pa.Array[Any]) -> pa.Array[Any]:
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
     elif pa.types.is_nested(kind):
+        import polars as pl  # not before there is such a column: rows are decoded while this engine is being loaded
+
         column = pl.select(pl.struct(pl.Series("value", pl.from_arrow(column))).struct.json_encode()).to_series().to_arrow()
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)):
         column = column.cast(pa.string())

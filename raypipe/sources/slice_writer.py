@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import pyarrow as pa
 
@@ -19,6 +19,28 @@ from raypipe.ports import Reject
 from raypipe.sources.slices import LAYOUT_FILE, REJECTS_FILE, RoutedFile, Sorted
 
 REJECTS_BYTES_MAX = 8 * 1024**2  # of rejects held in memory while a file is routed; more go to disk with its rows
+
+
+class SliceTaker(Protocol):
+    """Takes what a router sorted."""
+
+    def add(self, batch: pa.RecordBatch, layout: Sorted) -> None:
+        """Take rows, sorted by cell."""
+        ...
+
+    def add_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Take rows and lines that have no place."""
+        ...
+
+
+class NoSlices:
+    """Takes nothing: for a file that is read for its digests alone."""
+
+    def add(self, batch: pa.RecordBatch, layout: Sorted) -> None:
+        """Let rows go."""
+
+    def add_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Let rejects go."""
 
 
 @dataclass

@@ -78,10 +78,16 @@ def test_the_digest_of_a_table_is_the_sum_of_the_digests_of_its_parts(rows: list
     if rows:
         CONNECTION.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
     parts = {
-        part: (count, digest_of_sums(low, high))
-        for part, count, low, high in CONNECTION.execute(digest_query("t", ["b", "a"], by="part")).fetchall()
+        part: (count, digest) for part, count, digest in CONNECTION.execute(digest_query("t", ["b", "a"], by="part")).fetchall()
     }
     whole = CONNECTION.execute(f"SELECT {digest_sums_sql(['a', 'b'])} FROM t").fetchone()
     assert whole is not None
     assert combine_digests([digest for _, digest in parts.values()]) == digest_of_sums(*whole)
     assert sum(count for count, _ in parts.values()) == len(rows)
+
+
+def test_the_engine_writes_the_digest_of_many_rows_as_the_sums_give_it() -> None:
+    many = "(SELECT i AS a, i % 2 AS part FROM range(20000) AS r(i))"
+    written = CONNECTION.execute(f"{digest_query(many, ['a'], by='part')} ORDER BY part").fetchall()
+    sums = CONNECTION.execute(f"SELECT {digest_sums_sql(['a'])} FROM {many} GROUP BY part ORDER BY part").fetchall()
+    assert written == [(part, 10_000, digest_of_sums(*found)) for part, found in enumerate(sums)]

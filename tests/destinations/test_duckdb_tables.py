@@ -5,13 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
+from raypipe.destinations.contributions import READ_ROWS, Contribution, Part
 from raypipe.destinations.duckdb import DuckDBFile
+from raypipe.destinations.duckdb_tables import fit_table, insert_rows, typed
 from raypipe.destinations.duckdb_types import widened
+from raypipe.destinations.stored import Stored
 from raypipe.errors import ShardError
-from raypipe.ports import Check
+from raypipe.ports import SHARD_COLUMN, Check
 
 pytestmark = pytest.mark.slow  # a real file is opened several times a test
 
@@ -78,6 +82,22 @@ def test_tasks_of_one_group_may_bring_different_columns(file: DuckDBFile, work: 
     file.commit(replace(one, shards=(*one.shards, *other.shards)), [*left, *also])
     assert sql("SELECT n, extra FROM hourly ORDER BY n") == [(1, None), (2**40, "x")]
     assert wrong(file) == []
+
+
+def test_many_rows_stay_in_their_order_whichever_threads_insert_them() -> None:
+    numbers = pa.chunked_array([pa.arange(at, min(at + 50_000, 2 * READ_ROWS + 7)) for at in range(0, 2 * READ_ROWS + 7, 50_000)])
+    starts = pa.repeat(pa.scalar(0, pa.timestamp("us")), len(numbers))
+    rows = pa.table({"n": numbers, "text": numbers.cast(pa.string()), SHARD_COLUMN: starts})
+    contribution = Contribution(rows.schema, (Part(rows, rows.schema, "1", None),))
+    with duckdb.connect(config={"threads": 1}) as connection:
+        stored = Stored("t", created=False)
+        piece = typed(connection, contribution)
+        fit_table(connection, stored, [piece])
+        assert insert_rows(connection, stored, piece) == len(numbers)
+        found = connection.sql("SELECT n, text FROM t").to_arrow_table()
+        threads = connection.execute("SELECT current_setting('threads')").fetchone()
+    assert found.to_pylist() == rows.select(["n", "text"]).to_pylist()
+    assert threads == (1,)
 
 
 def test_names_that_need_quotes_are_only_names(file: DuckDBFile, work: Any, sql: Any) -> None:

@@ -1,9 +1,15 @@
-"""Arrow starts without pandas, and those who want pandas still get it. In a process of its own: what is loaded stays loaded."""
+"""Arrow starts without pandas, and those who want pandas still get it; alone also without numpy.
+
+In processes of their own: what is loaded stays loaded.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 
 def _said(program: str) -> list[str]:
@@ -26,3 +32,31 @@ def test_who_asks_arrow_for_pandas_gets_it_afterwards() -> None:
         "print(pa.array(pandas.Series([1.0, float('nan')])).null_count)"
     )
     assert _said(program) == ["DataFrame", "1"]
+
+
+def test_in_a_process_of_raypipes_own_arrow_hands_rows_on_without_loading_numpy() -> None:
+    program = (
+        "import sys; from types import SimpleNamespace; from raypipe.engine.arrow_start import start_arrow;"
+        "start_arrow(SimpleNamespace(transform=()), own_process=True); import duckdb, polars, pyarrow as pa, pyarrow.csv;"
+        "rows = polars.from_arrow(pa.table({'a': [1, None, 3]})).to_arrow();"
+        "print(duckdb.sql('SELECT sum(a) FROM rows').to_arrow_table().to_pylist()[0].popitem()[1], 'numpy' in sys.modules)"
+    )
+    assert _said(program) == ["4", "False"]
+
+
+CONFIG = """
+name: small
+time: {column: t, start: 2024-01-01, shard: 1d, end: 2024-01-02}
+source: {kind: files, path: a.csv, format: csv, columns: {t: timestamp, x: int64}}
+outputs: [{table: rows, rows: all}]
+destination: {kind: duckdb, path: out.duckdb}
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_runs_a_pipeline_may_hand_arrays_to_arrow_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("t,x\n2024-01-01T01:00:00,1\n")
+    (tmp_path / "small.yaml").write_text(CONFIG)
+    run = f"import raypipe; raypipe.run(raypipe.load({str(tmp_path / 'small.yaml')!r}), executor='inline')"
+    handed = "import numpy, pyarrow; print(pyarrow.array(numpy.array([1, 2])).to_pylist() == [1, 2])"
+    assert _said(f"{run}; {handed}") == ["True"]

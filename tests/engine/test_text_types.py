@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from raypipe.core.datatype import parse_datatype
+from raypipe.engine import text_types
 from raypipe.engine.text_types import from_text, polars_type, source_schema
 
 
@@ -104,6 +105,26 @@ def test_a_timestamp_is_iso_with_or_without_fraction_and_zone():
 
 def test_a_timestamp_with_an_offset_becomes_wall_clock_of_the_zone():
     assert convert("timestamp", "2024-07-01T00:00:00Z", zone="Europe/Madrid") == [dt.datetime(2024, 7, 1, 2)]
+
+
+@pytest.mark.parametrize("word", ["timestamp", "timestamptz"])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        (None, "2026-03-29T02:30:00", "2024-07-01 00:00", "x", "2024-07-01T00:00:00Z", " 2024-07-01", "2023-01-01T00:00:00+02:00"),
+        (None, None),
+        ("x", "y"),
+    ],
+)
+def test_a_timestamp_that_repeats_is_the_same_each_time(word, texts, monkeypatch):
+    alone = convert(word, *texts, zone="Europe/Madrid")
+    read = []
+    once = text_types._read_timestamps
+    monkeypatch.setattr(
+        text_types, "_read_timestamps", lambda text, *rest, **named: (read.append(len(text)), once(text, *rest, **named))[1]
+    )
+    assert convert(word, *texts * text_types.LOOKED_AT, zone="Europe/Madrid") == alone * text_types.LOOKED_AT
+    assert read[0] == len({one for one in texts if one is not None})
 
 
 def test_a_timestamptz_without_offset_is_wall_clock_of_the_zone():

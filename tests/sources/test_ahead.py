@@ -29,6 +29,20 @@ def test_items_come_in_order_made_by_a_thread_once_one_is_long() -> None:
     assert makers() == []
 
 
+def test_more_items_are_made_while_the_first_long_one_is_worked_on() -> None:
+    second = threading.Event()
+
+    def made() -> Iterator[int]:
+        yield 0
+        second.set()
+        yield 1
+
+    with ahead(made(), lambda _: True) as items:
+        assert next(items) == 0
+        assert second.wait(120)
+        assert list(items) == [1]
+
+
 def test_few_short_items_start_no_thread() -> None:
     with ahead(iter([1, 2, 3]), lambda _: False) as items:
         assert [(item, makers()) for item in items] == [(1, []), (2, []), (3, [])]

@@ -19,6 +19,7 @@ from raypipe.ports import Reject
 from raypipe.sources import routing
 from raypipe.sources.lines import DecodedBlock
 from raypipe.sources.routing import Router
+from raypipe.sources.row_bytes import row_bytes
 from raypipe.sources.slice_writer import SliceWriter
 from raypipe.sources.slices import RoutedFile
 
@@ -40,7 +41,7 @@ def route(
     writer = SliceWriter(Path("unused"), memory_bytes=2**40)
     router = Router("f", time, Calendar(0, time.shard), writer, **options)
     for one in blocks:
-        router.add(one, router.texts(one))
+        router.add(one, row_bytes(one.rows, named=bool(options.get("columns_vary"))))
     content = router.finish()
     slices = writer.finish()
     assert slices is not None
