@@ -14,6 +14,7 @@ import psutil
 from raypipe.core import events as ev
 from raypipe.core.executor_choice import Choice, WorkSize, choose_executor, phrase
 from raypipe.core.grouping import SHARDS_MAX
+from raypipe.core.plan import Scope
 from raypipe.core.room import share_in_process, slots_in_process
 from raypipe.core.state import RunOpening
 from raypipe.core.window import from_us
@@ -98,7 +99,9 @@ def make_driver(
         divisible=pipeline.divisible_outputs,
     )
     opening = replace(opening_of(parts, ask, run_id), force=force, holder=owner or holder())
-    wanted = replace(planner(parts, ask), pipeline=pipeline, settled=parts.settled(opening.versions))
+    wanted = planner(parts, ask)
+    if ask.scope is Scope.DUE and parts.given is None:  # what is asked for again and again
+        wanted = replace(wanted, pipeline=pipeline, settled=parts.settled(opening.versions))
     return Driver(
         settings, opening, wanted, parts.destination, executor, parts.stages, observer, parts.clock, stop, prepare, parts.claims
     )
