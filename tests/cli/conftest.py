@@ -59,7 +59,8 @@ class Launched:
         self.loads.append((target, profile, tuple(overrides)))
         return self.pipeline
 
-    def run(self, pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag) -> RunReport:
+    def run(self, pipeline: Pipeline, ask: Ask, *, observer: Observer, stop: StopFlag, own_process: bool) -> RunReport:
+        assert own_process, "a command has its process for itself"
         self.asks.append(ask)
         self.while_running(observer, stop)
         return RunReport(

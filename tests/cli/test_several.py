@@ -85,7 +85,7 @@ def test_one_that_does_not_end_well_stops_those_that_need_it_and_no_others(chain
 
 
 def test_after_ctrl_c_nothing_more_is_run_and_the_exit_code_is_that_of_the_signal(chain, closing, monkeypatch, raypipe):
-    def run(one: Any, ask: Any, *, observer: Any, stop: Any) -> RunReport:
+    def run(one: Any, ask: Any, *, observer: Any, stop: Any, own_process: bool) -> RunReport:
         chain.ran.append(one.name)
         stop.signal = "SIGINT"
         return RunReport(one, "r1", "inline", closing("interrupted", committed=1, skipped=2))
