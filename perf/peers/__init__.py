@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -45,7 +46,7 @@ ALL_ROWS = 10**9
 PREFECT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_HOME": str(FOLDER.parent / "data" / "prefect"),
+    "PREFECT_HOME": str(Path(tempfile.gettempdir()) / "raypipe-perf-prefect"),  # its server fails where it cannot make one
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a busy machine takes more than the usual 20
 }
