@@ -102,8 +102,9 @@ class Planner:
             if self._asked_of(listed) == known.asked:
                 return Planned(seen, listed.listing, Plan(()), known.outside, listed.bytes_read)
             snapshot = self.destination.snapshot()
-            if snapshot.digest == seen.digest:  # so it was observed before the source was listed
-                return self._planned(snapshot, listed)
+            if snapshot.digest != seen.digest:  # somebody committed: the source is listed after what it is compared with
+                listed = self._listed(scan)
+            return self._planned(snapshot, listed)
         snapshot = self.destination.snapshot()
         return self._planned(snapshot, self._listed(scan))
 

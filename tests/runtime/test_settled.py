@@ -123,7 +123,8 @@ def test_what_is_committed_between_the_glance_and_the_snapshot_is_compared_with_
     bench.source.list = lambda: (order.append("listed"), listed())[1]
     found = _plan(replace(settled, destination=Committing()))
     assert found.plan == Plan(()), "the older file must not be put in place of the newer one"
-    assert order[-2:] == ["snapshot", "listed"]
+    assert order[:3] == ["glance", "listed", "snapshot"]
+    assert order[-1] == "listed"
 
 
 def test_of_another_maker_or_from_a_damaged_file_nothing_is_known(settled, bench, tmp_path):
