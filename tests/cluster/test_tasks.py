@@ -99,6 +99,20 @@ def outcome(executor, run_id, **more):
     return first(executor)
 
 
+def in_new_process(start, cluster, run_id):
+    """What a task finds in a process that is new: Ray hands processes on, also those that did the tasks of another test."""
+    before = {process.pid for process in cluster.folder.processes()}
+    for _ in range(20):
+        found = outcome(start(), run_id)
+        if isinstance(found, WorkerDied):  # Ray handed the process on before it saw its end
+            continue
+        if found["pid"] not in before:
+            return found
+        os.kill(found["pid"], signal.SIGKILL)
+        assert gone(found["pid"])
+    raise AssertionError("Ray went on with processes that were there before")
+
+
 def first(executor):
     until = time.monotonic() + 120
     while time.monotonic() < until:
@@ -171,8 +185,8 @@ class TestProcesses:
         executor.close(at_once=True)
         assert gone(pid)
 
-    def test_workers_share_out_the_threads_before_their_engines_are_imported(self, start):
-        found = outcome(start(), "environment")
+    def test_workers_share_out_the_threads_before_their_engines_are_imported(self, start, local_ray):
+        found = in_new_process(start, local_ray, "environment")
         assert (found["threads"], found["polars"]) == ("1", False)
         assert outcome(start(ImportsPolars()), "any") == 1
 
