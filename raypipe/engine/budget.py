@@ -5,7 +5,7 @@ from __future__ import annotations
 from raypipe.core.room import Room
 from raypipe.lazy_dataclass import dataclass
 
-LEAN_SHARE = 16  # of the task's memory: an aggregation spills beyond it, which costs it a tenth of its time
+LEAN_SHARE = 9  # of the task's memory: an aggregation spills beyond it, which costs it a third of its time
 ROOMY_SHARE = 2  # of the task's memory: for what cannot spill, when it has failed once
 ALONE_ROWS_SHARE = 8  # of run.memory: small batches, and little held, so that the engine may have most of the rest
 ALONE_ENGINE_SHARE = 2  # of run.memory: what is left is the process itself, and what it cannot give back
