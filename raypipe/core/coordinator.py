@@ -313,15 +313,23 @@ class Coordinator:
         if self._buffer.since_s is None:
             return False
         full = len(self._buffer.shards) >= COMMIT_SHARDS or self._buffer.rows >= BUFFERED_ROWS_MAX
-        return full or now_s - self._buffer.since_s >= self._commit_interval_s or self._nothing_left
+        return full or now_s >= self._buffer.since_s + self._commit_wait_s or self._nothing_left
+
+    @property
+    def _commit_wait_s(self) -> float:
+        """How long what is finished waits for more; for the last tasks longer, since one commit is cheaper than two."""
+        return self._commit_interval_s + (COMMIT_INTERVAL_S if self._flights and not self._more_to_come else 0)
 
     @property
     def _nothing_left(self) -> bool:
         """Nothing more will be finished, so that there is nothing to wait for with a commit."""
-        if self._giving_up:
-            return not self._flights
+        return not self._flights and (self._giving_up or not self._more_to_come)
+
+    @property
+    def _more_to_come(self) -> bool:
+        """Tasks will be begun that are not out yet."""
         waits = self._waiting or self._held
-        return not (self._flights or self._queue or self._large or waits or self._to_replan or self._replanning)
+        return bool(self._queue or self._large or waits or self._to_replan or self._replanning)
 
     @property
     def _idle(self) -> bool:
@@ -353,7 +361,7 @@ class Coordinator:
         """When `decide` has something to do by itself: a wait ends or a commit is due."""
         times = [one.next_s for one in (self._waiting, self._held) if one.next_s is not None]
         if self._buffer.since_s is not None and not self._atomic:
-            times.append(self._buffer.since_s + self._commit_interval_s)
+            times.append(self._buffer.since_s + self._commit_wait_s)
         return min(times, default=None)
 
     @property

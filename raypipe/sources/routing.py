@@ -25,6 +25,7 @@ from raypipe.sources.slices import Sorted, join_batches
 pc: Any = compute  # its stubs lack that arrays and plain numbers mix
 
 FLUSH_BYTES = 64 * 1024**2  # sorted and written at once: bounds memory to about three times this, and keeps slices long
+FLUSH_EARLY_BYTES = 8 * 1024**2  # of rows that are in order already: they are written while others are decoded
 SCATTERED = 2  # blocks in how many a cell may lie on average before they are worth sorting together
 _REJECTS_AT_ONCE = 1_024
 
@@ -75,6 +76,8 @@ class Router:
         self._writer = writer
         self._waiting: list[_Piece] = []
         self._waiting_bytes = 0
+        self._looked_bytes = 0
+        """What waited when it was last looked at how its cells are scattered."""
         self._rejects = 0
         self._rejects_digest = hashlib.blake2b(digest_size=16)
         self._outside = 0
@@ -99,7 +102,7 @@ class Router:
         self._cells.take(piece.cells.starts, piece.counts, piece.sorted(row_texts))
         self._waiting.append(piece)
         self._waiting_bytes += rows.nbytes
-        if self._waiting_bytes >= FLUSH_BYTES:
+        if self._waiting_bytes >= FLUSH_BYTES or self._may_flush_early():
             self._flush()
 
     def finish(self) -> dict[str, Any]:
@@ -118,13 +121,24 @@ class Router:
 
     def _flush(self) -> None:
         """Pass on what waits, sorted block by block; where cells are scattered over many blocks, sorted as a whole."""
-        pieces, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        distinct = len({start for piece in pieces for start in piece.cells.starts})
-        if sum(len(piece.cells.starts) for piece in pieces) > SCATTERED * distinct:
+        scattered = self._are_scattered()
+        pieces, self._waiting, self._waiting_bytes, self._looked_bytes = self._waiting, [], 0, 0
+        if scattered:
             rows = join_batches([piece.rows for piece in pieces])
             pieces = [_Piece.of(rows, self._cells.ordinals(rows.column(TIME_COLUMN)))]
         while pieces:
             self._write(pieces.pop(0))  # let go of as soon as written: sorting copies
+
+    def _may_flush_early(self) -> bool:
+        """Tell whether what waits need not be sorted as a whole; asked whenever it has doubled."""
+        if self._waiting_bytes < max(FLUSH_EARLY_BYTES, 2 * self._looked_bytes):
+            return False
+        self._looked_bytes = self._waiting_bytes
+        return not self._are_scattered()
+
+    def _are_scattered(self) -> bool:
+        distinct = len({start for piece in self._waiting for start in piece.cells.starts})
+        return sum(len(piece.cells.starts) for piece in self._waiting) > SCATTERED * distinct
 
     def _set_aside(self, rejects: Iterator[Reject]) -> None:
         while some := list(itertools.islice(rejects, _REJECTS_AT_ONCE)):

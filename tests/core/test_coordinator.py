@@ -70,19 +70,33 @@ def test_no_more_tasks_are_in_flight_than_there_are_slots():
     assert len(tasks(commands)) == 1
 
 
+def committed_by(coordinator, now_s):
+    """The numbers of shards in the commits that are begun at a time by itself."""
+    return [len(command.request.shards) for command in coordinator.decide(now_s) if isinstance(command, Commit)]
+
+
 def test_finished_shards_are_committed_together_after_a_while_and_at_once_at_the_end():
-    coordinator, commands = start([shard(0), shard(1), shard(2)], slots=2)
+    coordinator, commands = start([shard(index) for index in range(4)], slots=2)
     first, second = tasks(commands)
     commands = coordinator.handle(ended(first), 0.1)
     assert not any(isinstance(command, Commit) for command in commands)
+    (third,) = tasks(commands)
     (commit,) = [c for c in coordinator.decide(0.1 + COMMIT_INTERVAL_S) if isinstance(c, Commit)]
     assert [one.window for one in commit.request.shards] == [Window(0, 1)]
     coordinator.handle(receipt_of(commit), 1.2)
-    coordinator.handle(ended(second), 1.3)
-    third = tasks(commands)[0]
-    (commit,) = [c for c in coordinator.handle(ended(third), 1.4) if isinstance(c, Commit)]
-    assert len(commit.request.shards) == 2
-    assert coordinator.handle(receipt_of(commit), 1.5) == [Finish("done")]
+    (fourth,) = tasks(coordinator.handle(ended(second), 1.3))
+    assert not [c for c in coordinator.handle(ended(third), 1.4) if isinstance(c, Commit)]
+    (commit,) = [c for c in coordinator.handle(ended(fourth), 1.5) if isinstance(c, Commit)]
+    assert len(commit.request.shards) == 3
+    assert coordinator.handle(receipt_of(commit), 1.6) == [Finish("done")]
+
+
+def test_what_is_finished_waits_a_little_longer_for_the_last_tasks_and_no_longer_than_that():
+    coordinator, commands = start([shard(0), shard(1), shard(2)], slots=2)
+    coordinator.handle(ended(tasks(commands)[0]), 0.1)
+    assert committed_by(coordinator, 0.1 + COMMIT_INTERVAL_S) == []
+    assert coordinator.next_s == pytest.approx(0.1 + 2 * COMMIT_INTERVAL_S)
+    assert committed_by(coordinator, coordinator.next_s) == [1]
 
 
 def test_a_failed_group_is_halved_until_the_poison_shard_stands_alone():

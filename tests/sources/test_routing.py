@@ -21,10 +21,11 @@ from raypipe.sources.lines import DecodedBlock
 from raypipe.sources.routing import Router
 from raypipe.sources.row_bytes import row_bytes
 from raypipe.sources.slice_writer import SliceWriter
-from raypipe.sources.slices import RoutedFile
+from raypipe.sources.slices import RoutedFile, Sorted
 
 HOUR_US = 3_600_000_000
 ALL = [Window(-(2**60), 2**60)]
+TIME = EventTime(column="ts", start_us=0, end_us=None, shard=parse_width("1h"))
 
 
 def block(rows: Sequence[tuple[str | None, str | None]], first: int = 2, rejects: Sequence[Reject] = ()) -> DecodedBlock:
@@ -135,13 +136,16 @@ times = st.one_of(st.integers(0, 23).map(at), st.sampled_from(["junk", None, "19
 lines = st.lists(st.tuples(times, texts), max_size=30)
 
 
-@given(lines, st.lists(st.integers(0, 30), max_size=4), st.integers(1, 400), st.sampled_from(["1h", "1d", "7m"]), st.booleans())
+flushes = st.tuples(st.integers(1, 400), st.integers(1, 400))
+
+
+@given(lines, st.lists(st.integers(0, 30), max_size=4), flushes, st.sampled_from(["1h", "1d", "7m"]), st.booleans())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_digests_and_rows_do_not_depend_on_blocks_and_flushes(
     monkeypatch: pytest.MonkeyPatch,
     rows: list[tuple[str | None, str | None]],
     cuts: list[int],
-    flush_bytes: int,
+    flush_bytes: tuple[int, int],
     width: str,
     vary: bool,
 ) -> None:
@@ -149,11 +153,40 @@ def test_digests_and_rows_do_not_depend_on_blocks_and_flushes(
     blocks = [block(rows[a:b], first=a + 2) for a, b in itertools.pairwise(edges)]
     monkeypatch.setattr(routing, "FLUSH_BYTES", 2**40)
     whole, whole_slices = route([block(rows)], width, columns_vary=vary)
-    monkeypatch.setattr(routing, "FLUSH_BYTES", flush_bytes)
+    monkeypatch.setattr(routing, "FLUSH_BYTES", flush_bytes[0])
+    monkeypatch.setattr(routing, "FLUSH_EARLY_BYTES", flush_bytes[1])
     parts, parts_slices = route(blocks, width, columns_vary=vary)
     assert parts == whole
     assert _delivered(parts_slices) == _delivered(whole_slices)
     assert list(parts_slices.rejects()) == list(whole_slices.rejects())
+
+
+@pytest.mark.parametrize(
+    ("hours", "written"),
+    [
+        pytest.param(range(8), [0, 0, 3, 3, 3, 6, 6, 6, 8], id="in order: while the next are decoded"),
+        pytest.param([5] * 8, [0, 0, 0, 0, 0, 0, 0, 0, 1], id="scattered: sorted together"),
+    ],
+)
+def test_rows_in_order_are_written_as_they_come_and_others_wait(
+    monkeypatch: pytest.MonkeyPatch, hours: Sequence[int], written: list[int]
+) -> None:
+    batches: list[pa.RecordBatch] = []
+    at_block: list[int] = []
+
+    class Counting(SliceWriter):
+        def add(self, batch: pa.RecordBatch, layout: Sorted) -> None:
+            batches.append(batch)
+            super().add(batch, layout)
+
+    router = Router("f", TIME, Calendar(0, TIME.shard), Counting(Path("unused"), memory_bytes=2**40))
+    for place, hour in enumerate(hours):
+        one = block([(at(hour), "a")], first=place + 2)
+        monkeypatch.setattr(routing, "FLUSH_EARLY_BYTES", 3 * one.rows.nbytes)  # with their times two are less, three are more
+        router.add(one, row_bytes(one.rows, named=False))
+        at_block.append(len(batches))
+    router.finish()
+    assert [*at_block, len(batches)] == written
 
 
 def _delivered(slices: RoutedFile) -> list[tuple[int, str | None]]:
