@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 MEMORY_BYTES_MIN = 64 * 1024**2  # below this DuckDB cannot even sort a batch
+KEPT_BYTES_MAX = 128 * 1024**2  # what an idle one holds; what an aggregation needs beyond it is given back
 KEPT_AFTER_S = 1.0
 """One lent for longer holds much, which the reading of the next shard can use; to open another then costs hundredths."""
 
@@ -35,8 +36,8 @@ _SETTINGS = """
 class Sandboxes:
     """Lends sandboxes to threads: opening one costs 14 ms, so each is used again. Each has its own spill folder.
 
-    DuckDB takes its blocks from memory that it keeps until it is closed, up to all that it may use: to ask the system for the
-    same pages again in every shard took an aggregation a quarter of its time.
+    DuckDB takes its blocks from memory that it keeps until it is closed: to ask the system for the same pages again in every
+    shard took an aggregation a quarter of its time.
     """
 
     def __init__(self, memory_bytes: int, spill_folder: str | Path) -> None:
@@ -81,9 +82,8 @@ class Sandboxes:
         folder = Path(tempfile.mkdtemp(prefix="duckdb-", dir=self._spill_folder))
         connection = duckdb.connect(":memory:", config={"threads": 1})
         connection.execute(f"SET temp_directory = '{str(folder).replace(chr(39), chr(39) * 2)}'")
-        connection.execute(
-            f"SET memory_limit = '{self._memory_bytes} bytes'; SET block_allocator_memory = '{self._memory_bytes} bytes'"
-        )
+        kept_bytes = min(self._memory_bytes, KEPT_BYTES_MAX)
+        connection.execute(f"SET memory_limit = '{self._memory_bytes} bytes'; SET block_allocator_memory = '{kept_bytes} bytes'")
         connection.execute(_SETTINGS)
         return connection, folder
 

@@ -41,10 +41,17 @@ def test_one_that_was_lent_for_long_gives_its_memory_and_its_folder_back(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("asked", "given"), [(100 * MIB, "100.0 MiB"), (1, f"{MEMORY_BYTES_MIN / MIB} MiB")])
-def test_what_it_may_use_is_taken_from_memory_that_it_keeps(asked: int, given: str, tmp_path: Path) -> None:
-    made = Sandboxes(asked, tmp_path)
+@pytest.mark.parametrize(
+    ("asked", "given", "kept"),
+    [
+        (100, "100.0 MiB", "100.0 MiB"),
+        (0, f"{MEMORY_BYTES_MIN / MIB} MiB", f"{MEMORY_BYTES_MIN / MIB} MiB"),
+        (512, "512.0 MiB", "128.0 MiB"),
+    ],
+)
+def test_what_it_may_use_comes_from_memory_that_it_keeps_up_to_a_limit(asked: int, given: str, kept: str, tmp_path: Path) -> None:
+    made = Sandboxes(asked * MIB, tmp_path)
     with made.borrow() as connection:
         query = "SELECT current_setting('memory_limit'), current_setting('block_allocator_memory')"
-        assert connection.execute(query).fetchall() == [(given, given)]
+        assert connection.execute(query).fetchall() == [(given, kept)]
     made.close()
