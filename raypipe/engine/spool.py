@@ -11,6 +11,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
+FILE_ROWS = 32_768  # what is too much for memory is read in smaller frames: an aggregation holds much beside them
+
 
 class FrameSpool:
     """Frames in the order in which they passed. One thread writes it, then it may be read as often as needed."""
@@ -75,8 +77,9 @@ class FrameSpool:
             self._parent.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix="rows-", dir=self._parent))
         for frame in self._held:
-            self._write_one(frame, self._files)
-            self._files += 1
+            for part in frame.iter_slices(FILE_ROWS) if len(frame) else [frame]:
+                self._write_one(part, self._files)
+                self._files += 1
         self._held.clear()
         self._held_bytes = 0
 

@@ -13,7 +13,7 @@ from raypipe.errors import SourceUnreadable
 from raypipe.sources.filesystem import open_file
 
 COLUMN_BYTES_AT_ONCE = 4 * 1024**2  # of each column chunk: row groups may be larger than memory
-BATCH_ROWS = 65_536  # what the engine works on at once; larger ones would only be cut
+BATCH_ROWS = 131_072  # what the engine works on at once; larger ones would only be cut
 BATCH_BYTES = 32 * 1024**2
 _BATCH_ROWS_MIN = 1_024
 _CODED_ROWS_MIN = 16_384  # of a row group: in smaller ones there is nothing to gain

@@ -8,6 +8,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
+from raypipe.engine import spool as spool_module
 from raypipe.engine.spool import FrameSpool
 
 EVERYTHING = pl.DataFrame(
@@ -42,3 +43,12 @@ def test_frames_come_back_as_they_were_and_may_be_read_again(tmp_path, frame, li
     assert not list(spool.drained())
     spool.close()
     assert not list((tmp_path / "spill").glob("*"))
+
+
+def test_frames_that_went_to_disk_are_read_in_smaller_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(spool_module, "FILE_ROWS", 2)
+    spool = FrameSpool(tmp_path, 0)
+    assert [one.height for one in spool.passing(iter([EVERYTHING, EVERYTHING.head(1)]))] == [3, 1]
+    assert [one.height for one in spool] == [2, 1, 1]
+    assert pl.concat(list(spool)).equals(pl.concat([EVERYTHING, EVERYTHING.head(1)]))
+    spool.close()
