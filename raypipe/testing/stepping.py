@@ -90,7 +90,7 @@ class StepExecutor:
             key, file = self._scans.pop(0)
             return [_completed(key, lambda: self._worker.scan(file))]
         if self._rest or not self._tasks:
-            return self._nothing(max(timeout_s, COMMIT_INTERVAL_S))
+            return self._nothing(max(timeout_s, 2 * COMMIT_INTERVAL_S))  # what waits for the last tasks waits so long
         self._rest, self._idle_s = True, 0.0
         key, task = self._tasks.pop(self._pick([task for _, task in self._tasks]))
         self._executions += 1
