@@ -28,7 +28,7 @@ from raypipe.core.window import Window
 from raypipe.errors import OutOfMemory
 
 COMMIT_SHARDS = 10_000  # bounds one transaction, and the results that the driver holds
-COMMIT_INTERVAL_S = 1.0  # what is finished becomes visible, and safe from a crash, within about this time
+COMMIT_INTERVAL_S = 1.0  # what is finished becomes visible, and safe from a crash, within about this time, the last within twice
 COMMIT_REST = 8  # a commit is followed by this many times its own duration without one: it costs a ninth of the time at most
 COMMIT_INTERVAL_MAX_S = 30.0  # also after a commit that waited minutes for another program to let go of the destination
 BUFFERED_ROWS_MAX = 1_000_000  # contributions waiting in memory are committed at this size
