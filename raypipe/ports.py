@@ -148,7 +148,7 @@ class Source(Protocol):
         ...
 
     def read(self, windows: Sequence[Window], slices: Sequence[Slice], columns: Sequence[str] | None) -> Iterator[SourceBatch]:
-        """Stream the rows of the windows (ascending, disjoint) from the slices, each file once, in (source, position) order.
+        """Stream the rows of the windows (ascending, disjoint) from the slices, each file once, a window's by (source, position).
 
         `columns` are those wanted (None: all); more may come. Rows outside all windows do not come. After the last
         batch the versions of all files were checked again: InputChanged is raised if one changed meanwhile.

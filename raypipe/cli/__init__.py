@@ -10,12 +10,14 @@ import sys
 import threading
 
 WORK_THREAD = "raypipe-task"  # raypipe.runtime.inline gives this name; importing it would cost every verb its time
-_GC_OBJECTS = (100_000, 20, 20)  # what is imported lives to the end: to look through it at Python's pace is a tenth of a short run
+_GC_OBJECTS = (400_000, 20, 20)  # what is imported lives to the end: to look through it at Python's pace is a tenth of a short run
+_SWITCH_S = 0.001  # so long a thread that comes back from an engine waits for one that computes in Python; 5 ms are usual
 
 
 def main() -> None:
     """Run the command line."""
     gc.set_threshold(*_GC_OBJECTS)
+    sys.setswitchinterval(_SWITCH_S)
     from raypipe.core.room import ARROW_MEMORY
 
     os.environ.update({**ARROW_MEMORY, **os.environ})

@@ -14,7 +14,7 @@ from typing import assert_never
 from raypipe.core import events as ev
 from raypipe.core.accounts import Accounts, total
 from raypipe.core.commands import Command, Commit, Dispatch, Finish, GiveUp, RecordFailures, Replan
-from raypipe.core.commit import Receipt
+from raypipe.core.commit import Receipt, ShardCommit
 from raypipe.core.commit_groups import commit_groups, commit_of
 from raypipe.core.flights import Flights
 from raypipe.core.grouping import TaskLimits, group_shards
@@ -23,7 +23,7 @@ from raypipe.core.room import Room, next_room
 from raypipe.core.shard import Outcome, Reason, Shard, ShardFailure, ShardResult, Task
 from raypipe.core.state import OpenedRun
 from raypipe.core.stragglers import USUAL_LIMITS, Straggler, StragglerLimits
-from raypipe.core.waiting import Buffer, Finished, Waiting
+from raypipe.core.waiting import Buffer, Waiting
 from raypipe.core.window import Window
 from raypipe.errors import OutOfMemory
 
@@ -61,9 +61,9 @@ class Coordinator:
         """Shards that other runs work on."""
         self._held_times: dict[Window, int] = {}
         self._buffer = Buffer()
-        self._apart: deque[list[Finished]] = deque()
+        self._apart: deque[list[ShardCommit]] = deque()
         """Groups that are a commit of their own: halves of one that was refused as a whole, shards done for other outputs."""
-        self._committing: list[Finished] = []
+        self._committing: list[ShardCommit] = []
         self._to_replan: list[Window] = []
         self._replanning: tuple[Window, ...] = ()
         self._reasons: dict[Window, Reason] = {}
@@ -119,7 +119,7 @@ class Coordinator:
             self._fail(failure)
         for shard in event.satisfied:
             result = ShardResult(shard.window, shard.observed, shard.slices, Accounts(), {})
-            self._buffer.add(Finished(result, "", Outcome.SATISFIED), now_s)
+            self._buffer.add(result, Outcome.SATISFIED, "", now_s)
         for shard in (*event.shards, *event.satisfied):
             self._reasons[shard.window] = shard.reason
         for ended in event.adopted:
@@ -143,7 +143,7 @@ class Coordinator:
     def _task_ended(self, event: ev.TaskEnded, now_s: float) -> None:
         for result in event.results:
             outcome = Outcome.LOADED if result.accounts.read else Outcome.EMPTY
-            self._buffer.add(Finished(result, event.task.attempt_id, outcome), now_s)
+            self._buffer.add(result, outcome, event.task.attempt_id, now_s)
         by_window = {shard.window: shard for shard in event.task.shards}
         for failure in event.failures:
             if failure.retryable:

@@ -5,40 +5,27 @@ from __future__ import annotations
 import heapq
 from dataclasses import field
 
+from raypipe.core.commit import ShardCommit
+from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.shard import Outcome, Shard, ShardResult
-from raypipe.core.window import Window
 from raypipe.lazy_dataclass import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A shard that is done, or that another run has done, and the attempt that holds its contribution."""
-
-    result: ShardResult
-    attempt_id: str
-    outcome: Outcome
-
-    @property
-    def window(self) -> Window:
-        """Its range."""
-        return self.result.window
 
 
 @dataclass(slots=True)
 class Buffer:
-    """Finished shards that wait for their commit."""
+    """Finished shards that wait for their commit, as they will be asked for: the fingerprints are made while others are at work."""
 
-    shards: list[Finished] = field(default_factory=list)
+    shards: list[ShardCommit] = field(default_factory=list)
     since_s: float | None = None
     rows: int = 0
 
-    def add(self, finished: Finished, now_s: float) -> None:
-        """Put one more in; the first tells since when something waits."""
-        self.shards.append(finished)
-        self.rows += sum(stat.rows for stat in finished.result.outputs.values())
+    def add(self, result: ShardResult, outcome: Outcome, attempt_id: str, now_s: float) -> None:
+        """Put one more in; the first tells since when something waits. No attempt: another run has done it."""
+        self.shards.append(ShardCommit(result, outcome, attempt_id, input_fingerprint(result.slices)))
+        self.rows += sum([stat.rows for stat in result.outputs.values()])
         self.since_s = now_s if self.since_s is None else self.since_s
 
-    def take(self) -> list[Finished]:
+    def take(self) -> list[ShardCommit]:
         """Take all of them out."""
         taken, self.shards, self.since_s, self.rows = self.shards, [], None, 0
         return taken

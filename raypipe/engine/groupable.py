@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raypipe.engine.expression_words import words
-from raypipe.engine.output_sql import aggregate_names, walk
+from raypipe.engine.output_sql import aggregates_of, walk
 from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS
 
@@ -99,14 +99,11 @@ def _select(node: Node, source: Shape) -> Shape:
     if len(node["group_sets"]) > 1 or any(one.get("class") in ("SUBQUERY", "WINDOW") for one in found):
         return _ALONE
     names = {str(one["function_name"]).lower() for one in found if one.get("type") == "FUNCTION"}
-    aggregates = node["group_expressions"] or node["having"] or node["aggregate_handling"] != "STANDARD_HANDLING"
-    aggregates = (
-        bool(aggregates)
-        or not names.isdisjoint(aggregate_names())
-        or any(one["type"] == "DISTINCT_MODIFIER" for one in node["modifiers"])
-    )
-    if aggregates and not (names & aggregate_names()) <= _ADDED_IN_ORDER:
+    aggregates = aggregates_of(names)
+    grouped = node["group_expressions"] or node["having"] or node["aggregate_handling"] != "STANDARD_HANDLING"
+    grouped = bool(grouped or aggregates) or any(one["type"] == "DISTINCT_MODIFIER" for one in node["modifiers"])
+    if grouped and not aggregates <= _ADDED_IN_ORDER:
         return _ALONE
-    if aggregates:
+    if grouped:
         return Shape(shared=source.shared and source.ordered, ordered=False)
     return Shape(source.shared, source.ordered and not node["modifiers"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import lru_cache
 from typing import Any
 
@@ -41,6 +41,13 @@ _TIES = words("arg_max arg_min argmax argmin max_by min_by mode")
 _ORDERED_WINDOWS = words(
     "WINDOW_ROW_NUMBER WINDOW_NTILE WINDOW_LEAD WINDOW_LAG WINDOW_FIRST_VALUE WINDOW_LAST_VALUE WINDOW_NTH_VALUE WINDOW_FILL"
 )
+_USUAL_AGGREGATES = words("avg bool_and bool_or count count_star first last list max median min sum")
+_USUAL_SCALARS = words(
+    "* + - / // % || ~~ !~~ abs ceil concat contains date_diff date_part date_trunc day floor greatest hour least length "
+    "lower make_date make_timestamp month quarter replace round second split_part sqrt starts_with strftime substring trim upper "
+    "week year minute dayofweek"
+)
+"""To ask the catalogue for all its functions takes 15 ms, a twentieth of a short run: of these it is known."""
 
 
 class SqlRefused(Exception):
@@ -155,7 +162,7 @@ def _check_table_function(node: dict[str, Any], shown: str) -> None:
 def _check_function(name: str, arguments: int) -> None:
     if name == "age" and arguments == 1:
         raise SqlRefused("age of one argument reads the clock: write age(until, since)")
-    if name in _impure_names():
+    if name not in _USUAL_AGGREGATES | _USUAL_SCALARS and name in _impure_names():
         raise SqlRefused(f"{name} is a clock, random or a setting: a result must be a pure function of the rows")
 
 
@@ -172,9 +179,13 @@ def _functions() -> tuple[tuple[str, str, str], ...]:
     return tuple((str(name), str(kind), str(stability)) for name, kind, stability in found)
 
 
+def aggregates_of(names: Set[str]) -> frozenset[str]:
+    """Return those of some functions, in lower case, that are aggregates."""
+    return frozenset(names) & (_USUAL_AGGREGATES if names <= _USUAL_AGGREGATES | _USUAL_SCALARS else _aggregate_names())
+
+
 @lru_cache(maxsize=1)
-def aggregate_names() -> frozenset[str]:
-    """Return the names of all aggregate functions."""
+def _aggregate_names() -> frozenset[str]:
     return frozenset(name for name, kind, _ in _functions() if kind == "aggregate")
 
 

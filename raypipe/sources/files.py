@@ -100,7 +100,7 @@ class Files:
         for file in files:
             check_unchanged(file, clock.time_ns())
         try:
-            yield from stream_rows(grouped, self.time.within(windows), columns, self.time, self._routed)
+            yield from stream_rows(grouped, windows, columns, self.time, self._routed)
         except SourceUnreadable:
             for file in files:
                 check_unchanged(file, clock.time_ns())

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import compute
 
+from raypipe.core.calendar import FIRST_US
 from raypipe.core.fingerprint import fingerprint
 from raypipe.core.window import Window
 from raypipe.lazy_dataclass import dataclass
@@ -53,8 +54,8 @@ class Sorted:
     number: int
     """Place of the batch among those of its schema."""
 
-    def rows_of(self, batch: pa.RecordBatch, ranges: Sequence[Window]) -> pa.RecordBatch | None:
-        """Return the rows of normalised ranges in order of position, without copying where they stand together."""
+    def rows_of(self, batch: pa.RecordBatch, ranges: Sequence[Window], windows: Sequence[Window]) -> pa.RecordBatch | None:
+        """Return the rows of normalised ranges, those of each window in order of position, uncopied where they stand so."""
         offsets = [0, *itertools.accumulate(self.rows)]
         spans: list[tuple[int, int]] = []
         whole = True
@@ -68,11 +69,24 @@ class Sorted:
         rows = join_batches([batch.slice(offsets[first], offsets[last] - offsets[first]) for first, last in spans])
         if not whole:
             rows = rows.filter(within(rows.column(TIME_COLUMN), ranges))
-        return rows if self._ascend(spans) else rows.take(pc.sort_indices(rows.column(POSITION_COLUMN)))
-
-    def _ascend(self, spans: list[tuple[int, int]]) -> bool:
         cells = [cell for first, last in spans for cell in range(first, last)]
-        return all(self.last_positions[a] < self.first_positions[b] for a, b in itertools.pairwise(cells))
+        if self._ascend(cells, windows if whole else (Window(self.starts[0], self.ends[-1]),)):
+            return rows
+        return rows.take(pc.sort_indices(rows.column(POSITION_COLUMN)))
+
+    def _ascend(self, cells: Sequence[int], windows: Sequence[Window]) -> bool:
+        """Tell whether the positions of cells, one behind the other, ascend within each window; each cell must lie in one."""
+        starts = [window.start_us for window in windows]
+        end_us, last_position = FIRST_US, -1
+        for cell in cells:
+            if self.starts[cell] >= end_us:
+                end_us = windows[bisect_right(starts, self.starts[cell]) - 1].end_us
+            elif self.first_positions[cell] <= last_position:
+                return False
+            if self.ends[cell] > end_us:
+                return False
+            last_position = self.last_positions[cell]
+        return True
 
 
 def within(times: pa.Array[Any], ranges: Sequence[Window]) -> pa.Array[Any]:
@@ -99,10 +113,14 @@ class RoutedFile:
         self._batches = batches
         self._rejects = rejects
 
-    def read(self, ranges: Sequence[Window]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of normalised ranges in order of position, with `_time` and `_position`."""
+    def read(self, ranges: Sequence[Window], windows: Sequence[Window] = ()) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of normalised ranges, with `_time` and `_position`, those of each window in order of position.
+
+        The windows (ascending, disjoint) make up the ranges; where none are given, these are the windows. To put rows of
+        different ones in order too would copy them all.
+        """
         for one in self._layout:
-            rows = one.rows_of(self._batches[one.schema][one.number], ranges)
+            rows = one.rows_of(self._batches[one.schema][one.number], ranges, windows or ranges)
             if rows is not None and rows.num_rows:
                 yield rows
 

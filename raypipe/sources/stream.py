@@ -1,4 +1,4 @@
-"""Stream: the batches of a task from its files in order of (source, position), small ones joined, large ones cut."""
+"""Stream: batches of a task from its files, a shard's rows in order of (source, position), small ones joined, large ones cut."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ def by_file(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 def stream_rows(
     files: Sequence[Sequence[Slice]],
-    ranges: Sequence[Window],
+    windows: Sequence[Window],
     columns: Sequence[str] | None,
     time: EventTime,
     routed: Callable[[InputFile], RoutedFile],
     path_of: Callable[[InputFile], str] = lambda file: file.uri,
 ) -> Iterator[SourceBatch]:
-    """Yield the rows of normalised ranges from files, each given by its slices, sorted by URI."""
+    """Yield the rows of windows (ascending, disjoint) from files, each given by its slices, sorted by URI."""
     wanted = None if columns is None else {*columns, *RESERVED_COLUMNS}
+    ranges = time.within(windows)
 
     def batches() -> Iterator[SourceBatch]:
         for source, slices in enumerate(files):
@@ -47,18 +48,20 @@ def stream_rows(
             if slices[0].parts:
                 rows = ParquetReader(slices, ranges, columns, time, path_of(file)).batches()
             else:
-                rows = _routed_rows(routed(file), slices, ranges)
+                rows = _routed_rows(routed(file), slices, ranges, windows)
             for one in rows:
                 yield SourceBatch(_finished(one.rows, source, wanted), one.rejects)
 
     yield from _joined(batches())
 
 
-def _routed_rows(routed: RoutedFile, slices: Sequence[Slice], ranges: Sequence[Window]) -> Iterator[SourceBatch]:
+def _routed_rows(
+    routed: RoutedFile, slices: Sequence[Slice], ranges: Sequence[Window], windows: Sequence[Window]
+) -> Iterator[SourceBatch]:
     if any(one.untimed for one in slices):
         for rejects in routed.rejects():
             yield SourceBatch(_NO_ROWS, rejects)
-    for rows in routed.read(ranges):
+    for rows in routed.read(ranges, windows):
         yield SourceBatch(rows)
 
 

@@ -98,7 +98,7 @@ class Table:
         grouped = by_file(slices)
         files = [of_file[0].file for of_file in grouped]
         try:
-            yield from stream_rows(grouped, self.time.within(windows), columns, self.time, _never_routed, self._copied)
+            yield from stream_rows(grouped, windows, columns, self.time, _never_routed, self._copied)
         except SourceUnreadable:
             self._check_unchanged(files)
             raise

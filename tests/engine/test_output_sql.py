@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from raypipe.engine import output_sql
 from raypipe.engine.groupable import groupable
-from raypipe.engine.output_sql import SqlRefused, order_dependence, parse_select
+from raypipe.engine.output_sql import SqlRefused, aggregates_of, order_dependence, parse_select
 
 
 @pytest.mark.parametrize(
@@ -116,3 +117,27 @@ def test_what_depends_on_the_order_of_rows_is_warned_of(sql: str, warned: list[s
 )
 def test_shards_share_a_query_only_where_the_order_of_rows_is_kept(sql: str, shared: bool) -> None:
     assert groupable(parse_select(sql)[1]) is shared
+
+
+def test_usual_functions_are_what_the_catalogue_of_this_duckdb_says() -> None:
+    aggregates, scalars = output_sql._USUAL_AGGREGATES, output_sql._USUAL_SCALARS
+    assert aggregates <= output_sql._aggregate_names()
+    assert scalars <= {name for name, kind, _ in output_sql._functions() if kind in ("scalar", "macro")}
+    assert not scalars & output_sql._aggregate_names()
+    assert not (aggregates | scalars) & output_sql._impure_names()
+
+
+def test_aggregates_are_found_among_usual_functions_and_others() -> None:
+    assert aggregates_of({"sum", "lower"}) == {"sum"}
+    assert aggregates_of({"sum", "lower", "histogram", "list_sort"}) == {"sum", "histogram"}
+
+
+def test_usual_functions_are_known_without_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked() -> None:
+        raise AssertionError("the catalogue was asked")
+
+    monkeypatch.setattr(output_sql, "_functions", asked)
+    output_sql._aggregate_names.cache_clear()
+    output_sql._impure_names.cache_clear()
+    _, tree = parse_select("SELECT date_trunc('hour', t), count(*), sum(v) FROM rows GROUP BY ALL")
+    assert groupable(tree)

@@ -98,7 +98,12 @@ def test_several_windows_are_read_at_once_each_file_once(bench: Any, form: str) 
     windows = bench.windows(source)
     chosen = [0, 2, 4]
     batches = list(source.read([windows[n] for n in chosen], [one for n in chosen for one in reading.slices[n]], ["id"]))
-    assert [int(value) for batch in batches for value in batch.rows["id"].to_pylist()] == [0, 1, 3, 4]
+    found = [(int(row["id"]), row["_time"]) for batch in batches for row in batch.rows.to_pylist()]
+    assert sorted(number for number, _ in found) == [0, 1, 3, 4]
+    assert [number for number, time_us in found if time_us < windows[2].start_us] == [
+        1,
+        4,
+    ]  # the order of each window is the file's
 
 
 def test_rows_outside_the_history_are_counted_and_never_delivered(bench: Any, form: str) -> None:
@@ -175,18 +180,19 @@ def test_every_row_is_delivered_to_exactly_one_window_or_set_aside_or_outside(
             of_some = [one for found_slices in slices[place : place + group] for one in found_slices]
             if not of_some:
                 continue
-            order = []
+            order: dict[Window, list[tuple[int, int]]] = {window: [] for window in some}
             for batch in source.read(some, of_some, None):
                 for row in batch.rows.to_pylist():
                     assert some[0].start_us <= row["_time"] < some[-1].end_us
-                    order.append((row["_source"], row["_position"]))
+                    (window,) = (one for one in some if one.start_us <= row["_time"] < one.end_us)
+                    order[window].append((row["_source"], row["_position"]))
                     assert int(row["id"]) not in found
                     found[int(row["id"])] = row["_time"]
                 for reject in batch.rejects:
                     number = int(json.loads(reject.raw)["id"])
                     assert number not in found
                     found[number] = reject.rule
-            assert order == sorted(order)
+            assert all(found_order == sorted(found_order) for found_order in order.values())
         outside = {
             one for one, what in expected.items() if isinstance(what, int) and not time.start_us <= what < (time.end_us or 0)
         }

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from raypipe.core.intervals import normalise
 from raypipe.core.window import Window
 from raypipe.ports import Reject
 from raypipe.sources.slice_store import SliceStore
@@ -39,8 +40,8 @@ def write(folder: Path, memory_bytes: int, *parts: tuple[pa.RecordBatch, Sorted]
     return found
 
 
-def values(slices: RoutedFile, *ranges: Window, name: str = "x") -> list[list[int]]:
-    return [rows[name].to_pylist() for rows in slices.read(ranges)]
+def values(slices: RoutedFile, *windows: Window, name: str = "x") -> list[list[int]]:
+    return [rows[name].to_pylist() for rows in slices.read(normalise(windows), windows)]
 
 
 @pytest.fixture(params=[0, 2**30], ids=["disk", "memory"])
@@ -56,6 +57,15 @@ def test_a_cell_is_read_in_order_of_its_flushes(slices: RoutedFile) -> None:
 
 def test_cells_that_interleave_are_read_in_order_of_position(slices: RoutedFile) -> None:
     assert values(slices, Window(0, 20)) == [[1, 2, 3, 4], [5]]
+
+
+def test_cells_of_different_windows_come_as_they_stand(slices: RoutedFile) -> None:
+    assert values(slices, Window(0, 10), Window(10, 20)) == [[1, 3, 2, 4], [5]]
+
+
+def test_windows_that_share_a_cell_get_its_rows_in_order_of_position(slices: RoutedFile) -> None:
+    assert values(slices, Window(0, 6), Window(6, 20)) == [[1, 2, 3, 4], [5]]
+    assert values(slices, Window(0, 10), Window(10, 16), Window(16, 20)) == [[1, 2, 3, 4], [5]]
 
 
 def test_a_window_that_cuts_a_cell_gets_its_rows_alone(slices: RoutedFile) -> None:

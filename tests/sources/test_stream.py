@@ -22,7 +22,7 @@ class Routed:
     def __init__(self, sizes: Sequence[int], rejects: int = 0, column: str = "x") -> None:
         self.sizes, self.count, self.column = sizes, rejects, column
 
-    def read(self, ranges: Sequence[Window]) -> Iterator[pa.RecordBatch]:
+    def read(self, ranges: Sequence[Window], windows: Sequence[Window]) -> Iterator[pa.RecordBatch]:
         for size in self.sizes:
             yield pa.RecordBatch.from_pydict(
                 {name: pa.array(range(size), pa.int64()) for name in (self.column, "_position", "_time")}
