@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -107,12 +107,12 @@ def _gathered(batches: Iterable[SourceBatch], memory_bytes: int) -> Iterator[tup
 def as_frame(rows: pa.Table) -> pl.DataFrame:
     """Return rows of a source in Polars; a dictionary of texts is a way to store them, and no type of its own."""
     coded = [field.name for field in rows.schema if pa.types.is_dictionary(field.type) and is_text(field.type.value_type)]
-    texts = [_decoded(name, rows[name]) for name in coded]
+    texts = {name: _decoded(name, rows[name]) for name in coded}
     if len(coded) == rows.num_columns:
-        return pl.DataFrame(texts)
+        return pl.DataFrame(list(texts.values()))
     frame = pl.from_arrow(rows.drop_columns(coded))
     assert isinstance(frame, pl.DataFrame)
-    return frame.with_columns(texts).select(rows.column_names) if coded else frame
+    return pl.DataFrame([texts[name] if name in texts else frame[name] for name in rows.column_names]) if coded else frame
 
 
 def _decoded(name: str, column: pa.ChunkedArray[Any]) -> pl.Series:
@@ -154,7 +154,7 @@ def shard_indexes(times_us: pl.Series, windows: Sequence[Window]) -> pl.Series:
     starts = pl.Series([one.start_us for one in windows], dtype=pl.Int64)
     if len(windows) == 1:
         indexes = pl.repeat(0, len(times_us), dtype=pl.UInt32, eager=True)
-        outside = ~times_us.is_between(windows[0].start_us, windows[0].end_us, closed="left")
+        outside = _outside(times_us, windows[0])
     else:
         found = starts.search_sorted(times_us, side="right").cast(pl.Int64) - 1
         ends = pl.Series([one.end_us for one in windows], dtype=pl.Int64)
@@ -164,3 +164,11 @@ def shard_indexes(times_us: pl.Series, windows: Sequence[Window]) -> pl.Series:
         stray = times_us.filter(outside)[0]
         raise AccountsDontBalance(f"the source gave a row of {iso(stray)}, which is in none of the windows that were asked for")
     return indexes.alias(SHARD_INDEX)
+
+
+def _outside(times_us: pl.Series, window: Window) -> pl.Series:
+    """Tell which times are not in a window; nothing of none that are not, which the first and the last one tell."""
+    earliest, latest = cast("int | None", times_us.min()), cast("int | None", times_us.max())
+    if earliest is None or latest is None or (earliest >= window.start_us and latest < window.end_us):
+        return pl.Series(dtype=pl.Boolean)
+    return ~times_us.is_between(window.start_us, window.end_us, closed="left")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
@@ -14,6 +15,7 @@ from raypipe.errors import ConfigurationError, InputChanged, SourceUnreadable
 from raypipe.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.fs as pafs
 
 UNSETTLED_NS = 2_000_000_000  # coarsest modification time of a common file system (FAT): a later write may not show
@@ -59,11 +61,27 @@ def stat_file(uri: str, now_ns: int) -> FoundFile:
 
 def open_file(uri: str) -> IO[bytes]:
     """Open a file for reading as a seekable binary stream. Raises InputChanged when it is gone."""
+    with _named_errors(uri):
+        return cast("IO[bytes]", _open_remote(uri)) if is_remote(uri) else Path(uri).open("rb")
+
+
+def open_for_arrow(uri: str) -> pa.NativeFile:
+    """Open a file that Arrow reads by itself, without the interpreter lock. Raises InputChanged when it is gone."""
+    import pyarrow as pa
+
+    with _named_errors(uri):
+        return _open_remote(uri) if is_remote(uri) else pa.OSFile(cast("str", os.fsencode(uri)), "r")
+
+
+def _open_remote(uri: str) -> pa.NativeFile:
+    filesystem, path = _filesystem(uri)
+    return filesystem.open_input_file(path)
+
+
+@contextlib.contextmanager
+def _named_errors(uri: str) -> Iterator[None]:
     try:
-        if is_remote(uri):
-            filesystem, path = _filesystem(uri)
-            return cast("IO[bytes]", filesystem.open_input_file(path))
-        return Path(uri).open("rb")
+        yield
     except FileNotFoundError:
         raise InputChanged(f"{uri}: was there when the source was listed, and is gone now") from None
     except OSError as error:

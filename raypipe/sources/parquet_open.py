@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypipe.errors import SourceUnreadable
-from raypipe.sources.filesystem import open_file
+from raypipe.sources.filesystem import open_for_arrow
 
 COLUMN_BYTES_AT_ONCE = 4 * 1024**2  # of each column chunk: row groups may be larger than memory
 BATCH_ROWS = 131_072  # what the engine works on at once; larger ones would only be cut
@@ -27,7 +27,7 @@ def open_parquet(uri: str, coded: Callable[[pq.ParquetFile], Sequence[str]] = la
 
     The columns that `coded` tells of it, once it is open, are read as dictionaries and codes.
     """
-    stream: IO[bytes] = open_file(uri)
+    stream = open_for_arrow(uri)
     try:
         parquet = _open(stream)
         names = coded(parquet)
@@ -38,7 +38,7 @@ def open_parquet(uri: str, coded: Callable[[pq.ParquetFile], Sequence[str]] = la
         stream.close()
 
 
-def _open(stream: IO[bytes], **options: Any) -> pq.ParquetFile:
+def _open(stream: pa.NativeFile, **options: Any) -> pq.ParquetFile:
     return pq.ParquetFile(
         stream,
         buffer_size=COLUMN_BYTES_AT_ONCE,
