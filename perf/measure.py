@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,16 +47,24 @@ def measure(
     with tempfile.TemporaryFile("w+") as output:  # a pipe that nobody empties would hold the command up
         started_s = time.perf_counter()
         process = subprocess.Popen(list(command), stdout=output, stderr=subprocess.STDOUT, text=True, env=variables)
+        ended = queue.SimpleQueue[float]()
+        threading.Thread(target=_wait, args=(process, ended), daemon=True).start()  # it may end between two samples
         tree = _Tree(process.pid, on_ray=on_ray)
-        while process.poll() is None:
+        wall_s: float | None = None
+        while wall_s is None:
             tree.sample()
-            time.sleep(SAMPLE_S)
-        wall_s = time.perf_counter() - started_s
+            with contextlib.suppress(queue.Empty):
+                wall_s = ended.get(timeout=SAMPLE_S) - started_s
         output.seek(0)
         text = output.read()
     if process.returncode != expected:
         raise CommandFailed(f"{' '.join(command)} ended with {process.returncode}:\n{text[-OUTPUT_CHARS:]}")
     return Measured(wall_s, tree.cpu_s, tree.peak_bytes, text)
+
+
+def _wait(process: subprocess.Popen[str], ended: queue.SimpleQueue[float]) -> None:
+    process.wait()
+    ended.put(time.perf_counter())
 
 
 class _Tree:
