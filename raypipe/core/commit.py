@@ -248,6 +248,8 @@ def _cuts_others(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[Live
 
 def _as_observed(shard: ShardCommit, met: Sequence[LiveFact]) -> bool:
     """Tell whether the live ranges that the shard meets are those observed before its input was listed, uncut."""
+    if not met:  # nearly all shards of a first run
+        return not shard.result.observed
     if any(not shard.window.contains(live.window) for live in met):
         return False
     return {live.observed for live in met} == shard.result.observed

@@ -76,6 +76,7 @@ class OlderRowsByKeys:
         keys = pl.concat(self._keys) if self._keys else None
         self._keys.clear()
         again = None if keys is None else _repeated(keys)
+        del keys  # while rows are read again their memory is wanted
         if again is None:
             return True
         repeated: list[pl.DataFrame] = []
