@@ -48,8 +48,8 @@ def measure(
         started_s = time.perf_counter()
         process = subprocess.Popen(list(command), stdout=output, stderr=subprocess.STDOUT, text=True, env=variables)
         ended = queue.SimpleQueue[float]()
+        tree = _Tree(process.pid, on_ray=on_ray)  # first: a process that was waited for is unknown
         threading.Thread(target=_wait, args=(process, ended), daemon=True).start()  # it may end between two samples
-        tree = _Tree(process.pid, on_ray=on_ray)
         wall_s: float | None = None
         while wall_s is None:
             tree.sample()

@@ -85,7 +85,7 @@ def _named_errors(uri: str) -> Iterator[None]:
     except FileNotFoundError:
         raise InputChanged(f"{uri}: was there when the source was listed, and is gone now") from None
     except OSError as error:
-        raise SourceUnreadable(f"{uri}: cannot be opened: {error.strerror or error}") from error
+        raise SourceUnreadable(f"{uri}: cannot be opened: {os.strerror(error.errno) if error.errno else error}") from error
 
 
 def content_digest(uri: str) -> str:
