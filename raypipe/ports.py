@@ -82,7 +82,7 @@ class SourceBatch:
     """Rows as read, and what could not be read beside them.
 
     `rows` holds the RESERVED_COLUMNS and the source's (text sources: strings, parsed JSON values); texts may be dictionaries.
-    Batches of a task come ordered by (source, position), each of the stream `origin`, bounded by bytes, never by the file's size.
+    Rows of a window come by (source, position), a batch is of the stream `origin` and bounded by bytes, never by the file's size.
     """
 
     rows: pa.RecordBatch

@@ -154,7 +154,7 @@ class Attempt:
         uris = self.books.quarantine.uris
         numbers = pl.Series([bisect.bisect_left(uris, uri) for uri in sorted({one.file.uri for one in slices})], dtype=pl.UInt32)
         wanted = columns()
-        batches = self.source.read(seen.windows, slices, wanted.read)
+        batches = self.source.read(seen.ordered, slices, wanted.read)
         for read in placed_batches(batches, seen.windows, self.memory_bytes, wanted.only_for_text):
             failpoints.hit("task.mid_read")
             frame = seen.placed(read.batch.frame)

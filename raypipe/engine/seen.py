@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from raypipe.core.intervals import normalise
 from raypipe.core.window import Window
 from raypipe.engine.batches import SHARD_INDEX
 from raypipe.engine.tally import AFTER, BEFORE
@@ -29,6 +30,11 @@ class Seen:
         around = [(time.before(shard), BEFORE), (shard, 0), (time.after(shard), AFTER)]
         found = [(window, place) for window, place in around if window is not None]
         return cls([window for window, _ in found], [place for _, place in found])
+
+    @property
+    def ordered(self) -> Sequence[Window]:
+        """Return the windows within each of which rows come by (source, position): SQL that looks around sees all rows as one."""
+        return self.windows if isinstance(self.places, range) else normalise(self.windows)
 
     def placed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return rows that have the place of their window as those that have the place in the books."""

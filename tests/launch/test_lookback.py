@@ -219,3 +219,13 @@ def test_sample_shows_the_output_of_a_shard_with_its_lookback(looking):
     assert [row[2:4] for row in stages["output rolling"]] == [(18, 9)] * 3
     assert len(stages["output clean"]) == 3
     assert len(stages["source"]) == 9
+
+
+def test_sql_sees_the_rows_of_a_text_file_in_their_order_whatever_day_they_are_of(looking):
+    lines = ["2026-01-02T06:00:00,1", "2026-01-01T06:00:00,2", "2026-01-02T06:00:00,3", "2026-01-01T06:00:00,4"]
+    (looking.folder / "events.csv").write_text("\n".join(["ts,n", *lines, ""]))
+    source = replace(looking.pipeline.source, paths=(f"{looking.folder}/*.csv",), format="csv", columns=COLUMNS)
+    seen = SqlOutput(table="seen", sql="SELECT n, string_agg(n::VARCHAR, ' ') OVER () AS seen FROM rows QUALIFY _in_shard")
+    looking.pipeline = replace(looking.pipeline, source=source, outputs=(seen,))
+    looking.run()
+    assert looking.query("FROM seen SELECT n, seen ORDER BY n") == [(1, "1 2 3 4"), (2, "2 4"), (3, "1 2 3 4"), (4, "2 4")]
