@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +20,7 @@ from raypipe.engine.quality import Books
 from raypipe.engine.quarantine import Quarantine
 from raypipe.engine.tally import Tally
 from raypipe.engine.text_types import polars_type, source_schema
-from raypipe.engine.transform import Resources, RowStage, Transform
+from raypipe.engine.transform import Resources, RowStage, Stage, Transform
 from raypipe.engine.views import view_problems
 from raypipe.errors import ConfigurationError, ShardError
 from raypipe.pipeline import Pipeline, SqlOutput, Stream
@@ -43,10 +44,31 @@ def check_pipeline(
         problems += found
         warnings += remarks
     with tempfile.TemporaryDirectory(prefix="raypipe-check-") as folder:
-        batch, found = _through_stages(pipeline, _start(pipeline, source_columns), Path(folder))
-        problems += found
+        batch = None
+        try:
+            stages = Transform(pipeline).stages
+        except ConfigurationError as error:
+            problems += error.problems
+        else:
+            batch, found = _through_stages(stages, _start(pipeline, source_columns), Path(folder))
+            problems += found
         problems += _output_problems(pipeline, batch, Path(folder))
     return problems, warnings + list(_order_warnings(pipeline))
+
+
+def require_fit(pipeline: Pipeline, transform: Transform, outputs: Outputs, folder: Path) -> None:
+    """Raise ConfigurationError for what no row could pass, where the contract alone tells the columns.
+
+    What is right stays bound in `transform`, for the tasks. Functions of the user's are not called: behind one nothing is said.
+    """
+    if pipeline.source.extra_columns == "keep":
+        return
+    ours = list(takewhile(lambda stage: not (isinstance(stage, RowStage) and stage.calls_user), transform.stages))
+    batch, problems = _through_stages(ours, _start(pipeline, {}), folder)
+    if batch is not None and len(ours) == len(transform.stages):
+        problems += _misfits(outputs, batch.frame, {})
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def _contract_remarks(stream: Stream, columns: Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -67,12 +89,8 @@ def _start(pipeline: Pipeline, source_columns: Mapping[str, str]) -> Batch | Non
     return empty_batch(schema) if schema else None
 
 
-def _through_stages(pipeline: Pipeline, batch: Batch | None, folder: Path) -> tuple[Batch | None, list[str]]:
-    """Pass the batch through all stages; behind one that fails and would change the columns nothing can be said."""
-    try:
-        stages = Transform(pipeline).stages
-    except ConfigurationError as error:
-        return None, list(error.problems)
+def _through_stages(stages: Iterable[Stage], batch: Batch | None, folder: Path) -> tuple[Batch | None, list[str]]:
+    """Pass the batch through stages; behind one that fails and would change the columns nothing can be said."""
     window = Window(0, 1)
     resources = Resources(Books(Tally([window]), Quarantine([window], [], CHECK_MEMORY_BYTES)), CHECK_MEMORY_BYTES, folder)
     problems: list[str] = []

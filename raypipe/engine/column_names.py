@@ -15,14 +15,19 @@ from raypipe.ports import SHARD_COLUMN
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
+def column_meant(name: str, columns: Iterable[str], who_has: str) -> str:
+    """Return which of the columns may have been meant; where none is near, all that there are."""
+    have = list(columns)
+    near = difflib.get_close_matches(name, have, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"{who_has} {', '.join(have) or 'no columns'}"
+
+
 def require_columns(what: str, names: Iterable[str], schema: Mapping[str, pl.DataType]) -> None:
     """Raise ConfigurationError for names that are no column of the rows, with the nearest that is."""
     problems = []
     for name in names:
         if name not in schema:
-            near = difflib.get_close_matches(name, schema, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the rows have {', '.join(schema) or 'no columns'}"
-            problems.append(f"{what}: there is no column {name!r}; {hint}")
+            problems.append(f"{what}: there is no column {name!r}; {column_meant(name, schema, 'the rows have')}")
     if problems:
         raise ConfigurationError(problems)
 

@@ -13,7 +13,7 @@ import polars as pl
 from raypipe.core.datatype import DataType
 from raypipe.core.window import iso
 from raypipe.engine.batches import HIDDEN, Batch
-from raypipe.engine.column_names import refuse_reserved
+from raypipe.engine.column_names import column_meant, refuse_reserved
 from raypipe.engine.contract import converted
 from raypipe.engine.quality import Books, Breach, settle
 from raypipe.engine.text_types import from_text
@@ -95,9 +95,11 @@ class Reference:
     def bind(self, schema: pl.Schema, where: str) -> BoundLookup:
         """Check the lookup against the rows' columns. Raises ConfigurationError with all that is wrong."""
         lookup, have = self.lookup, self.rows.columns
-        problems = [f"the rows have no column {one!r}" for one in lookup.on if one not in schema]
+        problems = [
+            f"the rows have no column {one!r}; {column_meant(one, schema, 'they have')}" for one in lookup.on if one not in schema
+        ]
         wanted = [*lookup.on.values(), *lookup.columns.values(), *filter(None, [lookup.as_of])]
-        problems += [f"the file has no column {one!r}; it has {', '.join(have)}" for one in wanted if one not in have]
+        problems += [f"the file has no column {one!r}; {column_meant(one, have, 'it has')}" for one in wanted if one not in have]
         problems += [f"the rows already have a column {one!r}: name the new one `columns: {{other_name: {theirs}}}`"
                      for one, theirs in lookup.columns.items() if one in schema]  # fmt: skip
         if problems:

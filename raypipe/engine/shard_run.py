@@ -19,6 +19,7 @@ from raypipe.core.shard import InputFile, Shard, ShardFailure, Task
 from raypipe.engine.arrow_start import start_arrow
 from raypipe.engine.attempt import Attempt, Done
 from raypipe.engine.budget import Budget, budgets
+from raypipe.engine.check import require_fit
 from raypipe.engine.definition import definitions
 from raypipe.engine.liveness import without_unused
 from raypipe.engine.outputs import Outputs
@@ -91,6 +92,10 @@ class ShardRunner:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._make()
+
+    def require_fit(self) -> None:
+        """Raise ConfigurationError for what no row could pass, as far as the contract tells; what is right stays bound."""
+        require_fit(self.pipeline, self._transform, self._outputs, self._spill)
 
     def scan(self, file: InputFile) -> FileIndex:
         """Scan a file for the index (Source.scan)."""

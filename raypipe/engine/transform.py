@@ -20,7 +20,7 @@ from raypipe.engine.quality import Books
 from raypipe.engine.quarantine import raw_rows
 from raypipe.engine.steps import BoundStep, RowStep, StepBinder, bind_rules, describe
 from raypipe.lazy_dataclass import dataclass
-from raypipe.pipeline import Cast, Deduplicate, Explode, FillNull, Filter, Lookup, Pipeline
+from raypipe.pipeline import Cast, Deduplicate, Explode, FillNull, Filter, Lookup, Pipeline, PythonStep
 
 Binder = Callable[[pl.Schema], BoundStep]
 
@@ -43,6 +43,8 @@ class RowStage:
     binder: Binder
     keeps_columns: bool = False
     """What comes out has the columns of what came in."""
+    calls_user: bool = False
+    """It calls a function of the user's."""
     _bound: dict[tuple[tuple[str, pl.DataType], ...], BoundStep] = field(default_factory=dict, compare=False)
     _binding: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
@@ -121,7 +123,10 @@ class Transform:
                 yield ExplodeStage(describe(step), step, where)
             else:
                 yield RowStage(
-                    describe(step), partial(_bind, binder, step, where), keeps_columns=isinstance(step, (Filter, FillNull))
+                    describe(step),
+                    partial(_bind, binder, step, where),
+                    keeps_columns=isinstance(step, (Filter, FillNull)),
+                    calls_user=isinstance(step, PythonStep),
                 )
 
     def _reference(self, lookup: Lookup) -> Reference:

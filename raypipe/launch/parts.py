@@ -178,12 +178,15 @@ class Parts:
         return view_selects(self.pipeline)
 
     def worker(self, memory_bytes: int) -> ShardRunner:
-        """Return what does tasks, each within this share of the memory; what was dear to compute is staged in files."""
+        """Return what does tasks, each within this share of the memory; what was dear to compute is staged in files.
+
+        Raises ConfigurationError for what no row could pass: then there is no run, and no shard that failed.
+        """
         self._start_arrow()
         from raypipe.engine.shard_run import ShardRunner
         from raypipe.engine.stage import StageWhenDear
 
-        return ShardRunner(
+        runner = ShardRunner(
             self.pipeline,
             self.source,
             stage_folder=self.stage_folder,
@@ -191,6 +194,8 @@ class Parts:
             stage=StageWhenDear(),
             planned={output: one.fingerprint for output, one in self.definitions.items()},
         )
+        runner.require_fit()
+        return runner
 
     def scan(self, file: InputFile) -> FileIndex:
         """Scan a file for the index, without an engine but Arrow."""

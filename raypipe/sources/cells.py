@@ -16,6 +16,9 @@ from raypipe.core.calendar import FIRST_US, LAST_US
 from raypipe.core.window import Window
 from raypipe.lazy_dataclass import dataclass
 
+_PIECE_BYTES = 2_047  # from one more on a digest lets go of the interpreter lock, and may wait longer for it than it computes
+_IN_PIECES_BYTES_MAX = 64 * 1024  # this much takes 60 us: others may wait so long
+
 
 class Cutter(Protocol):
     """Cuts all of time into cells: a calendar, or the ends of some windows."""
@@ -105,7 +108,7 @@ class Cells:
         data = memoryview(data_buffer or b"")
         for place, start_us in enumerate(starts):
             self._rows[start_us] = self._rows.get(start_us, 0) + counts[place]
-            self._digest_of(start_us).update(data[offsets[edges[place]] : offsets[edges[place + 1]]])
+            _update(self._digest_of(start_us), data[offsets[edges[place]] : offsets[edges[place + 1]]])
 
     def add_rejects(self, time_us: int, digest: bytes) -> None:
         """Make the rejects of the file part of the cell at a time."""
@@ -127,6 +130,15 @@ class Cells:
             "rows": [self._rows[start] for start in starts],
             "digests": [self._digests[start].hexdigest() for start in starts],
         }
+
+
+def _update(digest: Any, data: memoryview) -> None:
+    """Add bytes to a digest; few of them with the interpreter lock held."""
+    if len(data) > _IN_PIECES_BYTES_MAX:
+        digest.update(data)
+        return
+    for at in range(0, len(data), _PIECE_BYTES):
+        digest.update(data[at : at + _PIECE_BYTES])
 
 
 def edges_of(counts: Sequence[int]) -> list[int]:

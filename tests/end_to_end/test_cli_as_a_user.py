@@ -162,6 +162,18 @@ def test_wrong_sql_is_told_before_anything_is_run(person):
     assert not (person.folder / "visits.duckdb").exists()
 
 
+def test_a_mistyped_column_is_told_before_anything_is_run(person):
+    config = person.folder / "visits.yaml"
+    config.write_text(config.read_text().replace("SELECT page,", "SELECT pgae,"))
+
+    done = person.asks("run", "visits.yaml")
+
+    assert done.exit_code == 2
+    assert "outputs.daily_visits.sql" in done.stderr
+    assert "pgae" in done.stderr
+    assert not (person.folder / "visits.duckdb").exists()
+
+
 def test_a_run_with_nothing_to_do_loads_no_engine_but_the_destinations(person):
     person.reads("run", "visits.yaml")
     code = """

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import polars as pl
+import pytest
 
 from raypipe.core.datatype import parse_datatype
-from raypipe.engine.check import check_pipeline
+from raypipe.engine.budget import Budget
+from raypipe.engine.check import CHECK_MEMORY_BYTES, check_pipeline, require_fit
+from raypipe.engine.outputs import Outputs
+from raypipe.engine.transform import Transform
+from raypipe.errors import ConfigurationError
 from raypipe.pipeline import Cast, Check, Derive, Drop, Filter, Lookup, PythonStep, Quality, Rename, RowsOutput, Rule, SqlOutput
 
 COLUMNS = {"n": "int64", "s": "string"}
@@ -89,3 +96,48 @@ def test_the_run_refuses_with_the_words_of_the_check(make_pipeline, run):
     problems, _ = check_pipeline(pipeline, WORDS)
     failure = run(pipeline, pl.DataFrame({"n": ["1"], "s": ["a"]}).to_dict(as_series=False)).failures[0]
     assert failure.error == problems[0]
+
+
+# ---- before a run -------------------------------------------------------------------------------------------
+
+
+def require(pipeline, tmp_path):
+    transform = Transform(pipeline)
+    with contextlib.closing(Outputs(pipeline, budget=Budget.lean(CHECK_MEMORY_BYTES), spill_folder=tmp_path)) as outputs:
+        require_fit(pipeline, transform, outputs, tmp_path)
+    return transform
+
+
+def test_what_no_row_could_pass_is_refused_in_the_words_of_the_check(make_pipeline, tmp_path):
+    quality = Quality(rules=(Rule(name="r", expect="m < 9"),), checks=(Check(table="t", expect="sum(q) > 0"),))
+    outputs = [SqlOutput(table="t", sql="SELECT s, count(*) AS c FROM rows GROUP BY ALL")]
+    pipeline = make_pipeline(COLUMNS, steps=[Filter(condition="k = 1", name="f")], quality=quality, outputs=outputs)
+    with pytest.raises(ConfigurationError) as refused:
+        require(pipeline, tmp_path)
+    assert list(refused.value.problems) == check_pipeline(pipeline, WORDS)[0]
+    assert len(refused.value.problems) == 3
+
+
+def test_what_is_right_stays_bound_for_the_tasks(make_pipeline, tmp_path):
+    quality = Quality(rules=(Rule(name="r", expect="n < 9"),))
+    pipeline = make_pipeline(COLUMNS, steps=[Derive(columns={"d": "n + 1"})], quality=quality, outputs=[RowsOutput(table="t")])
+    _, rules, derive = require(pipeline, tmp_path).stages
+    rows = pl.DataFrame(schema={"n": pl.Int64, "s": pl.String})
+    for stage in (rules, derive):
+        bound = dict(stage._bound)
+        stage.bound(rows)
+        assert stage._bound == bound != {}
+
+
+@pytest.mark.parametrize("source", [{}, {"extra_columns": "keep"}], ids=["no contract", "columns beside it"])
+def test_columns_that_may_come_are_not_refused(make_pipeline, tmp_path, source):
+    steps = [Filter(condition="may_come = 1", name="f")]
+    require(make_pipeline(COLUMNS if source else {}, steps=steps, outputs=[RowsOutput(table="t")], **source), tmp_path)
+
+
+def test_functions_of_the_users_are_not_called_and_nothing_is_said_behind_them(make_pipeline, tmp_path):
+    (tmp_path / "own.py").write_text("def step(rows):\n    raise SystemExit('called')\n")
+    steps = [PythonStep(function="own:step"), Filter(condition="made_there = 1", name="f")]
+    require(make_pipeline(COLUMNS, steps=steps, outputs=[SqlOutput(table="t", sql="SELECT made_there FROM rows")]), tmp_path)
+    with pytest.raises(ConfigurationError, match="absent"):
+        require(make_pipeline(COLUMNS, steps=[Filter(condition="absent = 1", name="g"), *steps]), tmp_path)

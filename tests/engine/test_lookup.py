@@ -86,8 +86,8 @@ def test_reference_files_may_be_parquet_json_lines_or_packed(out, tmp_path, airl
 def test_names_that_are_not_there_or_taken_are_listed_together(out, airlines):
     lookup = step(airlines, on={"x": "carier"}, columns={"c": "name"})
     error = out(lookup).failures[0].error
-    assert "the rows have no column 'x'" in error
-    assert "the file has no column 'carier'; it has carrier, name, fleet, code" in error
+    assert "the rows have no column 'x'; they have c" in error
+    assert "the file has no column 'carier'; did you mean 'carrier'?" in error
     assert "the rows already have a column 'c'" in error
 
 
