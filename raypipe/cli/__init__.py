@@ -18,9 +18,9 @@ def main() -> None:
     """Run the command line."""
     gc.set_threshold(*_GC_OBJECTS)
     sys.setswitchinterval(_SWITCH_S)
-    from raypipe.core.room import ENGINES_MEMORY
+    from raypipe.core.room import engines_memory
 
-    os.environ.update({**ENGINES_MEMORY, **os.environ})
+    os.environ.update({**engines_memory(os.cpu_count() or 1), **os.environ})
     from raypipe.cli.group import cli
 
     # A name or value that the terminal's encoding lacks is shown escaped: it must not end a run.

@@ -20,7 +20,7 @@ import ray
 from ray import exceptions as ray_errors
 
 from raypipe import __version__
-from raypipe.core.room import ENGINES_MEMORY
+from raypipe.core.room import engines_memory
 from raypipe.core.shard import InputFile, Task
 from raypipe.errors import ConfigurationError, OutOfMemory, RetryableError, WorkerDied
 from raypipe.lazy_dataclass import dataclass
@@ -200,8 +200,9 @@ def _require_same_versions(expected: Mapping[str, str]) -> None:
 
 def worker_environment(cpus: float) -> dict[str, str]:
     """Return what is set in a worker before its engines are imported: the number of their threads, and where memory is from."""
-    threads = str(max(1, math.floor(cpus)))
-    return {**ENGINES_MEMORY, "POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
+    cores = max(1, math.floor(cpus))
+    threads = str(cores)
+    return {**engines_memory(cores), "POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
 
 
 # ---- in the driver's process ------------------------------------------------------------------------------

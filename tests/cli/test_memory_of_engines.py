@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from raypipe.core.room import engines_memory
 
 PROGRAM = """\
 import raypipe.cli
@@ -15,25 +18,32 @@ def told(**options):
     import os
     import polars  # puts its own settings before
     import pyarrow
-    print(pyarrow.default_memory_pool().backend_name, os.environ["_RJEM_MALLOC_CONF"].split(",")[-1])
+    assert polars.Series([1]).sum() == pyarrow.array([1])[0].as_py()
+    print(pyarrow.default_memory_pool().backend_name, os.environ["JE_ARROW_MALLOC_CONF"], os.environ["_RJEM_MALLOC_CONF"])
 
 group.cli = told
 raypipe.cli.main()
 """
+USUAL = engines_memory(os.cpu_count() or 1)
+CHOSEN = {"ARROW_DEFAULT_MEMORY_POOL": "mimalloc", "JE_ARROW_MALLOC_CONF": "narenas:3", "_RJEM_MALLOC_CONF": "narenas:4"}
 
 
-@pytest.mark.parametrize(
-    ("chosen", "expected"),
-    [
-        ({}, "system muzzy_decay_ms:0"),
-        ({"ARROW_DEFAULT_MEMORY_POOL": "mimalloc", "_RJEM_MALLOC_CONF": "narenas:4"}, "mimalloc narenas:4"),
-    ],
-)
+@pytest.mark.parametrize(("chosen", "expected"), [({}, USUAL), (CHOSEN, CHOSEN)], ids=["usual", "chosen"])
 def test_engines_give_memory_back_unless_their_own_variables_say_otherwise(monkeypatch, chosen, expected):
-    for name in ("ARROW_DEFAULT_MEMORY_POOL", "_RJEM_MALLOC_CONF"):
+    for name in USUAL:
         monkeypatch.delenv(name, raising=False)
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{expected}\n"
-    assert done.stderr == ""  # where Polars' allocator tells of a setting that it does not know
+    backend, of_arrow, of_polars = done.stdout.split()
+    assert backend == expected["ARROW_DEFAULT_MEMORY_POOL"]
+    assert of_arrow == expected["JE_ARROW_MALLOC_CONF"]
+    assert of_polars.endswith(expected["_RJEM_MALLOC_CONF"])  # what comes last counts
+    assert done.stderr == ""  # where the allocators tell of a setting that they do not know
+
+
+@pytest.mark.parametrize(("cores", "arenas"), [(1, 1), (2, 1), (3, 1), (8, 4), (64, 32)])
+def test_arenas_are_as_many_as_half_the_cores_and_at_least_one(cores, arenas):
+    found = engines_memory(cores)
+    for name in ("JE_ARROW_MALLOC_CONF", "_RJEM_MALLOC_CONF"):
+        assert f"narenas:{arenas}" in found[name].split(",")
