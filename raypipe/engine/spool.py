@@ -11,7 +11,28 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
-FILE_ROWS = 32_768  # what is too much for memory is read in smaller frames: an aggregation holds much beside them
+from raypipe.lazy_dataclass import dataclass
+
+PART_ROWS = 32_768  # what is too much for memory is read in smaller frames: an aggregation holds much beside them
+FILE_BYTES = 64 * 1024**2  # to make a file takes a millisecond; the disk gets a file back when the last of it was read
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A frame on disk: an Arrow stream that begins at an offset of a file, or a file that Polars wrote."""
+
+    path: Path
+    offset: int | None
+
+    def read(self) -> pl.DataFrame:
+        """Read it by Arrow where it can: Polars' own reader takes four times as long for a frame."""
+        if self.offset is None:
+            return pl.read_ipc(self.path)
+        with pa.memory_map(str(self.path)) as file:
+            file.seek(self.offset)
+            frame = pl.from_arrow(pa.ipc.open_stream(file).read_all())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
 
 
 class FrameSpool:
@@ -23,14 +44,17 @@ class FrameSpool:
         self._held: list[pl.DataFrame] = []
         self._held_bytes = 0
         self._folder: Path | None = None
+        self._parts: list[_Part] = []
+        self._file: pa.NativeFile | None = None
+        """What is being written; closed before anything is read."""
         self._files = 0
-        self._by_polars: set[int] = set()
 
     def passing(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Hand frames on and keep each."""
         for frame in frames:
             self._add(frame)
             yield frame
+        self._end_file()
 
     @property
     def in_memory(self) -> bool:
@@ -40,20 +64,23 @@ class FrameSpool:
     @property
     def is_empty(self) -> bool:
         """Whether no frame passed, not even one without rows."""
-        return not self._held and self._files == 0
+        return not self._held and not self._parts
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """Yield the frames in order."""
-        yield from map(self._read, range(self._files))
+        for part in self._parts:
+            yield part.read()
         yield from self._held
 
     def drained(self) -> Iterator[pl.DataFrame]:
         """Yield the frames in order for the last time: each is let go of before the next."""
-        for place in range(self._files):
-            frame = self._read(place)
-            self._path(place).unlink()  # what is mapped stays readable
+        self._parts.reverse()
+        while self._parts:
+            part = self._parts.pop()
+            frame = part.read()
+            if not self._parts or self._parts[-1].path != part.path:
+                part.path.unlink()  # what is mapped stays readable
             yield frame
-        self._files = 0
         self._held.reverse()
         while self._held:
             yield self._held.pop()
@@ -61,6 +88,7 @@ class FrameSpool:
     def close(self) -> None:
         """Let go of the rows and remove what was written."""
         self._held.clear()
+        self._end_file()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -77,32 +105,39 @@ class FrameSpool:
             self._parent.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix="rows-", dir=self._parent))
         for frame in self._held:
-            for part in frame.iter_slices(FILE_ROWS) if len(frame) else [frame]:
-                self._write_one(part, self._files)
-                self._files += 1
+            for part in frame.iter_slices(PART_ROWS) if len(frame) else [frame]:
+                self._parts.append(self._written(part))
         self._held.clear()
         self._held_bytes = 0
 
-    def _write_one(self, frame: pl.DataFrame, place: int) -> None:
+    def _written(self, frame: pl.DataFrame) -> _Part:
         try:
             table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
         except pa.ArrowInvalid:  # Arrow has no integers of 128 bits
-            self._by_polars.add(place)
-            frame.write_ipc(self._path(place))
-            return
-        with pa.OSFile(str(self._path(place)), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            self._end_file()
+            part = _Part(self._next_path(), None)
+            frame.write_ipc(part.path)
+            return part
+        file, path = self._open_file()
+        part = _Part(path, file.tell())
+        with pa.ipc.new_stream(file, table.schema) as stream:
             stream.write_table(table)
+        return part
 
-    def _read(self, place: int) -> pl.DataFrame:
-        """Read a frame, by Arrow where it can: Polars' own reader takes four times as long for a frame."""
-        path = str(self._path(place))
-        if place in self._by_polars:
-            return pl.read_ipc(path)
-        with pa.memory_map(path) as file:
-            frame = pl.from_arrow(pa.ipc.open_stream(file).read_all())
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+    def _open_file(self) -> tuple[pa.NativeFile, Path]:
+        """Return the file that is being written, or the next one where it is long enough, and its path."""
+        if self._file is not None and self._file.tell() >= FILE_BYTES:
+            self._end_file()
+        path = self._next_path() if self._file is None else self._parts[-1].path
+        self._file = self._file or pa.OSFile(str(path), "wb")
+        return self._file, path
 
-    def _path(self, place: int) -> Path:
+    def _end_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _next_path(self) -> Path:
         assert self._folder is not None
-        return self._folder / f"{place:06d}.arrow"
+        self._files += 1
+        return self._folder / f"{self._files:06d}.arrow"

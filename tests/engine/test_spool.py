@@ -46,9 +46,31 @@ def test_frames_come_back_as_they_were_and_may_be_read_again(tmp_path, frame, li
 
 
 def test_frames_that_went_to_disk_are_read_in_smaller_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr(spool_module, "FILE_ROWS", 2)
+    monkeypatch.setattr(spool_module, "PART_ROWS", 2)
     spool = FrameSpool(tmp_path, 0)
     assert [one.height for one in spool.passing(iter([EVERYTHING, EVERYTHING.head(1)]))] == [3, 1]
     assert [one.height for one in spool] == [2, 1, 1]
     assert pl.concat(list(spool)).equals(pl.concat([EVERYTHING, EVERYTHING.head(1)]))
+    spool.close()
+
+
+@pytest.mark.parametrize(("file_bytes", "files"), [(1 << 30, 1), (1, 3)])
+def test_frames_share_a_file_until_it_is_long_enough(tmp_path, monkeypatch, file_bytes, files):
+    monkeypatch.setattr(spool_module, "FILE_BYTES", file_bytes)
+    spool = FrameSpool(tmp_path, 0)
+    frames = [EVERYTHING, EVERYTHING.select("pair"), EVERYTHING.head(2)]
+    assert len(list(spool.passing(iter(frames)))) == 3
+    assert len(list(tmp_path.rglob("*.arrow"))) == files
+    assert [one.equals(other) for one, other in zip(spool, frames, strict=True)] == [True] * 3
+    left = [len(list(tmp_path.rglob("*.arrow"))) for _ in spool.drained()]
+    assert left == ([1, 1, 0] if files == 1 else [2, 1, 0])
+    spool.close()
+
+
+def test_what_polars_alone_can_write_stands_between_the_others(tmp_path):
+    spool = FrameSpool(tmp_path, 0)
+    frames = [EVERYTHING, EVERYTHING.select(huge=pl.lit(2**100, dtype=pl.Int128)), EVERYTHING]
+    assert len(list(spool.passing(iter(frames)))) == 3
+    assert [one.equals(other) for one, other in zip(spool.drained(), frames, strict=True)] == [True] * 3
+    assert not list(tmp_path.rglob("*.arrow"))
     spool.close()
