@@ -17,6 +17,8 @@ import psutil
 from raypipe.runtime.shared_session import GUARDIAN
 
 SAMPLE_S = 0.05
+REST = 10  # a look at memory is followed by so many times its own duration without one: of a large process it takes 20 ms,
+# in which the kernel keeps the process from mapping more; twenty a second made a run of 30 s take 38
 SAMPLES_A_SCAN = 4  # looking for new processes reads all of /proc: more often would take time from what is measured
 NOT_AS_USERS = "PYTHONDONTWRITEBYTECODE"  # where it is set, every start compiles what an installed package has compiled
 OUTPUT_CHARS = 4_000  # of a command that failed: its end says why
@@ -47,24 +49,34 @@ def measure(
     with tempfile.TemporaryFile("w+") as output:  # a pipe that nobody empties would hold the command up
         started_s = time.perf_counter()
         process = subprocess.Popen(list(command), stdout=output, stderr=subprocess.STDOUT, text=True, env=variables)
-        ended = queue.SimpleQueue[float]()
+        ended = queue.SimpleQueue[_End]()
         tree = _Tree(process.pid, on_ray=on_ray)  # first: a process that was waited for is unknown
         threading.Thread(target=_wait, args=(process, ended), daemon=True).start()  # it may end between two samples
-        wall_s: float | None = None
-        while wall_s is None:
-            tree.sample()
+        end: _End | None = None
+        while end is None:
+            looked_s = tree.sample()
             with contextlib.suppress(queue.Empty):
-                wall_s = ended.get(timeout=SAMPLE_S) - started_s
+                end = ended.get(timeout=max(SAMPLE_S, REST * looked_s))
         output.seek(0)
         text = output.read()
     if process.returncode != expected:
         raise CommandFailed(f"{' '.join(command)} ended with {process.returncode}:\n{text[-OUTPUT_CHARS:]}")
-    return Measured(wall_s, tree.cpu_s, tree.peak_bytes, text)
+    return Measured(end.at_s - started_s, max(end.cpu_s, tree.cpu_s), tree.peak_bytes, text)
 
 
-def _wait(process: subprocess.Popen[str], ended: queue.SimpleQueue[float]) -> None:
-    process.wait()
-    ended.put(time.perf_counter())
+@dataclass(frozen=True, slots=True)
+class _End:
+    """When a process ended, and what it and the children that it waited for took of the processor."""
+
+    at_s: float
+    cpu_s: float
+
+
+def _wait(process: subprocess.Popen[str], ended: queue.SimpleQueue[_End]) -> None:
+    _, status, usage = os.wait4(process.pid, 0)
+    at_s = time.perf_counter()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    ended.put(_End(at_s, usage.ru_utime + usage.ru_stime))
 
 
 class _Tree:
@@ -86,12 +98,14 @@ class _Tree:
         """User and system seconds of all processes, as last seen."""
         return sum(self._cpu_s.values())
 
-    def sample(self) -> None:
-        """Look at every process once; now and then for new ones first."""
+    def sample(self) -> float:
+        """Look at every process once, now and then for new ones first; return how long that took, in seconds."""
+        started_s = time.perf_counter()
         if self._samples % SAMPLES_A_SCAN == 0:
             self._scan()
         self._samples += 1
         self.peak_bytes = max(self.peak_bytes, sum(self._used_bytes(one) for one in list(self._watched.values())))
+        return time.perf_counter() - started_s
 
     def _scan(self) -> None:
         parents = _parents()

@@ -20,6 +20,12 @@ def test_memory_of_a_guardian_that_is_nobodys_child_counts():
     assert measure([sys.executable, "-c", starts]).peak_bytes > 80 << 20
 
 
+def test_what_a_child_computed_counts_however_short_it_lives():
+    burns = "import time; from itertools import repeat\nwhile time.process_time() < 0.12: any(repeat(False, 10_000))"
+    starts = f"import subprocess, sys\nfor _ in range(3): subprocess.run([sys.executable, '-c', {burns!r}])"
+    assert measure([sys.executable, "-c", starts]).cpu_s > 0.36
+
+
 def test_a_command_that_fails_is_no_measurement():
     with pytest.raises(CommandFailed, match="it broke"):
         measure([sys.executable, "-c", "raise SystemExit('it broke')"])
