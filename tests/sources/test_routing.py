@@ -161,6 +161,19 @@ def test_digests_and_rows_do_not_depend_on_blocks_and_flushes(
     assert list(parts_slices.rejects()) == list(whole_slices.rejects())
 
 
+@pytest.mark.parametrize("chars", [*range(1_990, 2_050), 5_000, 70_000])
+def test_every_byte_of_long_rows_counts_for_the_digest_however_it_is_fed(chars: int) -> None:
+    def digest(*texts: str, apart: bool = False) -> str:
+        rows = [(at(0), text) for text in texts]
+        blocks = [block([row], first=place + 2) for place, row in enumerate(rows)] if apart else [block(rows)]
+        (found,) = route(blocks)[0]["digests"]
+        return str(found)
+
+    long = "x" * chars
+    assert digest(long, "c", apart=True) == digest(long, "c")
+    assert len({digest(long), digest(long[:-1] + "y"), digest("y" + long[1:]), digest(long, "c")}) == 4
+
+
 @pytest.mark.parametrize(
     ("hours", "written"),
     [
