@@ -151,26 +151,15 @@ def test_a_mistake_is_one_plain_text_and_exit_code_2(person, words, text):
     assert not (person.folder / "visits.duckdb").exists()
 
 
-def test_wrong_sql_is_told_before_anything_is_run(person):
+@pytest.mark.parametrize("mistake", ["SELECT pgae,,", "SELECT pgae,"], ids=["no SQL", "a mistyped column"])
+def test_wrong_sql_is_told_before_anything_is_run(person, mistake):
     config = person.folder / "visits.yaml"
-    config.write_text(config.read_text().replace("SELECT page,", "SELECT pgae,,"))
+    config.write_text(config.read_text().replace("SELECT page,", mistake))
 
     done = person.asks("run", "visits.yaml")
 
     assert done.exit_code == 2
     assert "outputs.daily_visits.sql" in done.stderr
-    assert not (person.folder / "visits.duckdb").exists()
-
-
-def test_a_mistyped_column_is_told_before_anything_is_run(person):
-    config = person.folder / "visits.yaml"
-    config.write_text(config.read_text().replace("SELECT page,", "SELECT pgae,"))
-
-    done = person.asks("run", "visits.yaml")
-
-    assert done.exit_code == 2
-    assert "outputs.daily_visits.sql" in done.stderr
-    assert "pgae" in done.stderr
     assert not (person.folder / "visits.duckdb").exists()
 
 
