@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from raypipe.lazy_dataclass import dataclass
 
@@ -45,7 +46,5 @@ class Accounts:
 
 def total(accounts: Iterable[Accounts]) -> Accounts:
     """Add up the accounts of many shards."""
-    counts = zip(
-        *((one.read, one.expanded, one.loaded, one.filtered, one.duplicate, one.quarantined) for one in accounts), strict=True
-    )
-    return Accounts(**dict(zip(ROWS, map(sum, counts), strict=False)))
+    held = list(accounts)
+    return Accounts(**{name: sum(map(attrgetter(name), held)) for name in ROWS})

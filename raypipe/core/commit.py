@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from operator import attrgetter
@@ -198,18 +199,18 @@ class _SortedOut:
 
 def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
     found = _SortedOut()
-    taken_until_us: int | None = None
+    taken_until_us = -math.inf
     for shard in sorted(request.shards, key=_BY_TIME):
-        met = live.meeting(shard.window)
+        window, met = shard.window, live.meeting(shard.window)
         if (
-            _overlaps(shard, taken_until_us)
+            _overlaps(window, taken_until_us)
             or not _as_observed(shard, met)
-            or _is_unproven(shard, request.definitions, met)
-            or _cuts_others(shard, request.definitions, met)
+            or (shard.outcome in _KEEPS_TABLES and _is_unproven(shard, request.definitions, met))
+            or (met and _cuts_others(shard, request.definitions, met))
         ):
-            found.conflicts.append(shard.window)
+            found.conflicts.append(window)
             continue
-        taken_until_us = shard.window.end_us
+        taken_until_us = window.end_us
         if shard.outcome in ACCEPTED:
             found.accepted.append(shard)
         elif shard.outcome is Outcome.COMPACTED:
@@ -224,9 +225,9 @@ def _sort_out(request: CommitRequest, live: _LiveIndex) -> _SortedOut:
     return found
 
 
-def _overlaps(shard: ShardCommit, taken_until_us: int | None) -> bool:
+def _overlaps(window: Window, taken_until_us: float) -> bool:
     """Tell whether an earlier shard of the group is accepted for a part of the range."""
-    return taken_until_us is not None and shard.window.start_us < taken_until_us
+    return window.start_us < taken_until_us
 
 
 def _is_unproven(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
@@ -241,7 +242,7 @@ def _is_unproven(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[Live
 
 def _cuts_others(shard: ShardCommit, ours: Mapping[str, int], met: Sequence[LiveFact]) -> bool:
     """Tell whether outputs that are not replaced would keep a range beside another one that shares only a part of it."""
-    if not met or shard.outcome in _KEEPS_TABLES:
+    if shard.outcome in _KEEPS_TABLES:
         return False
     return any(one.window != shard.window for one in met if one.definitions.keys() - ours.keys())
 
@@ -289,6 +290,8 @@ class _LiveIndex:
         self._ends = [one.observed.end_us for one in self._live]
 
     def meeting(self, window: Window) -> list[LiveFact]:
+        if not self._live:  # a first run asks 10,000 times
+            return []
         found: list[LiveFact] = []
         for position in range(bisect.bisect_right(self._ends, window.start_us), len(self._live)):
             if self._live[position].observed.start_us >= window.end_us:

@@ -372,7 +372,7 @@ class Coordinator:
     @property
     def counts(self) -> tuple[int, int, int, int]:
         """Planned, committed, failed, skipped. Takes time with the number of shards: for the end of a run."""
-        planned = len(self._reasons.keys() | self._failures.keys())
+        planned = len(self._reasons) + len(self._failures.keys() - self._reasons.keys())
         committed = sum(outcome in (Outcome.LOADED, Outcome.EMPTY) for outcome in self._outcomes.values())
         failed = len(self._failures)
         return planned, committed, failed, max(0, planned - committed - failed)

@@ -13,13 +13,18 @@ Ranges = tuple[Window, ...]
 
 def normalise(windows: Iterable[Window]) -> Ranges:
     """Return the union of windows, those that meet or touch made one."""
-    bounds: list[list[int]] = []
-    for start_us, end_us in map(BY_TIME, sorted(windows, key=BY_TIME)):
-        if bounds and start_us <= bounds[-1][1]:
-            bounds[-1][1] = max(bounds[-1][1], end_us)
-        else:
-            bounds.append([start_us, end_us])
-    return tuple(Window(start_us, end_us) for start_us, end_us in bounds)
+    bounds = sorted(map(BY_TIME, windows))
+    if not bounds:
+        return ()
+    united = []
+    first_us, last_us = bounds[0]
+    for start_us, end_us in bounds:
+        if start_us > last_us:
+            united.append(Window(first_us, last_us))
+            first_us, last_us = start_us, end_us
+        elif end_us > last_us:
+            last_us = end_us
+    return (*united, Window(first_us, last_us))
 
 
 def subtract(ranges: Sequence[Window], without: Sequence[Window]) -> Ranges:

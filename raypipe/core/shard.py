@@ -171,13 +171,6 @@ class ShardResult:
     """Earliest and latest event time of the rows read, both inclusive."""
     seconds: float = 0.0
 
-    def lasting(self, seconds: float) -> ShardResult:
-        """Return the same with the time that it took; the standard `replace` takes four times as long, for each of many."""
-        return ShardResult(
-            self.window, self.observed, self.slices, self.accounts, self.outputs, self.filtered, self.broken, self.warnings,
-            self.event_start_us, self.event_end_us, seconds,
-        )  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class ShardFailure:

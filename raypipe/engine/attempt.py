@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import polars as pl
 
 from raypipe import failpoints
 from raypipe.core.accounts import Accounts
-from raypipe.core.shard import OutputStat, Shard, ShardFailure, ShardResult
+from raypipe.core.shard import Shard, ShardFailure, ShardResult
 from raypipe.core.window import Window
 from raypipe.engine.batches import SHARD_INDEX, Batch, empty_batch, placed_batches
 from raypipe.engine.contract import Contract
@@ -24,7 +25,7 @@ from raypipe.engine.quarantine import Quarantine
 from raypipe.engine.seen import Seen
 from raypipe.engine.spool import FrameSpool
 from raypipe.engine.table_spool import Rows
-from raypipe.engine.tally import AllShardsFailed, Tally, named
+from raypipe.engine.tally import AllShardsFailed, Tally
 from raypipe.engine.text_types import polars_type, source_schema
 from raypipe.engine.transform import Resources, Transform
 from raypipe.errors import AccountsDontBalance
@@ -64,6 +65,7 @@ class Attempt:
     _seen: Seen = field(init=False)
     """What is read of the rows, beside those of the shards."""
     _starts: list[int] = field(init=False)
+    _started_s: float = field(default_factory=time.monotonic, init=False)
     _untimed: dict[str, int] = field(init=False)
     """The place of the shard that takes the rows of a file that have no event time."""
 
@@ -222,7 +224,7 @@ class Attempt:
     def _balanced(self) -> list[Accounts]:
         """Return the accounts of all shards; one whose rows do not add up has failed."""
         tally = self.books.tally
-        found = [tally.accounts(place) for place in range(len(self.shards))]
+        found = tally.accounts()
         for place, accounts in enumerate(found):
             if place in tally.failed:
                 continue
@@ -241,24 +243,34 @@ class Attempt:
         quarantined = self.books.quarantine.table(good)
         if quarantined.num_rows:
             tables[QUARANTINE_TABLE] = quarantined
-        results = tuple([self._result(place, accounts[place], contributions.stats(place, outputs)) for place in good])
+        results = tuple(self._results(good, accounts, contributions, outputs))
         failures = tuple(ShardFailure(self.shards[place].window, *tally.failed[place]) for place in sorted(tally.failed))
         return Done(results, failures, tables)
 
-    def _result(self, place: int, accounts: Accounts, outputs: dict[str, OutputStat]) -> ShardResult:
-        tally, shard = self.books.tally, self.shards[place]
-        return ShardResult(
-            window=shard.window,
-            observed=shard.observed,
-            slices=shard.slices,
-            accounts=accounts,
-            outputs=outputs,
-            filtered=named(tally.filtered, place),
-            broken=named(tally.broken, place),
-            warnings=tuple(tally.warnings.get(place, ())),
-            event_start_us=tally.first_us.get(place),
-            event_end_us=tally.last_us.get(place),
-        )
+    def _results(
+        self, good: Sequence[int], accounts: Sequence[Accounts], contributions: Contributions, outputs: Sequence[str]
+    ) -> Iterator[ShardResult]:
+        """Yield the manifests of the shards at these places."""
+        if not good:
+            return
+        tally = self.books.tally
+        stats, filtered, broken = [*contributions.stats(outputs)], tally.named(tally.filtered), tally.named(tally.broken)
+        seconds = (time.monotonic() - self._started_s) / len(self.shards)
+        for place in good:
+            shard = self.shards[place]
+            yield ShardResult(
+                window=shard.window,
+                observed=shard.observed,
+                slices=shard.slices,
+                accounts=accounts[place],
+                outputs=stats[place],
+                filtered=filtered[place],
+                broken=broken[place],
+                warnings=tuple(tally.warnings.get(place, ())),
+                event_start_us=tally.first_us.get(place),
+                event_end_us=tally.last_us.get(place),
+                seconds=seconds,
+            )
 
 
 def _known_rows(shard: Shard) -> int | None:

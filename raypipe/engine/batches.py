@@ -156,10 +156,11 @@ def shard_indexes(times_us: pl.Series, windows: Sequence[Window]) -> pl.Series:
         indexes = pl.repeat(0, len(times_us), dtype=pl.UInt32, eager=True)
         outside = _outside(times_us, windows[0])
     else:
-        found = starts.search_sorted(times_us, side="right").cast(pl.Int64) - 1
-        ends = pl.Series([one.end_us for one in windows], dtype=pl.Int64)
-        outside = (found < 0) | (times_us >= ends.gather(found.clip(0)))
-        indexes = found.clip(0).cast(pl.UInt32)
+        before = pl.Series([-(2**63)], dtype=pl.Int64)  # the end of what lies before the first window
+        found = starts.search_sorted(times_us, side="right")
+        ends = pl.concat([before, pl.Series([one.end_us for one in windows], dtype=pl.Int64)])
+        outside = times_us >= ends.gather(found)
+        indexes = found - 1
     if outside.any():
         stray = times_us.filter(outside)[0]
         raise AccountsDontBalance(f"the source gave a row of {iso(stray)}, which is in none of the windows that were asked for")

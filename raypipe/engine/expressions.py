@@ -82,7 +82,7 @@ def compile_conditions(conditions: Mapping[str, str], schema: pl.Schema, *, wher
 
 
 def _compile(expressions: Mapping[str, str], schema: pl.Schema, where: str, *, conditions: bool) -> Compiled:
-    typing = Typing(pl.Schema(schema))
+    typing, samples = Typing(pl.Schema(schema)), _samples(pl.Schema(schema))
     problems: list[str] = []
     types: dict[str, pl.DataType] = {}
     sql: dict[str, str] = {}
@@ -90,7 +90,7 @@ def _compile(expressions: Mapping[str, str], schema: pl.Schema, where: str, *, c
     for name, text in expressions.items():
         try:
             node = fold(parse(text))
-            sql[name], types[name] = _checked(node, typing, conditions=conditions)
+            sql[name], types[name] = _checked(node, typing, samples, conditions=conditions)
             _columns(node, typing, reads)
         except Refused as refused:
             problems.append(f"{where}.{name}: {text!r}, character {refused.position + 1}: {refused.reason}")
@@ -99,7 +99,15 @@ def _compile(expressions: Mapping[str, str], schema: pl.Schema, where: str, *, c
     return Compiled(pl.Schema(types), where, dict(expressions), reads, sql)
 
 
-def _checked(node: Node, typing: Typing, *, conditions: bool) -> tuple[str, pl.DataType]:
+def _samples(schema: pl.Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return no row and a row of nulls."""
+    empty = schema.to_frame()
+    return empty, empty.select(pl.all().extend_constant(None, 1))
+
+
+def _checked(
+    node: Node, typing: Typing, samples: tuple[pl.DataFrame, pl.DataFrame], *, conditions: bool
+) -> tuple[str, pl.DataType]:
     typing.check(node)
     dtype = typing.dtype(node)
     if conditions and not isinstance(dtype, pl.Boolean):
@@ -111,19 +119,18 @@ def _checked(node: Node, typing: Typing, *, conditions: bool) -> tuple[str, pl.D
             node.position, "a mix of signed and unsigned 64-bit integers has no type of its own: CAST the result AS BIGINT"
         )
     sql = exact_sql(node, typing)
-    _dry_run(node, sql, dtype, typing.schema)
+    _dry_run(node, sql, dtype, samples)
     return sql, dtype
 
 
-def _dry_run(node: Node, sql: str, dtype: pl.DataType, schema: pl.Schema) -> None:
+def _dry_run(node: Node, sql: str, dtype: pl.DataType, samples: tuple[pl.DataFrame, pl.DataFrame]) -> None:
     """Run on no row and on a row of nulls: Polars finds some type errors only when it runs."""
-    for height in (0, 1):
-        rows = schema.to_frame().clear(height)
+    for rows in samples:
         try:
             found = _select(rows, {"x": sql})
         except pl.exceptions.PolarsError as error:
             raise Refused(node.position, _explain(error)) from error
-        if found.schema["x"] != dtype or found.height != height:
+        if found.schema["x"] != dtype or found.height != rows.height:
             raise Refused(
                 node.position,
                 f"the engine is not sure of its type ({type_name(dtype)} or {type_name(found.schema['x'])}): CAST the result",

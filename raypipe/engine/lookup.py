@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ _FOUND = "_found"
 _SINCE = "_since"  # int64, microseconds since 1970 UTC, as event time
 _PLACE = "_place"
 _EVER_US = -(2**62)  # before all event time
+_LIKE_A_VALUE = re.compile(r"[ \t]*([-+.\d]|(inf|infinity|nan|true|false|t|f)[ \t]*$)|$", re.IGNORECASE)  # what is not, is text
 _INFERRED = (DataType("int64"), DataType("float64"), DataType("bool"), DataType("date"), DataType("timestamp"))
 
 
@@ -71,7 +73,9 @@ def typed_column(text: pl.Series) -> pl.Series:
 
     Digits with leading zeros are a code, not a number, and stay text.
     """
-    if text.dtype != pl.String or text.str.contains(r"^[+-]?0\d").any():
+    if text.dtype != pl.String or not _LIKE_A_VALUE.match(str(text.first(ignore_nulls=True) or "")):
+        return text
+    if text.str.contains(r"^[+-]?0\d").any():
         return text
     first = text.drop_nulls().head(1)
     for kind in _INFERRED:
@@ -183,25 +187,27 @@ class BoundLookup:
 
     def __call__(self, batch: Batch, books: Books) -> Batch:
         """Return the batch with the reference's columns behind the user's."""
-        frame = self._joined(batch.frame)
-        missing = frame[_FOUND].is_null()
-        names = [one for one in frame.columns if one != _FOUND]
-        frame = frame.select(*(one for one in names if one not in HIDDEN), *(one for one in names if one in HIDDEN))
+        found, columns = self._found(batch.frame), batch.frame.get_columns()
+        theirs = [found[name] for name in self.lookup.columns]
+        frame = pl.DataFrame(
+            [*(one for one in columns if one.name not in HIDDEN), *theirs, *(one for one in columns if one.name in HIDDEN)]
+        )
         if self.lookup.missing == "keep":
             return batch.with_frame(frame)
+        missing = found[_FOUND].is_null()
         return settle(batch.with_frame(frame), [Breach(self.rule, missing, self._errors(frame), self.lookup.missing)], books)
 
-    def _joined(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows, in their order, with the columns of the table and the mark of those that were found."""
+    def _found(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the table's columns for each row, in their order, and the mark of those that were found; else nulls."""
         ours, keys = list(self.lookup.on), list(self.keys)
         if self.lookup.as_of is None:
-            joined = rows.lazy().join(self.table.lazy(), left_on=ours, right_on=keys, how="left", maintain_order="left")
+            asked = pl.DataFrame([rows[name] for name in ours])  # what else the rows have would be copied
+            joined = asked.lazy().join(self.table.lazy(), left_on=ours, right_on=keys, how="left", maintain_order="left")
             return joined.collect(engine="in-memory")
-        by_time = rows.with_row_index(_PLACE).sort(TIME_COLUMN, maintain_order=True)
-        found = by_time.join_asof(
+        by_time = rows.select(*ours, TIME_COLUMN).with_row_index(_PLACE).sort(TIME_COLUMN, maintain_order=True)
+        return by_time.join_asof(
             self.table, left_on=TIME_COLUMN, right_on=_SINCE, by_left=ours, by_right=keys, coalesce=False, check_sortedness=False
-        )
-        return found.sort(_PLACE).drop(_PLACE, _SINCE, *(one for one in keys if one in found.columns))
+        ).sort(_PLACE)
 
     def _errors(self, frame: pl.DataFrame) -> Callable[[pl.Series], list[str]]:
         def errors(places: pl.Series) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 
 import polars as pl
@@ -55,10 +55,13 @@ class Contributions:
             for name, rows in tables.items()  # in a file stands one shard alone, and it is not wanted
         }
 
-    def stats(self, place: int, outputs: Iterable[str]) -> dict[str, OutputStat]:
-        """Return rows and digest of one shard's contribution to each output."""
-        window = self.windows[place]
-        return {name: self.found[name].stats[window] if name in self.found else NO_ROWS for name in outputs}
+    def stats(self, outputs: Sequence[str]) -> Iterator[dict[str, OutputStat]]:
+        """Yield rows and digest of every shard's contribution to each output, in order."""
+        columns = [
+            map(self.found[name].stats.__getitem__, self.windows) if name in self.found else repeat(NO_ROWS, len(self.windows))
+            for name in outputs
+        ]
+        return (dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True))
 
 
 class Outputs:

@@ -46,15 +46,15 @@ def settle(batch: Batch, breaches: Sequence[Breach], books: Books) -> Batch:
         return batch
     for one in found:
         books.tally.broken[one.rule].update(books.tally.counts_where(batch.frame, one.broken))
-    gone = pl.repeat(False, batch.frame.height, dtype=pl.Boolean, eager=True)
+    gone: pl.Series | None = None
     for one in found:
         if one.otherwise == "warn":
             continue
-        first = one.broken & ~gone
+        first = one.broken if gone is None else one.broken & ~gone
         if first.any():
             _act(batch, one, first, books)
-        gone = gone | one.broken
-    return batch.with_frame(books.tally.alive(batch.frame.filter(~gone)))
+        gone = one.broken if gone is None else gone | one.broken
+    return batch.with_frame(books.tally.alive(batch.frame if gone is None else batch.frame.filter(~gone)))
 
 
 def _act(batch: Batch, breach: Breach, rows: pl.Series, books: Books) -> None:

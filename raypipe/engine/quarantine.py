@@ -89,7 +89,9 @@ class Quarantine:
         if not self.frames:
             return SCHEMA.empty_table()
         starts = pl.Series([one.start_us for one in self.windows], dtype=pl.Int64)
-        rows = pl.concat(self.frames).filter(pl.col(SHARD_INDEX).is_in(list(shards)))
+        rows = pl.concat(self.frames)
+        if len(shards) < len(self.windows):
+            rows = rows.filter(pl.col(SHARD_INDEX).is_in(list(shards)))
         rows = rows.sort(SHARD_INDEX, "source", "position", maintain_order=True)
         rows = rows.with_columns(starts.gather(rows[SHARD_INDEX]).cast(pl.Datetime("us")).alias(SHARD_COLUMN))
         return rows.select(SCHEMA.names).to_arrow().cast(SCHEMA)

@@ -127,13 +127,12 @@ class ShardRunner:
 
     def _staged(self, task: Task, done: Done, fingerprints: Mapping[str, str], seconds: float) -> Staged:
         """Return what was done, as files where it is worth them."""
-        results = tuple([one.lasting(seconds / len(task.shards)) for one in done.results])
         in_memory = {name: rows for name, rows in done.tables.items() if isinstance(rows, pa.Table)}
         in_files = {name: rows.path for name, rows in done.tables.items() if isinstance(rows, TableFile)}
-        staged = Staged(task=task, results=results, failures=done.failures, tables=in_memory, fingerprints=fingerprints)
+        staged = Staged(task=task, results=done.results, failures=done.failures, tables=in_memory, fingerprints=fingerprints)
         failpoints.hit("task.before_stage", attempt=task.attempt)
         size_bytes = sum(one.nbytes for one in done.tables.values())
-        if in_files or (results and wants_files(self.stage, seconds=seconds, size_bytes=size_bytes)):
+        if in_files or (done.results and wants_files(self.stage, seconds=seconds, size_bytes=size_bytes)):
             staged = write_staged(staged, attempt_folder(self.stage_folder, task.run_id, task.attempt_id), in_files)
         failpoints.hit("task.before_return", attempt=task.attempt)
         return staged

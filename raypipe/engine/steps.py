@@ -41,13 +41,11 @@ BoundStep = Callable[[Batch, Books], Batch]
 def bind_rules(rules: tuple[Rule, ...], schema: pl.Schema) -> BoundStep:
     """Compile the row rules: one boolean a rule, rows split once."""
     conditions = compile_conditions({one.name: one.expect for one in rules}, schema, where="quality.rules")
+    breaks = [~pl.col(rule.name).fill_null(rule.nulls == "pass") for rule in rules]
 
     def apply(batch: Batch, books: Books) -> Batch:
-        holds = conditions.evaluate(batch.frame)
-        breaches = []
-        for rule in rules:
-            broken = ~holds[rule.name].fill_null(rule.nulls == "pass")
-            breaches.append(Breach(rule.name, broken, _expected(rule), rule.otherwise))
+        broken = conditions.evaluate(batch.frame).select(breaks)
+        breaches = [Breach(rule.name, broken[rule.name], _expected(rule), rule.otherwise) for rule in rules]
         return settle(batch, breaches, books)
 
     return apply

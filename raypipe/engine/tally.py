@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
+from itertools import repeat
 from typing import cast
 
 import polars as pl
@@ -96,18 +97,25 @@ class Tally:
             return frame
         return frame.filter(~pl.col(SHARD_INDEX).is_in(list(self.failed)))
 
-    def accounts(self, shard: int) -> Accounts:
-        """Return the accounts of one shard."""
-        return Accounts(
-            read=self.read.get(shard, 0),  # a Counter is slow to say that it has nothing
-            expanded=self.expanded.get(shard, 0),
-            loaded=self.loaded.get(shard, 0),
-            filtered=sum([counts.get(shard, 0) for counts in self.filtered.values()]),
-            duplicate=self.duplicate.get(shard, 0),
-            quarantined=self.quarantined.get(shard, 0),
-        )
+    def accounts(self) -> list[Accounts]:
+        """Return the accounts of every shard, in order."""
+        filtered = map(sum, zip(*[self._of_each(counts) for counts in self.filtered.values()], strict=True))
+        columns = (self.read, self.expanded, self.loaded, self.duplicate, self.quarantined)
+        return [
+            Accounts(read=read, expanded=expanded, loaded=loaded, filtered=gone, duplicate=duplicate, quarantined=quarantined)
+            for read, expanded, loaded, duplicate, quarantined, gone in zip(
+                *map(self._of_each, columns), filtered if self.filtered else repeat(0), strict=False
+            )
+        ]
 
+    def named(self, counts: Mapping[str, PerShard]) -> list[dict[str, int]]:
+        """Return the counts of every shard by name, in order, without zeros."""
+        found: list[dict[str, int]] = [{} for _ in self.windows]
+        for name, per_shard in counts.items():
+            for shard, rows in per_shard.items():
+                if rows and shard < len(found):
+                    found[shard][name] = rows
+        return found
 
-def named(counts: Mapping[str, PerShard], shard: int) -> dict[str, int]:
-    """Return the counts of one shard by name, without zeros."""
-    return {name: rows for name, per_shard in counts.items() if (rows := per_shard.get(shard, 0))}
+    def _of_each(self, counts: PerShard) -> list[int]:
+        return list(map(counts.get, range(len(self.windows)), repeat(0)))  # a Counter is slow to say that it has nothing

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -62,11 +62,10 @@ def from_text(text: pl.Series, kind: DataType, zone: str) -> pl.Series:
         return text.cast(pl.Binary)
     read = _reader(kind, zone)
     values = read(text)
-    failed = values.is_null() & text.is_not_null()
-    if kind.kind in ("list", "struct") or not failed.any():
+    if kind.kind in ("list", "struct") or values.null_count() == text.null_count():
         return values
     # Blanks are rare: only the values that failed pay for their removal.
-    places = failed.arg_true()
+    places = (values.is_null() & text.is_not_null()).arg_true()
     again = text.gather(places).str.strip_chars(" \t")
     return values.scatter(places, read(again))
 
@@ -148,19 +147,22 @@ def _timestamps(text: pl.Series, zone: str, *, aware: bool) -> pl.Series:
 
 def _once_each(text: pl.Series, read: Callable[[pl.Series], pl.Series]) -> pl.Series:
     """Read each distinct text once. Codes of categories made for it alone count them from 0."""
-    codes = text.cast(pl.Categorical(pl.Categories.random())).to_physical()
-    places = codes.arg_unique()
-    places = places.filter(codes.gather(places).is_not_null())
-    return read(text.gather(places)).gather(codes.gather(places).arg_sort()).gather(codes)
+    kind = pl.Categorical(pl.Categories.random())
+    coded = text.cast(kind)  # as long as it lives, the categories are known
+    codes = coded.to_physical()
+    last = cast("int | None", codes.max())
+    distinct = pl.int_range(0 if last is None else last + 1, dtype=pl.UInt32, eager=True).cat.to(kind).cast(pl.String)
+    return read(distinct).gather(codes)
 
 
 def _read_timestamps(text: pl.Series, zone: str, *, aware: bool) -> pl.Series:
-    values = pl.Series(text.name, [None], dtype=pl.Datetime("us", "UTC" if aware else None)).new_from_index(0, len(text))
+    values = pl.Series(text.name, [], dtype=pl.Datetime("us", "UTC" if aware else None)).extend_constant(None, len(text))
     pending: pl.Series | None = None
     for pattern, form in _ordered_forms(text):
-        here = text.str.contains(pattern).fill_null(False)
-        if here.all():
+        here = text.str.contains(pattern)
+        if here.all():  # but for nulls, which stay so
             return _parse_form(text, form, zone, aware=aware)
+        here = here.fill_null(False)
         if pending is None:  # not before the first form: a column that is all of one form is looked at once
             pending = text.str.contains(_LIKE_A_FORM).fill_null(False)
         here = pending & here
@@ -176,8 +178,7 @@ def _read_timestamps(text: pl.Series, zone: str, *, aware: bool) -> pl.Series:
 
 def _ordered_forms(text: pl.Series) -> list[tuple[str, str]]:
     """Return the forms with that of the first value in front: a column is nearly always written in one form."""
-    place = text.is_not_null().arg_max()
-    first = text[place] if place is not None and len(text) else None
+    first = cast("str | None", text.first(ignore_nulls=True))
     if first is None:
         return []
     for form in _FORMS:

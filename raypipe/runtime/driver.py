@@ -341,7 +341,7 @@ class Driver:
 
     def _settle(self, attempt: str, windows: frozenset[Window]) -> None:
         """Let go of an attempt once each of its shards is committed, left out or refused."""
-        self._unsettled[attempt].difference_update(windows)
+        self._unsettled[attempt] -= windows & self._unsettled[attempt]  # an attempt has few of the windows of a commit
         if not self._unsettled[attempt]:
             del self._unsettled[attempt]
             self._stages.release(self._staged.pop(attempt))

@@ -61,6 +61,22 @@ def test_a_commit_is_known_by_run_ranges_outcome_output_and_observed():
     assert len({commit_id(*base), *(commit_id(*one) for one in others)}) == 6
 
 
+_RANGES = st.tuples(st.integers(0, 9), st.integers(10, 19))
+
+
+@given(st.text(), st.lists(st.tuples(_RANGES, st.text(), st.text(), st.frozensets(st.tuples(_RANGES, st.integers())))))
+def test_the_identity_of_a_commit_is_the_fingerprint_of_its_plain_values(run_id, shards):
+    asked = [
+        (Window(*window), outcome, output_fp, frozenset(Observed(*seen, seq) for seen, seq in observed))
+        for window, outcome, output_fp, observed in shards
+    ]
+    plain = sorted(
+        [*window, outcome, output_fp, sorted([*seen, seq] for seen, seq in observed)]
+        for window, outcome, output_fp, observed in shards
+    )
+    assert commit_id(run_id, asked) == fingerprint([run_id, plain])
+
+
 @given(st.lists(st.integers(0, 2**128 - 1), max_size=6))
 def test_digests_add_up_in_any_order_and_two_equal_rows_do_not_cancel(values):
     digests = [digest_hex(value) for value in values]

@@ -104,6 +104,8 @@ def test_a_file_that_is_not_there_is_a_mistake_of_the_configuration(make_pipelin
     [
         (["1", None], pl.Int64), (["1", "2.5"], pl.Float64), (["true", "f"], pl.Boolean), (["2020-01-01"], pl.Date),
         (["2020-01-01T00:00:00"], pl.Datetime), (["1", "x"], pl.String), (["007", "1"], pl.String), ([None], pl.Int64),
+        ([None, " +1"], pl.Int64), (["\t-.5", "1"], pl.Float64), (["-inf", "NaN"], pl.Float64), (["Infinity "], pl.Float64),
+        (["nan", "1"], pl.Float64), (["FALSE", "t"], pl.Boolean), (["T", "1"], pl.Boolean), (["true blue"], pl.String),
     ],
 )  # fmt: skip
 def test_a_csv_column_has_the_first_type_that_holds_all_of_it(texts, dtype):
