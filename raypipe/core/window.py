@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-
-from raypipe.lazy_dataclass import dataclass
+from typing import NamedTuple
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_IN_UTC = _EPOCH.replace(tzinfo=None)
@@ -32,16 +31,23 @@ BY_TIME = attrgetter("start_us", "end_us")
 """The key by which many windows are sorted as by `<`, in a fraction of the time."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Window:
-    """A half-open range `[start_us, end_us)` of event time, in microseconds since 1970 in UTC; never empty."""
+class _Bounds(NamedTuple):
+    """What a window is made of: a tuple is hashed and compared without Python, half a million times in a run of 10,000 shards."""
 
     start_us: int
     end_us: int
 
-    def __post_init__(self) -> None:
-        if self.start_us >= self.end_us:
-            raise ValueError(f"a window must end after it starts, got [{iso(self.start_us)}, {iso(self.end_us)})")
+
+class Window(_Bounds):
+    """A half-open range `[start_us, end_us)` of event time, in microseconds since 1970 in UTC; never empty."""
+
+    __slots__ = ()
+
+    def __new__(cls, start_us: int, end_us: int) -> Window:
+        """Make a window. Raises ValueError for an empty one."""
+        if start_us >= end_us:
+            raise ValueError(f"a window must end after it starts, got [{iso(start_us)}, {iso(end_us)})")
+        return tuple.__new__(cls, (start_us, end_us))
 
     def meets(self, other: Window) -> bool:
         """Tell whether the two share an instant."""

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from raypipe.core.shard import InputFile, Observed, Slice
+from raypipe.core.window import Window
 from raypipe.engine.stage import load_staged
 from raypipe.engine.stage_store import StagedFiles
 
@@ -52,7 +53,7 @@ def test_work_that_is_still_right_is_adopted_under_the_new_run_and_not_planned(s
 
 def test_what_is_left_to_do_is_what_was_not_adopted(store, leave):
     left = leave()
-    later = replace(left.task.shards[1], window=replace(left.task.shards[1].window, start_us=10**10, end_us=2 * 10**10))
+    later = replace(left.task.shards[1], window=Window(10**10, 2 * 10**10))
     adopted, rest = store.adopt((*left.task.shards, later), left.fingerprints, "new", 1)
     assert len(adopted) == 1
     assert rest == [later]
@@ -72,7 +73,7 @@ def test_work_that_is_not_right_any_more_is_left_and_planned(store, stage, leave
     elif change == "outputs":
         second = replace(second, outputs=("added",))
     elif change == "window":
-        second = replace(second, window=replace(second.window, end_us=second.window.end_us + 1))
+        second = replace(second, window=Window(second.window.start_us, second.window.end_us + 1))
     shards = (first,) if change == "unwanted" else (first, second)
     adopted, rest = store.adopt(shards, fingerprints, "new", 1)
     assert (list(adopted), list(rest)) == ([], list(shards))
