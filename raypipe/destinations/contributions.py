@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from raypipe.core.checksums import find_damage
 from raypipe.core.commit import ShardCommit
@@ -36,6 +35,8 @@ class Part:
         if isinstance(self.content, pa.Table):
             yield self._wanted(self.content)
             return
+        import pyarrow.parquet as pq  # it loads all of Arrow's file systems, for which most commits have no use
+
         with pq.ParquetFile(self.content, pre_buffer=False) as file:
             for batch in file.iter_batches(READ_ROWS):
                 yield self._wanted(pa.Table.from_batches([batch]))
@@ -101,7 +102,13 @@ def _parts(table: str, staged: Sequence[Staged], starts: Mapping[str, frozenset[
         content = one.tables.get(table) if not one.folder else Path(one.folder) / f"{table}.parquet"
         if not wanted or content is None or (isinstance(content, Path) and not content.exists()):
             continue
-        schema = pq.read_schema(content) if isinstance(content, Path) else content.schema
+        schema = _schema_of_file(content) if isinstance(content, Path) else content.schema
         everything = {result.window.start_us for result in one.results} <= wanted
         only = None if everything else pa.array(sorted(wanted), pa.int64()).cast(_SHARD_TYPE)
         yield Part(content, schema.remove_metadata(), one.task.attempt_id, only)
+
+
+def _schema_of_file(path: Path) -> pa.Schema:
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(path)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe.engine.arrow_types import plain_schema
 from raypipe.errors import SchemaDrift
 from raypipe.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:  # it loads all of Arrow's file systems: 13 ms, for what is seldom large enough
+    import pyarrow.parquet as pq
 
 READ_ROWS = 65_536  # of a file at once
 SLICE_BYTES = 1024**2  # of rows that become texts at once, lists and all, which are several times as large
@@ -31,6 +33,8 @@ class TableFile:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order."""
+        import pyarrow.parquet as pq
+
         with pq.ParquetFile(self.path, pre_buffer=False) as file:
             for batch in file.iter_batches(READ_ROWS):
                 yield batch.cast(self.schema)
@@ -83,6 +87,8 @@ def parquet_writer(path: Path | IO[bytes], schema: pa.Schema) -> pq.ParquetWrite
 
     Values in lists are seldom the same ones: to look for a dictionary of them takes more than half of the time of writing.
     """
+    import pyarrow.parquet as pq
+
     repeating = [field.name for field in schema if not pa.types.is_nested(field.type)]
     return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True, use_dictionary=repeating)  # type: ignore[arg-type]
 

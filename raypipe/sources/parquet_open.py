@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe.errors import SourceUnreadable
 from raypipe.sources.filesystem import open_for_arrow
+
+if TYPE_CHECKING:  # text files are read without
+    import pyarrow.parquet as pq
 
 COLUMN_BYTES_AT_ONCE = 4 * 1024**2  # of each column chunk: row groups may be larger than memory
 BATCH_ROWS = 131_072  # what the engine works on at once; larger ones would only be cut
@@ -39,6 +41,8 @@ def open_parquet(uri: str, coded: Callable[[pq.ParquetFile], Sequence[str]] = la
 
 
 def _open(stream: pa.NativeFile, **options: Any) -> pq.ParquetFile:
+    import pyarrow.parquet as pq
+
     return pq.ParquetFile(
         stream,
         buffer_size=COLUMN_BYTES_AT_ONCE,

@@ -10,7 +10,6 @@ from raypipe.core.shard import InputFile, Slice
 from raypipe.core.window import Window
 from raypipe.pipeline import EventTime
 from raypipe.ports import POSITION_COLUMN, RESERVED_COLUMNS, SOURCE_COLUMN, TIME_COLUMN, Reject, SourceBatch
-from raypipe.sources.parquet import ParquetReader
 from raypipe.sources.parquet_open import BATCH_BYTES, BATCH_ROWS
 from raypipe.sources.slices import RoutedFile, join_batches
 
@@ -46,6 +45,8 @@ def stream_rows(
         for source, slices in enumerate(files):
             file = slices[0].file
             if slices[0].parts:
+                from raypipe.sources.parquet import ParquetReader
+
                 rows = ParquetReader(slices, ranges, columns, time, path_of(file)).batches()
             else:
                 rows = _routed_rows(routed(file), slices, ranges, windows)
