@@ -16,7 +16,7 @@ from raypipe.lazy_dataclass import dataclass
 
 ACCEPTED = (Outcome.ACCEPTED_STALE, Outcome.ACCEPTED_SHRUNK)
 """Outcomes of shards that change nothing but what is noted of a live range."""
-_BY_TIME = attrgetter("result.window.start_us", "result.window.end_us")
+_BY_TIME = attrgetter("window")
 _KEEPS_TABLES = (Outcome.SATISFIED, Outcome.COMPACTED, *ACCEPTED)
 _RIGHT = object()  # known to decide_commit alone: a permit cannot be made elsewhere by accident
 
@@ -33,14 +33,12 @@ class ShardCommit:
     """What a compacted range was read from, where this says so of one; `input_fp` is their fingerprint."""
     output_fp: str = field(init=False)
     """The fingerprint of what it adds to all tables: the id of the commit and the ledger tell it."""
+    window: Window = field(init=False)
+    """The range that is replaced: asked for a dozen times."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_fp", output_fingerprint(self.result.outputs))
-
-    @property
-    def window(self) -> Window:
-        """The range that is replaced."""
-        return self.result.window
+        object.__setattr__(self, "window", self.result.window)
 
     @property
     def files(self) -> int:

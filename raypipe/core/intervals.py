@@ -6,14 +6,14 @@ import bisect
 import itertools
 from collections.abc import Iterable, Sequence
 
-from raypipe.core.window import BY_TIME, Window
+from raypipe.core.window import Window
 
 Ranges = tuple[Window, ...]
 
 
 def normalise(windows: Iterable[Window]) -> Ranges:
     """Return the union of windows, those that meet or touch made one."""
-    bounds = sorted(map(BY_TIME, windows))
+    bounds = sorted(windows)
     if not bounds:
         return ()
     united = []

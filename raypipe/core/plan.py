@@ -16,7 +16,7 @@ from raypipe.core.known_slices import FingerprintsOf, KnownSlices, SlicesOf
 from raypipe.core.live_ranges import LiveRanges, stale_ranges
 from raypipe.core.shard import Observed, Reason, Shard, ShardFailure, Slice
 from raypipe.core.state import Definition, Snapshot
-from raypipe.core.window import BY_TIME, Window, iso
+from raypipe.core.window import Window, iso
 from raypipe.lazy_dataclass import dataclass
 
 SHRUNK = "source_shrunk"
@@ -341,7 +341,7 @@ def _widen(windows: Iterable[Window], known: LiveRanges) -> list[Window]:
     result: list[Window] = []
     live = iter(known.windows)
     ahead = next(live, None)
-    for window in sorted(windows, key=BY_TIME):  # both are in order: one walk through both of them
+    for window in sorted(windows):  # both are in order: one walk through both of them
         while ahead and ahead.end_us <= window.start_us:
             ahead = next(live, None)
         while ahead and ahead.start_us < window.end_us:

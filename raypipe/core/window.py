@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from typing import NamedTuple
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,10 +24,6 @@ def from_us(us: int) -> datetime:
 def iso(us: int) -> str:
     """Return ISO 8601 in UTC ending in `Z`, with fractions only where there are any."""
     return f"{(_EPOCH_IN_UTC + timedelta(microseconds=us)).isoformat()}Z"  # without a zone it takes half the time
-
-
-BY_TIME = attrgetter("start_us", "end_us")
-"""The key by which many windows are sorted as by `<`, in a fraction of the time."""
 
 
 class _Bounds(NamedTuple):
