@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from raypipe.core.window import Window
-from raypipe.engine.batches import as_frame, placed_batches, user_columns
+from raypipe.engine.batches import as_frame, placed_batches, shard_indexes, user_columns
 from raypipe.engine.quarantine import raw_rows
+from raypipe.errors import AccountsDontBalance
 from raypipe.pipeline import Derive, Quality, Rule, SqlOutput
 from raypipe.ports import SourceBatch
 
@@ -61,3 +62,18 @@ def test_categories_of_a_file_are_texts_in_every_table(make_pipeline, run):
     assert staged.failures == ()
     assert staged.tables["out"]["c"].to_pylist() == ["b", None, "a"]
     assert not pa.types.is_dictionary(staged.tables["out"].schema.field("c").type)
+
+
+WINDOWS = [Window(10, 20), Window(20, 30), Window(40, 50)]
+
+
+def test_each_row_has_the_place_of_its_window_whose_end_is_not_in_it():
+    assert shard_indexes(pl.Series([49, 10, 19, 20, 29, 40]), WINDOWS).to_list() == [2, 0, 0, 1, 1, 2]
+    assert shard_indexes(pl.Series([], dtype=pl.Int64), WINDOWS).to_list() == []
+
+
+@pytest.mark.parametrize("stray", [-62_135_510_400_000_000, 9, 30, 39, 50, 253_370_764_799_999_999], ids=str)
+@pytest.mark.parametrize("windows", [WINDOWS, WINDOWS[:1]], ids=len)
+def test_a_row_in_no_window_is_refused(windows, stray):
+    with pytest.raises(AccountsDontBalance, match="none of the windows"):
+        shard_indexes(pl.Series([10, stray]), windows)

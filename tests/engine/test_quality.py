@@ -6,6 +6,7 @@ import pytest
 
 from raypipe.core.accounts import Accounts
 from raypipe.pipeline import MaxQuarantined, Quality, Rule
+from raypipe.ports import QUARANTINE_TABLE
 
 LOW = Rule(name="low", expect="n < 10")
 EVEN = Rule(name="even", expect="n % 2 = 0", otherwise="drop")
@@ -49,6 +50,16 @@ def test_fail_fails_the_shard_of_the_row_alone_and_shows_the_row(with_rules, run
     assert staged.failures[0].code == "rule_broken"
     assert staged.failures[0].error == 'rule low was broken: expected n < 10; the row: {"n": "77"}'
     assert staged.tables["out"]["n"].to_pylist() == [1, 2]
+
+
+def test_rows_set_aside_of_a_shard_that_failed_are_not_left_with_those_of_the_others(with_rules, run):
+    pipeline = with_rules(LOW, Rule(name="odd", expect="n % 2 = 1", otherwise="fail"))
+    hours = {"_time": [0, 0, 3_600_000_000, 3_600_000_000, 7_200_000_000, 7_200_000_000]}
+    staged = run(pipeline, {**n(1, 11, 2, 13, 3, 15), **hours}, hours=3)
+    assert [one.window.start_us for one in staged.failures] == [3_600_000_000]
+    assert [(row["raw"]) for row in staged.tables[QUARANTINE_TABLE].to_pylist()] == ['{"n": "11"}', '{"n": "15"}']
+    alone = run(with_rules(LOW), {**n(1, 11, 2, 13, 3, 15), **hours}, hours=3)
+    assert [row["raw"] for row in alone.tables[QUARANTINE_TABLE].to_pylist()] == ['{"n": "11"}', '{"n": "13"}', '{"n": "15"}']
 
 
 def test_too_many_means_above_the_share_and_above_the_number(with_rules, run):
