@@ -16,7 +16,6 @@ import pyarrow as pa
 from raypipe import failpoints
 from raypipe.core.room import Room
 from raypipe.core.shard import InputFile, Shard, ShardFailure, Task
-from raypipe.engine.arrow_memory import choose_arrow_memory
 from raypipe.engine.arrow_start import start_arrow
 from raypipe.engine.attempt import Attempt, Done
 from raypipe.engine.budget import Budget, budgets
@@ -110,7 +109,6 @@ class ShardRunner:
         """
         failpoints.hit("task.start", attempt=task.attempt, shard=tuple(one.index for one in task.shards))
         started_s = time.monotonic()
-        choose_arrow_memory(task.shards)
         shards = sorted(task.shards, key=lambda one: one.window)
         spill = self._spill / f"{task.run_id}-{task.attempt_id}"
         try:
