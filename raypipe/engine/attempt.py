@@ -15,7 +15,7 @@ from raypipe import failpoints
 from raypipe.core.accounts import Accounts
 from raypipe.core.shard import Shard, ShardFailure, ShardResult
 from raypipe.core.window import Window
-from raypipe.engine.batches import SHARD_INDEX, Batch, empty_batch, placed_batches
+from raypipe.engine.batches import SHARD_INDEX, Batch, empty_batch, placed_batches, with_series
 from raypipe.engine.contract import Contract
 from raypipe.engine.liveness import Wanted, wanted_columns
 from raypipe.engine.named_inputs import as_seen
@@ -161,7 +161,7 @@ class Attempt:
             failpoints.hit("task.mid_read")
             frame = seen.placed(read.batch.frame)
             if len(numbers) < len(uris):  # the files are numbered among those of all inputs
-                frame = frame.with_columns(numbers.gather(frame[SOURCE_COLUMN]).alias(SOURCE_COLUMN))
+                frame = with_series(frame, numbers[frame[SOURCE_COLUMN]].alias(SOURCE_COLUMN))
             batch = read.batch.with_frame(frame)
             self._count_read(batch, read.rejects, piece)
             if not frame.is_empty():  # rejects may come without rows, and then without columns

@@ -11,21 +11,16 @@ import pyarrow as pa
 
 from raypipe.core.window import Window
 from raypipe.engine.batched_sql import ShardwiseSql, marked
-from raypipe.engine.batches import SHARD_INDEX, shard_starts, user_columns
+from raypipe.engine.batches import SHARD_INDEX, shard_starts
 from raypipe.engine.distinct_values import each_once
 from raypipe.engine.held_rows import RowsInput, hold, user_schema
-from raypipe.engine.partials import Partials, compile_partials, narrow
+from raypipe.engine.partials import Partials, narrow
 from raypipe.engine.row_stream import RowStream, cut
 from raypipe.engine.table_spool import READ_ROWS, Rows, SpoolSpace
 from raypipe.errors import OutOfMemory
-from raypipe.pipeline import ROWS, GroupByOutput
+from raypipe.pipeline import ROWS
 
 SEGMENT_ROWS = 1 << 22  # of a shard in one query, which may keep a value of each; a larger shard is made of several
-
-
-def compile_for(output: GroupByOutput, frame: pl.DataFrame) -> Partials:
-    """Return the partials of an output over rows like those of a frame. Raises ConfigurationError."""
-    return compile_partials(output, pl.Schema({name: frame.schema[name] for name in user_columns(frame)}))
 
 
 def narrowed(

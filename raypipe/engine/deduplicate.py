@@ -78,6 +78,6 @@ def _survivors(frame: pl.DataFrame, places: pl.Series, books: Books) -> pl.DataF
     """Return a frame without the rows at some places, and account for these."""
     if places.is_empty():
         return frame
-    keep = pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True).scatter(places, False)
+    keep = pl.Series([True]).new_from_index(0, frame.height).scatter(places, False)
     books.tally.duplicate.update(books.tally.counts_where(frame, ~keep))
     return frame.filter(keep)

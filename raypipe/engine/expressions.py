@@ -10,7 +10,7 @@ that a CAST inside one should be a TRY_CAST.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 import polars as pl
@@ -36,9 +36,11 @@ class Compiled:
     reads: Mapping[str, pl.DataType]
     """The columns that are read, with the types that they were checked for."""
     _sql: Mapping[str, str] = field(repr=False)
+    _columns: Mapping[str, str] = field(repr=False)
+    """By result, the column that it is, where it is nothing more."""
 
-    def evaluate(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return the result columns only, one row for each row of the frame, in order.
+    def evaluate(self, frame: pl.DataFrame, *made_of: pl.Expr) -> pl.DataFrame:
+        """Return the result columns only, or what is made of them, one row for each row of the frame, in order.
 
         Raises TransformFailed for a value that cannot be computed: overflow, a failed CAST, decimal division by zero.
         """
@@ -51,8 +53,10 @@ class Compiled:
                 raise TransformFailed(
                     f'{self.where}: column "{name}" was checked as {type_name(dtype)}, got {got and type_name(got)}'
                 )
+        if len(self._columns) == len(self._sql) and not made_of:
+            return pl.DataFrame([frame[column].alias(name) for name, column in self._columns.items()])
         try:
-            return _select(frame, self._sql)
+            return _select(frame, self._sql, made_of)
         except pl.exceptions.PolarsError as error:
             raise self._failure(frame, error) from error
         except pl.exceptions.PanicException as error:  # not an Exception: an engine's panic fails the shard, not the process
@@ -87,16 +91,19 @@ def _compile(expressions: Mapping[str, str], schema: pl.Schema, where: str, *, c
     types: dict[str, pl.DataType] = {}
     sql: dict[str, str] = {}
     reads: dict[str, pl.DataType] = {}
+    columns: dict[str, str] = {}
     for name, text in expressions.items():
         try:
             node = fold(parse(text))
             sql[name], types[name] = _checked(node, typing, samples, conditions=conditions)
             _columns(node, typing, reads)
+            if node.kind == "column" and node.pieces == (column_sql([node.name]),):  # no field of a struct
+                columns[name] = node.name
         except Refused as refused:
             problems.append(f"{where}.{name}: {text!r}, character {refused.position + 1}: {refused.reason}")
     if problems:
         raise ConfigurationError(problems)
-    return Compiled(pl.Schema(types), where, dict(expressions), reads, sql)
+    return Compiled(pl.Schema(types), where, dict(expressions), reads, sql, columns)
 
 
 def _samples(schema: pl.Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -144,10 +151,11 @@ def _columns(node: Node, typing: Typing, into: dict[str, pl.DataType]) -> None:
         _columns(child, typing, into)
 
 
-def _select(frame: pl.DataFrame, sql: Mapping[str, str]) -> pl.DataFrame:
+def _select(frame: pl.DataFrame, sql: Mapping[str, str], made_of: Sequence[pl.Expr] = ()) -> pl.DataFrame:
     """Run on the in-memory engine: the streaming engine does not promise the order of rows."""
     results = ", ".join(f"{text} AS {column_sql([name])}" for name, text in sql.items())
-    return frame.lazy().sql(f"SELECT {results} FROM {TABLE}", table_name=TABLE).collect(engine="in-memory")
+    found = frame.lazy().sql(f"SELECT {results} FROM {TABLE}", table_name=TABLE)
+    return (found.select(made_of) if made_of else found).collect(engine="in-memory")
 
 
 _CONVERSION = re.compile(r"conversion from `(.+?)` to `(.+?)` failed in column '.*' for (\d+) out of (\d+) values: (.*)")

@@ -24,6 +24,7 @@ from raypipe.pipeline import CsvDialect, Lookup
 from raypipe.ports import TIME_COLUMN
 
 DUPLICATES_SHOWN = 5
+TEXT_KEYS_MAX = 65_536  # so many texts are found by their codes: of more, to join takes no longer
 _FOUND = "_found"
 _SINCE = "_since"  # int64, microseconds since 1970 UTC, as event time
 _PLACE = "_place"
@@ -116,7 +117,10 @@ class Reference:
         names = [one.name for one in keys]
         table = table.drop_nulls(names)  # a row without a key can never be found
         self._refuse_duplicates(table, [*names, *(one.name for one in since)])
-        return BoundLookup(lookup, table.sort(_SINCE) if since else table, tuple(names))
+        if since:
+            return BoundLookup(lookup, table.sort(_SINCE), tuple(names))
+        is_text = len(names) == 1 and table[names[0]].dtype == pl.String and table.height <= TEXT_KEYS_MAX
+        return BoundLookup(lookup, table, tuple(names), pl.Enum(table[names[0]]) if is_text else None)
 
     def _since(self, column: str) -> pl.Series:
         """Return the instants, as event time counts them, from which the file's rows are valid."""
@@ -179,6 +183,8 @@ class BoundLookup:
     lookup: Lookup
     table: pl.DataFrame
     keys: tuple[str, ...]
+    texts: pl.Enum | None = None
+    """The key in the order of the table, where it is one text."""
 
     @property
     def rule(self) -> str:
@@ -200,6 +206,8 @@ class BoundLookup:
     def _found(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the table's columns for each row, in their order, and the mark of those that were found; else nulls."""
         ours, keys = list(self.lookup.on), list(self.keys)
+        if self.texts is not None:
+            return self.table[rows[ours[0]].cast(self.texts, strict=False).to_physical()]
         if self.lookup.as_of is None:
             asked = pl.DataFrame([rows[name] for name in ours])  # what else the rows have would be copied
             joined = asked.lazy().join(self.table.lazy(), left_on=ours, right_on=keys, how="left", maintain_order="left")

@@ -15,12 +15,13 @@ from raypipe.core.merge import DELETED_COLUMN
 from raypipe.core.merge_sql import merged_sql
 from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_schema, plain_table
-from raypipe.engine.batches import RESERVED_NAMES, SHARD_INDEX, Batch, shard_starts, user_columns
+from raypipe.engine.batches import RESERVED_NAMES, SHARD_INDEX, Batch, shard_column, shard_starts, user_columns, with_series
 from raypipe.engine.column_names import refuse_unfit, require_columns
-from raypipe.engine.combined import compile_for, narrowed, of_one_shard, of_several_shards
+from raypipe.engine.combined import narrowed, of_one_shard, of_several_shards
 from raypipe.engine.deduplicate import DeduplicateStep
-from raypipe.engine.expressions import compile_conditions
-from raypipe.engine.partials import tie_columns
+from raypipe.engine.expressions import Compiled, compile_conditions
+from raypipe.engine.partials import Partials, compile_partials, tie_columns
+from raypipe.engine.per_columns import PerColumns
 from raypipe.engine.quality import Books
 from raypipe.engine.quarantine import Quarantine
 from raypipe.engine.sandbox import Sandboxes, reason
@@ -64,6 +65,8 @@ class MergedOutputs:
         self._held_bytes = held_bytes
         self._spill = spill_folder
         self._sandboxes = sandboxes
+        self._partials: dict[str, PerColumns[Partials]] = {one.table: PerColumns() for one in self.outputs}
+        self._deletes: dict[str, PerColumns[Compiled]] = {one.table: PerColumns() for one in self.outputs}
 
     def spool(self) -> FrameSpool:
         """Return a place where rows pass on their way to several outputs."""
@@ -167,9 +170,16 @@ class MergedOutputs:
         batches = (Batch(_fit_for(output, frame)) for frame in rows)
         for batch in step.stream(batches, books, memory_bytes=self._memory_bytes, spill=self._spill):
             frame = batch.frame
-            shard = starts.gather(frame[SHARD_INDEX]).alias(SHARD_COLUMN)
-            shown = frame.select(user_columns(frame)).with_columns(*tie_columns(frame, sources), _deleted(output, frame), shard)
+            added = [*tie_columns(frame, sources), self._deleted(output, frame), shard_column(starts, frame[SHARD_INDEX])]
+            shown = with_series(frame[user_columns(frame)], *added)
             yield shown.to_arrow(compat_level=pl.CompatLevel.newest())
+
+    def _deleted(self, output: RowsOutput, frame: pl.DataFrame) -> pl.Series:
+        if output.delete_when is None:
+            return pl.Series(DELETED_COLUMN, [False]).new_from_index(0, frame.height)
+        when, where = {"delete_when": output.delete_when}, f"outputs.{output.table}"
+        condition = self._deletes[output.table].of(frame, lambda schema: compile_conditions(when, schema, where=where))
+        return condition.evaluate(frame)["delete_when"].fill_null(value=False).alias(DELETED_COLUMN)
 
     # ---- combined ------------------------------------------------------------------------------------------
 
@@ -177,7 +187,7 @@ class MergedOutputs:
         self, output: GroupByOutput, rows: Iterator[pl.DataFrame], windows: Sequence[Window], uris: Sequence[str], space: SpoolSpace
     ) -> Rows:
         first = next(rows)
-        partials = compile_for(output, first)
+        partials = self._partials[output.table].of(first, lambda schema: compile_partials(output, schema))
         tables = narrowed(partials, chain([first], rows), windows, uris)
         with self._sandboxes.borrow() as connection:
             try:
@@ -199,11 +209,3 @@ def _fit_for(output: RowsOutput, frame: pl.DataFrame) -> pl.DataFrame:
         raise ConfigurationError(f"{where}: {taken[0]!r} is a name that raypipe keeps for itself: rename it")
     require_columns(f"{where}.key", [*output.key, *output.latest_by], {name: frame.schema[name] for name in columns})
     return frame
-
-
-def _deleted(output: RowsOutput, frame: pl.DataFrame) -> pl.Series:
-    if output.delete_when is None:
-        return pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True).alias(DELETED_COLUMN)
-    schema = pl.Schema({name: frame.schema[name] for name in user_columns(frame)})
-    condition = compile_conditions({"delete_when": output.delete_when}, schema, where=f"outputs.{output.table}")
-    return condition.evaluate(frame)["delete_when"].fill_null(value=False).alias(DELETED_COLUMN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -67,7 +68,7 @@ class OlderRowsByKeys:
 
     def add(self, frame: pl.DataFrame) -> None:
         """See the next rows."""
-        keys = frame.select(self._compared)
+        keys = frame[self._compared]
         self._keys.append(keys)
         self._size_bytes += int(keys.estimated_size())
 
@@ -93,18 +94,19 @@ class OlderRowsByKeys:
         columns = list(dict.fromkeys([*self._key, *self._order]))
         first = 0
         for frame in frames:
-            rows = frame.select(columns).with_row_index(_SEQUENCE, offset=first)
+            rows = frame[columns].with_row_index(_SEQUENCE, offset=first)
             yield rows.filter(again[first : first + frame.height])
             first += frame.height
 
     def _older_of(self, rows: pl.DataFrame) -> pl.Series:
-        ordered = rows.sort([*self._order, _SEQUENCE], nulls_last=False, maintain_order=True)
-        newest = ordered.unique(self._key, keep="last", maintain_order=True)[_SEQUENCE]
-        return rows[_SEQUENCE].filter(~rows[_SEQUENCE].is_in(newest.implode()))
+        ordered = rows.lazy().sort([*self._order, _SEQUENCE], nulls_last=False, maintain_order=True)
+        newest = ordered.unique(self._key, keep="last", maintain_order=True).select(_SEQUENCE)
+        found = newest.collect(engine="in-memory")[_SEQUENCE]
+        return rows[_SEQUENCE].filter(~rows[_SEQUENCE].is_in(found.implode()))
 
     def within(self, first: int, end: int) -> pl.Series:
         """Return the places of those from one row to before another, counted from the one, in order."""
-        begin, stop = (int(self._older.search_sorted(one, side="left")) for one in (first, end))
+        begin, stop = (bisect_left(self._older, one) for one in (first, end))
         return self._older[begin:stop] - first
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from raypipe.core.shard import OutputStat
 from raypipe.core.window import Window
 from raypipe.engine.aggregate import NO_ROWS, Aggregator, Contribution, RowsInput
 from raypipe.engine.batched_sql import marked
-from raypipe.engine.batches import SHARD_INDEX, shard_starts, user_columns
+from raypipe.engine.batches import SHARD_INDEX, shard_column, shard_starts, user_columns
 from raypipe.engine.budget import Budget
 from raypipe.engine.checks import Checks
 from raypipe.engine.column_names import refuse_unfit
@@ -201,7 +201,7 @@ class Outputs:
             if place == 0:
                 refuse_unfit("the rows", columns)
             kept = columns_of_outputs(self._outputs, columns)
-            yield frame if len(kept) == len(columns) else frame.select(*kept, SHARD_INDEX)
+            yield frame if len(kept) == len(columns) else frame[[*kept, SHARD_INDEX]]
 
     def _rows(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str]) -> RowsInput | None:
         """Return the rows of the frames: held as one table where that is possible and needed, else as a stream."""
@@ -241,8 +241,8 @@ def _without_empty_ones(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame
 
 
 def _as_arrow(frame: pl.DataFrame, starts: pl.Series) -> pa.Table:
-    shard = starts.gather(frame[SHARD_INDEX]).alias(SHARD_COLUMN)
-    return frame.select(*user_columns(frame), shard).to_arrow(compat_level=pl.CompatLevel.newest())
+    columns = [*frame[user_columns(frame)].get_columns(), shard_column(starts, frame[SHARD_INDEX])]
+    return pl.DataFrame(columns).to_arrow(compat_level=pl.CompatLevel.newest())
 
 
 def _same_columns(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

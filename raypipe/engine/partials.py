@@ -14,6 +14,7 @@ import pyarrow as pa
 from raypipe.core.digest import quote
 from raypipe.core.merge import RANKS, REGISTERS, TIE_COLUMNS, Measure
 from raypipe.core.merge_sql import highest_ranks
+from raypipe.engine.batches import shard_column
 from raypipe.engine.distinct_values import is_settled_here
 from raypipe.engine.expression_types import type_name
 from raypipe.engine.expressions import Compiled, compile_expressions
@@ -21,7 +22,7 @@ from raypipe.engine.quantile_buckets import buckets
 from raypipe.errors import ConfigurationError
 from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS, GroupByOutput
-from raypipe.ports import POSITION_COLUMN, SHARD_COLUMN, SOURCE_COLUMN, TIME_COLUMN
+from raypipe.ports import POSITION_COLUMN, SOURCE_COLUMN, TIME_COLUMN
 
 _TIES = ("row_time", "row_source", "row_position")  # TIE_COLUMNS are hidden from the SQL of outputs
 _NUMBERS = frozenset({"sum", "avg", "variance", "stddev", "approx_quantile"})
@@ -105,7 +106,7 @@ def narrow(partials: Partials, frame: pl.DataFrame, starts: pl.Series, places: p
     columns = partials.columns(frame)
     if partials.needs_ties:
         columns += [one.alias(name) for one, name in zip(tie_columns(frame, uris), _TIES, strict=True)]
-    columns.append(starts.gather(places).alias(SHARD_COLUMN))
+    columns.append(shard_column(starts, places))
     return pl.DataFrame(columns).to_arrow(compat_level=pl.CompatLevel.newest())
 
 
@@ -114,7 +115,7 @@ def tie_columns(frame: pl.DataFrame, uris: pl.Series) -> list[pl.Series]:
     time, source, position = TIE_COLUMNS
     return [
         frame[TIME_COLUMN].cast(pl.Datetime("us")).alias(time),
-        uris.gather(frame[SOURCE_COLUMN]).alias(source),
+        uris[frame[SOURCE_COLUMN]].alias(source),
         frame[POSITION_COLUMN].alias(position),
     ]
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from raypipe.core.intervals import normalise
 from raypipe.core.window import Window
-from raypipe.engine.batches import SHARD_INDEX
+from raypipe.engine.batches import SHARD_INDEX, with_series
 from raypipe.engine.tally import AFTER, BEFORE
 from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import EventTime
@@ -40,4 +40,4 @@ class Seen:
         """Return rows that have the place of their window as those that have the place in the books."""
         if isinstance(self.places, range):
             return frame
-        return frame.with_columns(pl.Series(self.places, dtype=pl.UInt32).gather(frame[SHARD_INDEX]).alias(SHARD_INDEX))
+        return with_series(frame, pl.Series(SHARD_INDEX, self.places, dtype=pl.UInt32)[frame[SHARD_INDEX]])

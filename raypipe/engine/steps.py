@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from raypipe.engine.batches import HIDDEN, Batch
+from raypipe.engine.batches import HIDDEN, Batch, with_series
 from raypipe.engine.casts import Fit, fit
 from raypipe.engine.column_names import refuse_reserved, require_columns
 from raypipe.engine.contract import converted, type_errors
@@ -44,7 +44,7 @@ def bind_rules(rules: tuple[Rule, ...], schema: pl.Schema) -> BoundStep:
     breaks = [~pl.col(rule.name).fill_null(rule.nulls == "pass") for rule in rules]
 
     def apply(batch: Batch, books: Books) -> Batch:
-        broken = conditions.evaluate(batch.frame).select(breaks)
+        broken = conditions.evaluate(batch.frame, *breaks)
         breaches = [Breach(rule.name, broken[rule.name], _expected(rule), rule.otherwise) for rule in rules]
         return settle(batch, breaches, books)
 
@@ -73,7 +73,7 @@ def bind_derive(step: Derive, schema: pl.Schema, where: str) -> BoundStep:
     """Compile new columns, all from the rows before the step."""
     refuse_reserved(f"{where}.derive", step.columns)
     values = compile_expressions(step.columns, schema, where=f"{where}.derive")
-    return lambda batch, _: batch.with_frame(batch.frame.with_columns(values.evaluate(batch.frame).get_columns()))
+    return lambda batch, _: batch.with_frame(with_series(batch.frame, *values.evaluate(batch.frame).get_columns()))
 
 
 def bind_cast(step: Cast, schema: pl.Schema, where: str, zone: str) -> BoundStep:
@@ -92,7 +92,7 @@ def bind_cast(step: Cast, schema: pl.Schema, where: str, zone: str) -> BoundStep
             casts.append(typed)
             if broken is not None:
                 breaches.append(Breach(f"cast_{name}", broken, type_errors(values, kind)))
-        return settle(batch.with_frame(batch.frame.with_columns(casts)), breaches, books)
+        return settle(batch.with_frame(with_series(batch.frame, *casts)), breaches, books)
 
     return apply
 

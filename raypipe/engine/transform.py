@@ -10,11 +10,12 @@ from pathlib import Path
 
 import polars as pl
 
-from raypipe.engine.batches import RAW_COLUMN, Batch, user_columns
+from raypipe.engine.batches import RAW_COLUMN, Batch
 from raypipe.engine.contract import Contract
 from raypipe.engine.deduplicate import DeduplicateStep
 from raypipe.engine.explode import ExplodeStage
 from raypipe.engine.lookup import Reference, read_reference
+from raypipe.engine.per_columns import PerColumns
 from raypipe.engine.python_step import UserFunction, load_function
 from raypipe.engine.quality import Books
 from raypipe.engine.quarantine import raw_rows
@@ -45,22 +46,12 @@ class RowStage:
     """What comes out has the columns of what came in."""
     calls_user: bool = False
     """It calls a function of the user's."""
-    _bound: dict[tuple[tuple[str, pl.DataType], ...], BoundStep] = field(default_factory=dict, compare=False)
-    _binding: threading.Lock = field(default_factory=threading.Lock, compare=False)
-
-    def bound(self, frame: pl.DataFrame) -> BoundStep:
-        """Return the stage for the columns of a frame. Raises ConfigurationError where it does not fit them."""
-        dtypes = frame.schema  # built anew at each look
-        key = tuple((name, dtypes[name]) for name in user_columns(frame))
-        with self._binding:  # to bind is dear: threads that meet here wait for the first
-            if key not in self._bound:
-                self._bound[key] = self.binder(pl.Schema(key))
-            return self._bound[key]
+    _bound: PerColumns[BoundStep] = field(default_factory=PerColumns, compare=False)
 
     def stream(self, batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:
-        """Pass each batch through the stage."""
+        """Pass each batch through the stage. Raises ConfigurationError where it does not fit the columns."""
         for batch in batches:
-            yield self.bound(batch.frame)(batch, resources.books)
+            yield self._bound.of(batch.frame, self.binder)(batch, resources.books)
 
 
 @dataclass(frozen=True, slots=True)

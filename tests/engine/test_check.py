@@ -124,9 +124,9 @@ def test_what_is_right_stays_bound_for_the_tasks(make_pipeline, tmp_path):
     _, rules, derive = require(pipeline, tmp_path).stages
     rows = pl.DataFrame(schema={"n": pl.Int64, "s": pl.String})
     for stage in (rules, derive):
-        bound = dict(stage._bound)
-        stage.bound(rows)
-        assert stage._bound == bound != {}
+        bound = dict(stage._bound.made)
+        stage._bound.of(rows, stage.binder)
+        assert stage._bound.made == bound != {}
 
 
 @pytest.mark.parametrize("source", [{}, {"extra_columns": "keep"}], ids=["no contract", "columns beside it"])
