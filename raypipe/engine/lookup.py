@@ -205,16 +205,15 @@ class BoundLookup:
 
     def _found(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the table's columns for each row, in their order, and the mark of those that were found; else nulls."""
-        ours, keys = list(self.lookup.on), list(self.keys)
+        asked = [rows[name].alias(key) for name, key in zip(self.lookup.on, self.keys, strict=True)]  # the rest would be copied
         if self.texts is not None:
-            return self.table[rows[ours[0]].cast(self.texts, strict=False).to_physical()]
+            return self.table[asked[0].cast(self.texts, strict=False).to_physical()]
         if self.lookup.as_of is None:
-            asked = pl.DataFrame([rows[name] for name in ours])  # what else the rows have would be copied
-            joined = asked.lazy().join(self.table.lazy(), left_on=ours, right_on=keys, how="left", maintain_order="left")
+            joined = pl.LazyFrame(asked).join(self.table.lazy(), on=self.keys, how="left", maintain_order="left")
             return joined.collect(engine="in-memory")
-        by_time = rows.select(*ours, TIME_COLUMN).with_row_index(_PLACE).sort(TIME_COLUMN, maintain_order=True)
+        by_time = pl.DataFrame([*asked, rows[TIME_COLUMN]]).with_row_index(_PLACE).sort(TIME_COLUMN, maintain_order=True)
         return by_time.join_asof(
-            self.table, left_on=TIME_COLUMN, right_on=_SINCE, by_left=ours, by_right=keys, coalesce=False, check_sortedness=False
+            self.table, left_on=TIME_COLUMN, right_on=_SINCE, by=self.keys, coalesce=False, check_sortedness=False
         ).sort(_PLACE)
 
     def _errors(self, frame: pl.DataFrame) -> Callable[[pl.Series], list[str]]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raypipe.core.digest import quote
 from raypipe.engine.arrow_types import plain_schema
-from raypipe.engine.batches import SHARD_INDEX, user_columns
+from raypipe.engine.batches import SHARD_INDEX, user_columns, with_series
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import reason
 from raypipe.engine.spool import FrameSpool
@@ -41,8 +41,8 @@ def looks_around(one: NamedInput) -> bool:
 
 def as_seen(frame: pl.DataFrame, one: NamedInput) -> pl.DataFrame:
     """Return rows of an input as SQL sees them."""
-    mark = [(pl.col(SHARD_INDEX) == 0).alias(IN_SHARD_COLUMN)] if looks_around(one) else []
-    return frame.select(*user_columns(frame), *mark)
+    shown = frame[user_columns(frame)]
+    return with_series(shown, (frame[SHARD_INDEX] == 0).alias(IN_SHARD_COLUMN)) if looks_around(one) else shown
 
 
 @contextmanager

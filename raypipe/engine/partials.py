@@ -124,10 +124,8 @@ def _plain_zero(values: pl.Series) -> pl.Series:
     """Make -0.0 of floats 0.0: engines take them for equal, and which of the two they keep depends on the order of rows."""
     if not values.dtype.is_float():
         return values
-    name = values.name
-    return values.to_frame().select(pl.when(pl.col(name) == 0).then(0.0).otherwise(pl.col(name)).cast(values.dtype).alias(name))[
-        name
-    ]
+    given = pl.lit(values)
+    return pl.select(pl.when(given == 0).then(0.0).otherwise(given).cast(values.dtype).alias(values.name)).to_series()
 
 
 def _unfit(measure: Measure, dtype: pl.DataType) -> str | None:

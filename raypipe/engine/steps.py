@@ -133,7 +133,7 @@ def _constant(what: str, name: str, value: Any, dtype: pl.DataType, zone: str) -
 def bind_drop(step: Drop, schema: pl.Schema, where: str) -> BoundStep:
     """Prepare the removal of columns."""
     require_columns(f"{where}.drop", step.columns, schema)
-    return lambda batch, _: batch.with_frame(batch.frame.drop(step.columns))
+    return lambda batch, _: batch.with_frame(batch.frame[[one for one in batch.frame.columns if one not in step.columns]])
 
 
 def bind_select(step: Select, schema: pl.Schema, where: str) -> BoundStep:
@@ -142,7 +142,7 @@ def bind_select(step: Select, schema: pl.Schema, where: str) -> BoundStep:
 
     def apply(batch: Batch, _: Books) -> Batch:
         hidden = [name for name in batch.frame.columns if name in HIDDEN]
-        return batch.with_frame(batch.frame.select(*step.columns, *hidden))
+        return batch.with_frame(batch.frame[[*step.columns, *hidden]])
 
     return apply
 

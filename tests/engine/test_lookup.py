@@ -9,10 +9,16 @@ import polars as pl
 import pytest
 
 from raypipe.core.accounts import Accounts
+from raypipe.engine import lookup as lookups
 from raypipe.engine.lookup import typed_column
 from raypipe.pipeline import Lookup
 
 AIRLINES = "carrier,name,fleet,code\nAA,American,900,007\nUA,United,NA,010\n,Nobody,1,1\n"
+
+
+@pytest.fixture(autouse=True, params=[lookups.TEXT_KEYS_MAX, 0], ids=["texts by their codes", "texts by a join"])
+def _both_ways(request, monkeypatch):
+    monkeypatch.setattr(lookups, "TEXT_KEYS_MAX", request.param)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from raypipe.core.accounts import Accounts
 from raypipe.core.datatype import parse_datatype
-from raypipe.pipeline import Cast, Derive, Drop, FillNull, Filter, Rename, Select
+from raypipe.pipeline import Cast, Derive, Drop, FillNull, Filter, Lookup, Rename, Select
 
 ROWS = {"n": ["1", "2", None], "s": ["a", None, "c"]}
 COLUMNS = {"n": "int64", "s": "string"}
@@ -66,6 +66,14 @@ def test_rename_drop_and_select_change_names_and_order(out):
     assert out(Rename(columns={"n": "s", "s": "n"}))[0][0] == {"s": 1, "n": "a"}
     assert out(Drop(columns=("n",)))[0][0] == {"s": "a"}
     assert list(out(Select(columns=("s", "n")))[0][0]) == ["s", "n"]
+
+
+def test_a_name_that_looks_like_a_pattern_of_the_engine_is_a_name(out, tmp_path):
+    (tmp_path / "names.csv").write_text("key,found\na,1\n")
+    names = Lookup(path=str(tmp_path / "names.csv"), on={"^s.*$": "key"}, columns={"^x$": "found"})
+    steps = [Filter(condition="n > 0", name="some"), names, Select(columns=["^s.*$", "n", "^x$"]), Drop(columns=["n"])]
+    rows, _ = out(*steps, rows={"n": ["1", "2"], "s": ["b", "b"], "^s.*$": ["a", "b"]}, columns={**COLUMNS, "^s.*$": "string"})
+    assert rows == [{"^s.*$": "a", "^x$": 1}, {"^s.*$": "b", "^x$": None}]
 
 
 def test_fill_null_takes_constants_of_the_columns_type(out):
