@@ -6,6 +6,7 @@ tables, definitions), `duckdb_commit` (the transaction), `duckdb_snapshot`, `duc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,7 @@ from raypipe.core.shard import ShardFailure
 from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations import duckdb_inspect, duckdb_runs, duckdb_verify
+from raypipe.destinations.duckdb_engine import make_ready
 from raypipe.destinations.duckdb_file import limit_memory, reading, transaction, writing
 from raypipe.destinations.duckdb_snapshot import read_glance, read_snapshot
 from raypipe.destinations.duckdb_state import create_state, has_state, inspecting
@@ -38,6 +40,10 @@ class DuckDBFile:
     clock: Clock
     memory_bytes: int | None = None
     """For a commit: what it does not fit in goes to disk. None: DuckDB's own limit, most of the machine."""
+
+    def make_ready(self) -> None:
+        """Start the engine, so that the next call does not wait for it; the file is not touched."""
+        make_ready(os.path.realpath(self.path))
 
     # ---- Destination ---------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ _BESIDE = ("", ".wal", ".wal.checkpoint", ".wal.recovery")  # the files that Duc
 _TAKEN_NAMES = {"memory", "system", "temp", "main", "pg_catalog", "information_schema"}
 
 _lock = threading.Lock()
+_starting = threading.Lock()
 _kept: dict[tuple[int, str], duckdb.DuckDBPyConnection] = {}
 """Idle engines, the one used last at the end; by process too, since a fork leaves none of an engine's threads."""
 
@@ -40,7 +41,8 @@ def attached(real: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnectio
 
     Raises duckdb.Error where the file cannot be attached. After an error in the block the engine is not used again.
     """
-    engine = _taken(real) or _started(real)
+    with _starting:  # it may be on its way
+        engine = _taken(real) or _started(real)
     try:
         engine.execute(f"ATTACH {_text(real)} AS {_name(real)}{' (READ_ONLY)' if read_only else ''}")
     except duckdb.Error:  # another process has it: this is asked again and again
@@ -56,6 +58,12 @@ def attached(real: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnectio
         engine.close()
         raise
     _detach(engine, real)
+
+
+def make_ready(real: str) -> None:
+    """Start an engine for a file, which is not touched, unless one is kept: the next to attach the file does not wait for it."""
+    with _starting:
+        _keep(_taken(real) or _started(real), real)
 
 
 @contextlib.contextmanager

@@ -190,6 +190,10 @@ class Outputs:
         shown = self.merged.alone(output, table) if output.table in checked else None
         return Contribution(table, self.aggregator.stats(table, windows), shown)
 
+    def make_ready(self, tasks: int) -> None:
+        """Open what so many tasks at once will need."""
+        self._sandboxes.make_ready(tasks)
+
     def close(self) -> None:
         """Close what was opened and remove the spill folders."""
         self._sandboxes.close()

@@ -45,6 +45,7 @@ class Sandboxes:
         self._spill_folder = Path(spill_folder)
         self._lock = threading.Lock()
         self._idle: list[tuple[duckdb.DuckDBPyConnection, Path]] = []
+        self._opened = 0
 
     def __reduce__(self) -> tuple[type[Sandboxes], tuple[int, Path]]:
         return (type(self), (self._memory_bytes, self._spill_folder))
@@ -67,6 +68,13 @@ class Sandboxes:
             with self._lock:
                 self._idle.append((connection, folder))
 
+    def make_ready(self, count: int) -> None:
+        """Open sandboxes until there were so many, those included that others open meanwhile."""
+        while self._opened < count:
+            opened = self._open()
+            with self._lock:
+                self._idle.append(opened)
+
     def close(self) -> None:
         """Close all sandboxes that are not lent and remove their spill folders."""
         with self._lock:
@@ -78,6 +86,7 @@ class Sandboxes:
         self.close()
 
     def _open(self) -> tuple[duckdb.DuckDBPyConnection, Path]:
+        self._opened += 1
         self._spill_folder.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="duckdb-", dir=self._spill_folder))
         connection = duckdb.connect(":memory:", config={"threads": 1})

@@ -137,6 +137,10 @@ class ShardRunner:
         failpoints.hit("task.before_return", attempt=task.attempt)
         return staged
 
+    def make_ready(self, tasks: int) -> None:
+        """Open what so many tasks at once will need."""
+        self._outputs.make_ready(tasks)
+
     def close(self) -> None:
         """Close what was opened; a runner that was closed opens it again when it is used."""
         for outputs in self._kept.values():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
 from pathlib import Path
@@ -59,13 +61,27 @@ def run(
     else:
         slots = slots_in_process(pipeline.run.memory_bytes, choice.slots)  # each holds its share of the memory
         choice = replace(choice, slots=slots)
-        worker = LateWorker(lambda: parts.worker(share_in_process(pipeline.run.memory_bytes, slots)), parts.scan)
+        share_bytes = share_in_process(pipeline.run.memory_bytes, slots)
+        worker = LateWorker(lambda: parts.worker(share_bytes), parts.scan, slots, parts.destination.make_ready)
         driver = make_driver(parts, ask, choice, run_id, InlineExecutor(worker, slots), tally, stop, prepare=worker.made)
         try:
             closed = driver.run()
-        finally:
+        except BaseException:
             worker.close()
+            raise
+        with _meanwhile(worker.close):  # engines take a hundredth of a second to give back what they hold
+            return _report(parts, choice, run_id, closed, tally)
     return _report(parts, choice, run_id, closed, tally)
+
+
+@contextlib.contextmanager
+def _meanwhile(do: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=do, name="raypipe-beside")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def make_driver(
@@ -174,7 +190,7 @@ class _Tally:
                 self.size_bytes = sum(shard.size_bytes for shard in shards)
             case ev.GroupCommitted(results=results, receipt=receipt):
                 for result in results:
-                    if result.window in receipt.outcomes:
+                    if (result.filtered or result.warnings or result.broken) and result.window in receipt.outcomes:
                         self._add(result.filtered, result.warnings)
                         for rule, rows in result.broken.items():
                             self.broken[rule] = self.broken.get(rule, 0) + rows

@@ -17,7 +17,6 @@ from raypipe.core.claims import Claimant
 from raypipe.core.commands import Command, Commit, Dispatch, Finish, GiveUp, RecordFailures, Replan
 from raypipe.core.coordinator import Coordinator
 from raypipe.core.grouping import SHARDS_MAX, TaskLimits
-from raypipe.core.intervals import normalise
 from raypipe.core.plan import Scope
 from raypipe.core.retry import Retries
 from raypipe.core.shard import Shard, Task
@@ -393,5 +392,6 @@ class Driver:
 
 
 def _span(shards: Sequence[Shard]) -> Window | None:
-    ranges = normalise(shard.window for shard in shards)
-    return Window(ranges[0].start_us, ranges[-1].end_us) if ranges else None
+    if not shards:
+        return None
+    return Window(min(one.window.start_us for one in shards), max(one.window.end_us for one in shards))
