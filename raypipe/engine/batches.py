@@ -63,6 +63,14 @@ def shard_starts(windows: Sequence[Window]) -> pl.Series:
     return pl.Series([one.start_us for one in windows], dtype=pl.Int64).cast(pl.Datetime("us"))
 
 
+def rows_where(frame: pl.DataFrame, told: pl.Series) -> pl.DataFrame:
+    """Return the rows that booleans tell, as `filter` does, but by this thread alone.
+
+    Polars' own threads, which tasks share, come late where another task keeps the core: milliseconds for tenths of work.
+    """
+    return pl.DataFrame([one.filter(told) for one in frame.get_columns()])
+
+
 def shard_column(starts: pl.Series, places: pl.Series) -> pl.Series:
     """Return `_shard` of rows whose shards stand at these places."""
     shards = starts.new_from_index(0, len(places)) if len(starts) == 1 else starts[places]
@@ -125,6 +133,8 @@ def _decoded(name: str, column: pa.ChunkedArray[Any]) -> pl.Series:
     """Return texts from their codes: places in what Polars holds of the dictionary, so that no text is copied."""
     chunks: Any = column.chunks
     pieces = [_series(one.dictionary).cast(pl.String).gather(_series(one.indices)) for one in chunks]
+    if len(pieces) == 1:
+        return pieces[0].alias(name)
     return (pl.concat(pieces) if pieces else pl.Series(dtype=pl.String)).alias(name)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from raypipe.engine.batches import Batch
+from raypipe.engine.batches import Batch, rows_where
 from raypipe.engine.column_names import require_columns
 from raypipe.engine.older_rows import OlderRows, OlderRowsByDuckDB, OlderRowsByKeys
 from raypipe.engine.quality import Books
@@ -80,4 +80,4 @@ def _survivors(frame: pl.DataFrame, places: pl.Series, books: Books) -> pl.DataF
         return frame
     keep = pl.Series([True]).new_from_index(0, frame.height).scatter(places, False)
     books.tally.duplicate.update(books.tally.counts_where(frame, ~keep))
-    return frame.filter(keep)
+    return rows_where(frame, keep)

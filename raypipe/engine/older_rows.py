@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 
 from raypipe.core.digest import quote
-from raypipe.engine.batches import SHARD_INDEX
+from raypipe.engine.batches import SHARD_INDEX, rows_where
 from raypipe.pipeline import Deduplicate
 from raypipe.ports import POSITION_COLUMN, SOURCE_COLUMN, TIME_COLUMN
 
@@ -95,7 +95,7 @@ class OlderRowsByKeys:
         first = 0
         for frame in frames:
             rows = frame[columns].with_row_index(_SEQUENCE, offset=first)
-            yield rows.filter(again[first : first + frame.height])
+            yield rows_where(rows, again[first : first + frame.height])
             first += frame.height
 
     def _older_of(self, rows: pl.DataFrame) -> pl.Series:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from raypipe.engine.batches import SHARD_INDEX, Batch
+from raypipe.engine.batches import SHARD_INDEX, Batch, rows_where
 from raypipe.engine.quarantine import Quarantine, raw_rows
 from raypipe.engine.tally import Tally
 from raypipe.errors import RuleBroken, TooManyQuarantined
@@ -54,7 +54,7 @@ def settle(batch: Batch, breaches: Sequence[Breach], books: Books) -> Batch:
         if first.any():
             _act(batch, one, first, books)
         gone = one.broken if gone is None else gone | one.broken
-    return batch.with_frame(books.tally.alive(batch.frame if gone is None else batch.frame.filter(~gone)))
+    return batch.with_frame(books.tally.alive(batch.frame if gone is None else rows_where(batch.frame, ~gone)))
 
 
 def _act(batch: Batch, breach: Breach, rows: pl.Series, books: Books) -> None:

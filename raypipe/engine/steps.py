@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from raypipe.engine.batches import HIDDEN, Batch, with_series
+from raypipe.engine.batches import HIDDEN, Batch, rows_where, with_series
 from raypipe.engine.casts import Fit, fit
 from raypipe.engine.column_names import refuse_reserved, require_columns
 from raypipe.engine.contract import converted, type_errors
@@ -64,7 +64,7 @@ def bind_filter(step: Filter, schema: pl.Schema, where: str) -> BoundStep:
         if keep.all():
             return batch
         books.tally.filtered[step.name].update(books.tally.counts_where(batch.frame, ~keep))
-        return batch.with_frame(batch.frame.filter(keep))
+        return batch.with_frame(rows_where(batch.frame, keep))
 
     return apply
 

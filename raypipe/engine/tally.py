@@ -56,14 +56,13 @@ class Tally:
         """Return how many rows of a frame each shard has; shards without rows are left out."""
         if self._is_one_shard:
             return {0: frame.height} if frame.height else {}
-        counted = frame[SHARD_INDEX].value_counts()
-        return dict(zip(counted[SHARD_INDEX].to_list(), counted["count"].to_list(), strict=True))
+        return _counted(frame[SHARD_INDEX])
 
     def counts_where(self, frame: pl.DataFrame, told: pl.Series) -> Mapping[int, int]:
         """Return how many rows each shard has of those that a series of booleans tells; shards without such rows are left out."""
         if not told.any():
             return {}
-        return {0: int(told.sum())} if self._is_one_shard else self.counts(frame.select(pl.col(SHARD_INDEX).filter(told)))
+        return {0: int(told.sum())} if self._is_one_shard else _counted(frame[SHARD_INDEX].filter(told))
 
     def add_read(self, frame: pl.DataFrame) -> None:
         """Count rows as they came from the source, and their first and last event time."""
@@ -119,3 +118,8 @@ class Tally:
 
     def _of_each(self, counts: PerShard) -> list[int]:
         return list(map(counts.get, range(len(self.windows)), repeat(0)))  # a Counter is slow to say that it has nothing
+
+
+def _counted(places: pl.Series) -> Mapping[int, int]:
+    counted = places.value_counts()
+    return dict(zip(counted[SHARD_INDEX].to_list(), counted["count"].to_list(), strict=True))
