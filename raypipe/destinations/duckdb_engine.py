@@ -22,6 +22,7 @@ KEPT_MAX = 4  # a process mostly works on one file, or a few; an idle engine hol
 # TimeZone is not set: that loads ICU, 20 ms, and all times here are naive UTC. Who casts TIMESTAMPTZ to text sets it.
 _OPTIONS: dict[str, str | bool | int | float | list[str]] = {
     "threads": WRITER_THREADS,
+    "checkpoint_threshold": "1 byte",  # a commit makes its checkpoint itself: what it inserts is not written to a log before
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",

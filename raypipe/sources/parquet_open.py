@@ -18,7 +18,7 @@ COLUMN_BYTES_AT_ONCE = 4 * 1024**2  # of each column chunk: row groups may be la
 BATCH_ROWS = 131_072  # what the engine works on at once; larger ones would only be cut
 BATCH_BYTES = 32 * 1024**2
 _BATCH_ROWS_MIN = 1_024
-_CODED_ROWS_MIN = 16_384  # of a row group: in smaller ones there is nothing to gain
+_CODED_ROWS_MIN = 16_384  # of a row group: in smaller ones there is nothing to gain, nor to lose
 _LENGTH_BYTES = 4  # stand before every text that is written out: a chunk with fewer bytes a row is codes of a dictionary
 _DICTIONARY_BYTES_MAX = 64 * 1024  # as stored: every batch gets a copy
 
@@ -56,10 +56,10 @@ def _open(stream: pa.NativeFile, **options: Any) -> pq.ParquetFile:
 def coded_texts(parquet: pq.ParquetFile, parts: Sequence[int], names: Collection[str]) -> list[str]:
     """Return the text columns, of those named, that are stored as codes of small dictionaries in all of some row groups.
 
-    To read them as such costs a third of reading every value.
+    To read them as such costs a third of reading every value. Row groups of few rows, such as the last one of a file, do not count.
     """
-    groups = [parquet.metadata.row_group(part) for part in parts]
-    if any(group.num_rows < _CODED_ROWS_MIN for group in groups):
+    groups = [group for part in parts if (group := parquet.metadata.row_group(part)).num_rows >= _CODED_ROWS_MIN]
+    if not groups:
         return []
     places = {parquet.schema.column(place).path: place for place in range(parquet.metadata.num_columns)}
     texts = [field.name for field in parquet.schema_arrow if field.name in names and pa.types.is_string(field.type)]

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from raypipe.destinations import duckdb_engine
-from raypipe.destinations.duckdb_engine import attached
+from raypipe.destinations.duckdb_engine import attached, make_ready
 
 
 def filled(path: Path, value: int) -> str:
@@ -35,6 +35,31 @@ def test_one_engine_serves_every_opening_of_a_file(tmp_path: Path, monkeypatch: 
         assert len(numbers(real)) == 1
     assert numbers(real) == [4]
     assert started == [real]
+
+
+def test_one_that_was_made_ready_serves_the_first_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, started = os.path.realpath(tmp_path / "a.duckdb"), []
+    monkeypatch.setattr(duckdb_engine, "_started", lambda real, start=duckdb_engine._started: started.append(real) or start(real))
+    for _ in range(2):
+        make_ready(real)
+    assert not Path(real).exists()
+    with attached(real, read_only=False) as connection:
+        connection.execute("CREATE TABLE numbers AS SELECT 1 AS n")
+    assert numbers(real) == [1]
+    assert started == [real]
+
+
+def test_a_commit_writes_what_it_inserts_once(tmp_path: Path) -> None:
+    real = filled(tmp_path / "a.duckdb", 1)
+    log = Path(f"{real}.wal")
+    with attached(real, read_only=False) as connection:
+        connection.begin()
+        connection.execute("INSERT INTO numbers SELECT range FROM range(10)")
+        connection.execute("UPDATE numbers SET n = n + 1 WHERE n < 3")
+        connection.execute("DELETE FROM numbers WHERE n = 5")
+        connection.commit()
+        assert not log.exists() or log.stat().st_size == 0
+    assert len(numbers(real)) == 10
 
 
 def test_what_is_set_for_one_opening_does_not_outlive_it(tmp_path: Path) -> None:

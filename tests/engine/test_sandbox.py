@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,24 @@ def test_a_sandbox_that_came_back_is_lent_again(sandboxes: Sandboxes) -> None:
     with sandboxes.borrow() as first, sandboxes.borrow() as second:
         assert second is not first
     assert {lent(sandboxes) for _ in range(3)} <= {id(first), id(second)}
+
+
+def test_so_many_wait_to_be_lent_as_were_made_ready(sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr(Sandboxes, "_open", lambda self, open_=Sandboxes._open: _noted(open_(self), opened))
+    sandboxes.make_ready(1)
+    with sandboxes.borrow(), sandboxes.borrow():  # the second one was not ready
+        sandboxes.make_ready(3)
+        assert len(opened) == 3
+    with sandboxes.borrow(), sandboxes.borrow(), sandboxes.borrow():
+        assert len(opened) == 3
+    sandboxes.close()
+    assert not any(folder.exists() for folder in opened)
+
+
+def _noted(made: tuple[Any, Path], opened: list[Path]) -> tuple[Any, Path]:
+    opened.append(made[1])
+    return made
 
 
 def test_one_that_was_lent_for_long_gives_its_memory_and_its_folder_back(

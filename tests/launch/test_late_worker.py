@@ -24,6 +24,9 @@ class Worker:
     def scan(self, file):
         raise AssertionError("files are scanned without the worker")
 
+    def make_ready(self, tasks):
+        self.ready_for = tasks
+
     def close(self):
         self.closed += 1
 
@@ -58,6 +61,32 @@ def test_many_threads_get_the_same_one():
     assert worker.scan(FILE) == scanned(FILE)
     worker.close()
     assert made[0].closed == 1
+
+
+def test_what_will_be_needed_is_opened_meanwhile_and_closed_after_that():
+    opened, opening = [], threading.Event()
+
+    class Slow(Worker):
+        def make_ready(self, tasks):
+            assert opening.wait(WAIT_S)
+            opened.append(tasks)
+
+        def close(self):
+            assert opened == [3]
+            super().close()
+
+    def beside():
+        opened.append("beside")
+        raise OSError("whoever needs it is told")
+
+    worker = LateWorker(Slow, scanned, 3, beside)
+    made = worker.made()  # does not wait for either
+    while not opened:
+        pass
+    assert opened.pop() == "beside"
+    opening.set()
+    worker.close()
+    assert made.closed == 1
 
 
 def test_a_mistake_in_the_making_is_told_each_time():
