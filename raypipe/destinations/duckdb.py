@@ -17,7 +17,7 @@ from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations import duckdb_inspect, duckdb_runs, duckdb_verify
 from raypipe.destinations.duckdb_engine import make_ready
-from raypipe.destinations.duckdb_file import limit_memory, reading, transaction, writing
+from raypipe.destinations.duckdb_file import limit_memory, reading, transaction, write_at_commit, writing
 from raypipe.destinations.duckdb_snapshot import read_glance, read_snapshot
 from raypipe.destinations.duckdb_state import create_state, has_state, inspecting
 from raypipe.errors import CommitUnknown
@@ -80,6 +80,8 @@ class DuckDBFile:
         with writing(self.path, self.clock) as connection:
             if self.memory_bytes is not None:
                 limit_memory(connection, self.memory_bytes)
+            if duckdb_commit.is_large(staged):
+                write_at_commit(connection)
             hit("commit.before_begin")
             try:
                 with transaction(connection):

@@ -50,6 +50,8 @@ from raypipe.failpoints import hit
 from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import QUARANTINE_TABLE, Staged
 
+LARGE_BYTES = 8 * 1024**2  # a smaller commit goes to the log, which is sure to be written where the disk is all but full
+
 _SQL = statements("commit")
 
 
@@ -75,6 +77,12 @@ def check_request(request: CommitRequest, staged: Sequence[Staged]) -> None:
         if not shard.result.accounts.balanced:
             raise AccountsDontBalance(f"shard {shard.window}: the accounts do not balance: {shard.result.accounts.as_json()}")
     verify_checksums(staged)
+
+
+def is_large(staged: Sequence[Staged]) -> bool:
+    """Tell whether so much is committed that it should be written once."""
+    in_memory = sum(table.nbytes for one in staged for table in one.tables.values())
+    return in_memory >= LARGE_BYTES or any(one.folder is not None for one in staged)  # what is in files was too large for memory
 
 
 def apply(

@@ -22,7 +22,6 @@ KEPT_MAX = 4  # a process mostly works on one file, or a few; an idle engine hol
 # TimeZone is not set: that loads ICU, 20 ms, and all times here are naive UTC. Who casts TIMESTAMPTZ to text sets it.
 _OPTIONS: dict[str, str | bool | int | float | list[str]] = {
     "threads": WRITER_THREADS,
-    "checkpoint_threshold": "1 byte",  # a commit makes its checkpoint itself: what it inserts is not written to a log before
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",
@@ -51,7 +50,9 @@ def attached(real: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnectio
         raise
     try:
         # Settings are the engine's, and would outlive the opening that they were made for.
-        engine.execute(f"RESET memory_limit; {'RESET threads' if read_only else f'SET threads = {WRITER_THREADS}'}")
+        engine.execute(
+            f"RESET memory_limit; RESET checkpoint_threshold; {'RESET threads' if read_only else f'SET threads = {WRITER_THREADS}'}"
+        )
         with contextlib.closing(engine.cursor()) as connection:
             connection.execute(f"SET enable_progress_bar = false; USE {_name(real)}")  # notebooks show it for slow statements
             yield connection

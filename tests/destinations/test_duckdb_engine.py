@@ -13,6 +13,7 @@ import pytest
 
 from raypipe.destinations import duckdb_engine
 from raypipe.destinations.duckdb_engine import attached, make_ready
+from raypipe.destinations.duckdb_file import write_at_commit
 
 
 def filled(path: Path, value: int) -> str:
@@ -49,17 +50,21 @@ def test_one_that_was_made_ready_serves_the_first_opening(tmp_path: Path, monkey
     assert started == [real]
 
 
-def test_a_commit_writes_what_it_inserts_once(tmp_path: Path) -> None:
+def test_a_commit_writes_what_it_inserts_once_where_it_shall(tmp_path: Path) -> None:
     real = filled(tmp_path / "a.duckdb", 1)
     log = Path(f"{real}.wal")
     with attached(real, read_only=False) as connection:
+        write_at_commit(connection)
         connection.begin()
         connection.execute("INSERT INTO numbers SELECT range FROM range(10)")
         connection.execute("UPDATE numbers SET n = n + 1 WHERE n < 3")
         connection.execute("DELETE FROM numbers WHERE n = 5")
         connection.commit()
         assert not log.exists() or log.stat().st_size == 0
-    assert len(numbers(real)) == 10
+    with attached(real, read_only=False) as connection:
+        connection.execute("INSERT INTO numbers VALUES (1)")
+        assert log.stat().st_size > 0
+    assert len(numbers(real)) == 11
 
 
 def test_what_is_set_for_one_opening_does_not_outlive_it(tmp_path: Path) -> None:
