@@ -40,7 +40,9 @@ class DeduplicateStep:
             for frame in rows.drained():
                 places = older.within(first, first + frame.height)
                 first += frame.height
-                yield Batch(_survivors(frame, places, books))
+                survivors = _survivors(frame, places, books)
+                del frame  # not held beside its survivors while others work on them
+                yield Batch(survivors)
         finally:
             rows.close()
             if older is not None:
@@ -62,9 +64,9 @@ class DeduplicateStep:
 
     def _found(self, older: OlderRows, rows: FrameSpool, memory_bytes: int, spill: Path) -> OlderRows:
         """Find the older rows; what many keys have too many of for memory is left to DuckDB."""
-        if not older.find(rows):
+        if not older.find(rows.of(older.looked_at)):
             older = self._by_duckdb(rows, memory_bytes, spill)
-            older.find(rows)
+            older.find(())
         return older
 
     def _by_duckdb(self, rows: FrameSpool, memory_bytes: int, spill: Path) -> OlderRows:

@@ -35,6 +35,11 @@ class OlderRows(Protocol):
         """See the next rows."""
         ...
 
+    @property
+    def looked_at(self) -> Sequence[str]:
+        """The columns that `find` looks at again."""
+        ...
+
     def find(self, frames: Iterable[pl.DataFrame]) -> bool:
         """Find them, given the same frames again; False where that takes more memory than there is."""
         ...
@@ -66,6 +71,11 @@ class OlderRowsByKeys:
         """Whether the keys take more memory than they may."""
         return self._size_bytes > self._limit_bytes
 
+    @property
+    def looked_at(self) -> Sequence[str]:
+        """The columns that `find` looks at again: keys, and what orders their rows."""
+        return list(dict.fromkeys([*self._key, *self._order]))
+
     def add(self, frame: pl.DataFrame) -> None:
         """See the next rows."""
         keys = frame[self._compared]
@@ -91,8 +101,7 @@ class OlderRowsByKeys:
         return True
 
     def _repeated_rows(self, frames: Iterable[pl.DataFrame], again: pl.Series) -> Iterator[pl.DataFrame]:
-        columns = list(dict.fromkeys([*self._key, *self._order]))
-        first = 0
+        first, columns = 0, self.looked_at
         for frame in frames:
             rows = frame[columns].with_row_index(_SEQUENCE, offset=first)
             yield rows_where(rows, again[first : first + frame.height])
@@ -157,6 +166,11 @@ class OlderRowsByDuckDB:
         return False
 
     @property
+    def looked_at(self) -> Sequence[str]:
+        """Nothing: all that is needed of the rows was seen."""
+        return ()
+
+    @property
     def _order(self) -> Sequence[str]:
         return (*self._step.latest_by, *_PLACE)
 
@@ -174,7 +188,7 @@ class OlderRowsByDuckDB:
         self._next += frame.height
 
     def find(self, frames: Iterable[pl.DataFrame]) -> bool:
-        """Find them; all that is needed of the frames was seen."""
+        """Find them by what was seen."""
         partition = ", ".join(["shard", *(quote(f"key_{place}") for place in range(len(self._step.key)))])
         order = ", ".join(f"{quote(f'order_{place}')} DESC NULLS LAST" for place in range(len(self._order)))
         self._keys.execute(

@@ -45,6 +45,17 @@ def test_frames_come_back_as_they_were_and_may_be_read_again(tmp_path, frame, li
     assert not list((tmp_path / "spill").glob("*"))
 
 
+@pytest.mark.parametrize("limit_bytes", [0, 1 << 20])
+def test_some_columns_of_them_are_read_alone(tmp_path, limit_bytes):
+    spool = FrameSpool(tmp_path, limit_bytes)
+    huge = EVERYTHING.with_columns(huge=pl.lit(2**100, dtype=pl.Int128))
+    for _ in spool.passing(iter([EVERYTHING, huge])):
+        pass
+    for frame, found in zip([EVERYTHING, huge], spool.of({"pair", "money", "huge", "choice"}), strict=True):
+        assert found.equals(frame.select([name for name in ("choice", "money", "pair", "huge") if name in frame.columns]))
+    spool.close()
+
+
 def test_frames_that_went_to_disk_are_read_in_smaller_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(spool_module, "PART_ROWS", 2)
     spool = FrameSpool(tmp_path, 0)
