@@ -35,6 +35,15 @@ _kept: dict[tuple[int, str], duckdb.DuckDBPyConnection] = {}
 """Idle engines, the one used last at the end; by process too, since a fork leaves none of an engine's threads."""
 
 
+def _renew_locks() -> None:
+    """A child gets the locks as they were at the fork, and nobody who would release them."""
+    global _lock, _starting
+    _lock, _starting = threading.Lock(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
+
+
 @contextlib.contextmanager
 def attached(real: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
     """Attach a file (its real path) to its engine for the block; lend a connection of its own that sees nothing else.

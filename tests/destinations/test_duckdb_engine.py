@@ -136,6 +136,16 @@ def test_a_file_may_have_any_name(tmp_path: Path, stem: str) -> None:
     assert numbers(real) == [1]
 
 
+def test_a_child_that_was_forked_waits_for_no_start_of_its_parent(tmp_path: Path) -> None:
+    real = filled(tmp_path / "a.duckdb", 1)
+    with duckdb_engine._starting, duckdb_engine._lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if duckdb_engine._starting.acquire(timeout=0) and duckdb_engine._lock.acquire(timeout=0) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert numbers(real) == [1]
+
+
 def test_only_so_many_idle_engines_are_kept(tmp_path: Path) -> None:
     for place in range(duckdb_engine.KEPT_MAX + 2):
         numbers(filled(tmp_path / f"{place}.duckdb", place))
