@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from perf.events import Events, Shape, make_events
 from perf.machine import yardstick_s
 from perf.measure import Measured, measure
-from perf.values import Series, Work
+from perf.values import MIB, Series, Work
 
 WARM_ROWS = 30_000  # enough to load every library and compile every module once
 READ_BYTES = 1 << 24
@@ -64,23 +64,33 @@ class Bench:
     def in_turn(
         self, contenders: Sequence[Contender], work: Work, *, runs: int | None = None, check: Check | None = None
     ) -> list[Series]:
-        """Measure each contender in every round; `check` gets their scratch folders, and raises where an answer is wrong."""
-        found: dict[str, list[Measured]] = {one.name: [] for one in contenders}
-        for number in range(runs or self.runs):
-            with tempfile.TemporaryDirectory(prefix="raypipe-perf-") as parent:
-                folders = {one.name: Path(parent) / one.name for one in contenders}
-                for one in contenders:
-                    found[one.name].append(self._one(one, folders[one.name]))
-                    self.say(f"  round {number + 1}: {one.name} {found[one.name][-1].wall_s:.2f} s")
-                if check is not None:
-                    check(folders)
-        return [Series(one.name, work, tuple(found[one.name])) for one in contenders]
+        """Measure each contender in every round; `check` gets their scratch folders, and raises where an answer is wrong.
 
-    def _one(self, contender: Contender, folder: Path) -> Measured:
+        Memory is looked at in a round of its own, before those in which time is taken.
+        """
+        looked, *rounds = [self._round(contenders, check, number) for number in range((runs or self.runs) + 1)]
+        return [
+            Series(name, work, tuple(replace(taken[name], peak_bytes=one.peak_bytes) for taken in rounds))
+            for name, one in looked.items()
+        ]
+
+    def _round(self, contenders: Sequence[Contender], check: Check | None, number: int) -> dict[str, Measured]:
+        taken: dict[str, Measured] = {}
+        with tempfile.TemporaryDirectory(prefix="raypipe-perf-") as parent:
+            folders = {one.name: Path(parent) / one.name for one in contenders}
+            for one in contenders:
+                found = taken[one.name] = self._one(one, folders[one.name], memory=number == 0)
+                shown = f"{found.wall_s:.2f} s" if number else f"{found.peak_bytes / MIB:.0f} MiB"
+                self.say(f"  {f'round {number}' if number else 'memory'}: {one.name} {shown}")
+            if check is not None:
+                check(folders)
+        return taken
+
+    def _one(self, contender: Contender, folder: Path, *, memory: bool) -> Measured:
         folder.mkdir()
         self.run_yardstick()
         contender.prepare(folder)
-        return measure(contender.command(folder), contender.environment, expected=contender.expected)
+        return measure(contender.command(folder), contender.environment, expected=contender.expected, memory=memory)
 
     def run_yardstick(self) -> None:
         """Run the fixed task once; `in_turn` does so before every run."""

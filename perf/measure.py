@@ -39,10 +39,16 @@ class Measured:
 
 
 def measure(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, *, expected: int = 0, on_ray: bool = True
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    expected: int = 0,
+    on_ray: bool = True,
+    memory: bool = True,
 ) -> Measured:
     """Run a command to its end. Raises CommandFailed with its output when it does not end with the expected code.
 
+    To look at its memory takes time from it: without, its peak is 0.
     Where it may run on Ray, the guardian of a shared Ray that starts meanwhile is taken for its own: nobody else is to start one.
     """
     variables = {name: value for name, value in os.environ.items() if name != NOT_AS_USERS} | dict(environment or {})
@@ -54,7 +60,7 @@ def measure(
         threading.Thread(target=_wait, args=(process, ended), daemon=True).start()  # it may end between two samples
         end: _End | None = None
         while end is None:
-            looked_s = tree.sample()
+            looked_s = tree.sample(memory=memory)
             with contextlib.suppress(queue.Empty):
                 end = ended.get(timeout=max(SAMPLE_S, REST * looked_s))
         output.seek(0)
@@ -98,13 +104,14 @@ class _Tree:
         """User and system seconds of all processes, as last seen."""
         return sum(self._cpu_s.values())
 
-    def sample(self) -> float:
+    def sample(self, *, memory: bool) -> float:
         """Look at every process once, now and then for new ones first; return how long that took, in seconds."""
         started_s = time.perf_counter()
         if self._samples % SAMPLES_A_SCAN == 0:
             self._scan()
         self._samples += 1
-        self.peak_bytes = max(self.peak_bytes, sum(self._used_bytes(one) for one in list(self._watched.values())))
+        watched = list(self._watched.values())
+        self.peak_bytes = max(self.peak_bytes, sum(self._used_bytes(one, memory=memory) for one in watched))
         return time.perf_counter() - started_s
 
     def _scan(self) -> None:
@@ -123,11 +130,11 @@ class _Tree:
             self._others.add(pid)
         return False
 
-    def _used_bytes(self, one: psutil.Process) -> int:
+    def _used_bytes(self, one: psutil.Process, *, memory: bool) -> int:
         try:
             times = one.cpu_times()
             self._cpu_s[one.pid] = times.user + times.system
-            return int(one.memory_full_info().pss)
+            return int(one.memory_full_info().pss) if memory else 0
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return 0
 
