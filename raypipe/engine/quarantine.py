@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from raypipe.core.window import Window
-from raypipe.engine.batches import RAW_COLUMN, ROW_COLUMN, SHARD_INDEX, Batch
+from raypipe.engine.batches import RAW_COLUMN, ROW_COLUMN, SHARD_INDEX, Batch, shard_column, shard_starts, with_series
 from raypipe.engine.row_text import json_rows
 from raypipe.errors import TooManyQuarantined
 from raypipe.lazy_dataclass import dataclass
@@ -88,12 +88,11 @@ class Quarantine:
         """Return the rows of these shards in the order of source and position, as `_quarantine` wants them."""
         if not self.frames:
             return SCHEMA.empty_table()
-        starts = pl.Series([one.start_us for one in self.windows], dtype=pl.Int64)
         rows = pl.concat(self.frames)
         if len(shards) < len(self.windows):
             rows = rows.filter(pl.col(SHARD_INDEX).is_in(list(shards)))
         rows = rows.sort(SHARD_INDEX, "source", "position", maintain_order=True)
-        rows = rows.with_columns(starts.gather(rows[SHARD_INDEX]).cast(pl.Datetime("us")).alias(SHARD_COLUMN))
+        rows = with_series(rows, shard_column(shard_starts(self.windows), rows[SHARD_INDEX]))
         return rows.select(SCHEMA.names).to_arrow().cast(SCHEMA)
 
 

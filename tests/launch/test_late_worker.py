@@ -64,7 +64,7 @@ def test_many_threads_get_the_same_one():
 
 
 def test_what_will_be_needed_is_opened_meanwhile_and_closed_after_that():
-    opened, opening = [], threading.Event()
+    opened, opening, stood_beside = [], threading.Event(), threading.Event()
 
     class Slow(Worker):
         def make_ready(self, tasks):
@@ -76,14 +76,13 @@ def test_what_will_be_needed_is_opened_meanwhile_and_closed_after_that():
             super().close()
 
     def beside():
-        opened.append("beside")
+        stood_beside.set()
         raise OSError("whoever needs it is told")
 
     worker = LateWorker(Slow, scanned, 3, beside)
     made = worker.made()  # does not wait for either
-    while not opened:
-        pass
-    assert opened.pop() == "beside"
+    assert stood_beside.wait(WAIT_S)
+    assert opened == []
     opening.set()
     worker.close()
     assert made.closed == 1
