@@ -88,7 +88,7 @@ def _contract(columns: Mapping[str, m.ColumnSection]) -> dict[str, p.Column]:
 
 
 def _csv(section: m.CsvSection | None) -> p.CsvDialect:
-    csv = section or m.CsvSection()
+    csv = section or m.CsvSection.model_construct()
     return p.CsvDialect(
         nulls=tuple(csv.nulls),
         delimiter=csv.delimiter,

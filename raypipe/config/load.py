@@ -225,7 +225,7 @@ def _examine(root: Node, folder: FilePath, environ: Mapping[str, str]) -> _Exami
     found: list[Problem] = list(cross_checks(data))
     model = None
     try:
-        model = PipelineSection.model_validate(data)
+        model = PipelineSection.judged(data)
     except ValidationError as error:
         found = model_problems(error, done.root) + found
     # What stands at an unresolved reference is unknown: only that it is unresolved can be said.

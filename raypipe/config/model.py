@@ -346,7 +346,7 @@ class RunSection(Section):
     resources: dict[ResourceName, Annotated[Number, Field(gt=0)]] = Field(
         default={}, description="Custom resources of a Ray cluster that one shard reserves, such as {fast_disk: 1}"
     )
-    retries: RetriesSection = Field(default_factory=RetriesSection, description="What happens when a shard fails")
+    retries: RetriesSection = Field(default_factory=dict, validate_default=True, description="What happens when a shard fails")
     shard_timeout: PositiveDuration = Field(
         default=1_800_000_000,
         json_schema_extra={"default": "30m"},
@@ -364,8 +364,8 @@ class PipelineSection(Section):
     inputs: dict[Identifier, InputSection] = Field(
         default={}, description="Further inputs by the name under which the SQL of outputs sees them beside `rows`"
     )
-    quality: QualitySection = Field(default_factory=QualitySection, description="Rules on rows and checks on contributions")
+    quality: QualitySection = Field(default_factory=dict, validate_default=True, description="Rules on rows and checks on contributions")
     transform: list[StepValue] = Field(default=[], description="Steps, in order")
     outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out, and views of them")
     destination: Annotated[DuckDBSection, known_kind("duckdb")] = Field(description="Where tables go")
-    run: RunSection = Field(default_factory=RunSection, description="How the work is done")
+    run: RunSection = Field(default_factory=dict, validate_default=True, description="How the work is done")

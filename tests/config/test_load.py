@@ -272,3 +272,13 @@ def test_reading_times_imports_neither_pydantic_nor_yaml():
     code = "import sys, raypipe.config.instants; print([m for m in ('pydantic','yaml') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_loading_asks_no_installed_package_for_plugins_and_leaves_the_environment_as_it_was():
+    code = (
+        "import importlib.metadata, os; asked = []; importlib.metadata.entry_points = lambda **what: asked.append(what) or ();"
+        "from raypipe.config.load import load_pipeline; import sys; pipeline = load_pipeline(sys.argv[1]);"
+        "print(pipeline.name, asked, os.environ.get('PYDANTIC_DISABLE_PLUGINS'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "configs/flights.yaml"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "flights [] None"

@@ -44,6 +44,20 @@ def test_in_a_process_of_raypipes_own_arrow_hands_rows_on_without_loading_numpy(
     assert _said(program) == ["4", "False"]
 
 
+def test_arrows_functions_are_all_there_although_they_are_made_late() -> None:
+    program = (
+        "import subprocess, sys; from types import SimpleNamespace; from raypipe.engine.arrow_start import start_arrow;"
+        "start_arrow(SimpleNamespace(transform=()), own_process=True); import pyarrow as pa, pyarrow.compute as pc;"
+        "early = len([one for one in vars(pc).values() if hasattr(one, '__arrow_compute_function__')]);"
+        "listing = 'import pyarrow.compute as pc; print(*(name for name in dir(pc) if not name.startswith(chr(95))))';"
+        "usual = subprocess.run([sys.executable, '-c', listing], capture_output=True, text=True, check=True).stdout.split();"
+        "lacking = [name for name in usual if not hasattr(pc, name)];"
+        "print(early, len(usual) > 300, lacking, hasattr(pc, 'hash_sum'), hasattr(pc, 'no_such'));"
+        "print(pc.and_(pa.array([True]), pa.array([False]))[0], pc.function_registry().get_function('and').name)"
+    )
+    assert _said(program) == ["2", "True", "[]", "False", "False", "False", "and"]
+
+
 CONFIG = """
 name: small
 time: {column: t, start: 2024-01-01, shard: 1d, end: 2024-01-02}
