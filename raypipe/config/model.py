@@ -364,7 +364,9 @@ class PipelineSection(Section):
     inputs: dict[Identifier, InputSection] = Field(
         default={}, description="Further inputs by the name under which the SQL of outputs sees them beside `rows`"
     )
-    quality: QualitySection = Field(default_factory=dict, validate_default=True, description="Rules on rows and checks on contributions")
+    quality: QualitySection = Field(
+        default_factory=dict, validate_default=True, description="Rules on rows and checks on contributions"
+    )
     transform: list[StepValue] = Field(default=[], description="Steps, in order")
     outputs: list[OutputValue] = Field(min_length=1, description="The tables that come out, and views of them")
     destination: Annotated[DuckDBSection, known_kind("duckdb")] = Field(description="Where tables go")

@@ -17,7 +17,7 @@ from raypipe.core.state import OpenedRun, RunOpening, RunState, Snapshot
 from raypipe.core.window import Window
 from raypipe.destinations import duckdb_inspect, duckdb_runs, duckdb_verify
 from raypipe.destinations.duckdb_engine import make_ready
-from raypipe.destinations.duckdb_file import limit_memory, reading, transaction, write_at_commit, writing
+from raypipe.destinations.duckdb_file import reading, transaction, write_at_commit, writing
 from raypipe.destinations.duckdb_snapshot import read_glance, read_snapshot
 from raypipe.destinations.duckdb_state import create_state, has_state, inspecting
 from raypipe.errors import CommitUnknown
@@ -65,7 +65,7 @@ class DuckDBFile:
 
     def open_run(self, opening: RunOpening) -> OpenedRun:
         """Create the run or take it over; number the definitions; claim the tables."""
-        with writing(self.path, self.clock) as connection, transaction(connection):
+        with writing(self.path, self.clock, brief=True) as connection, transaction(connection):
             if not has_state(connection):
                 create_state(connection)
             opened = duckdb_runs.open_run(connection, self.pipeline, opening, self.clock.now_us())
@@ -77,9 +77,7 @@ class DuckDBFile:
         from raypipe.destinations import duckdb_commit  # brings Arrow, which a run with nothing to do should not load
 
         duckdb_commit.check_request(request, staged)
-        with writing(self.path, self.clock) as connection:
-            if self.memory_bytes is not None:
-                limit_memory(connection, self.memory_bytes)
+        with writing(self.path, self.clock, memory_bytes=self.memory_bytes) as connection:
             if duckdb_commit.is_large(staged):
                 write_at_commit(connection)
             hit("commit.before_begin")
@@ -93,20 +91,20 @@ class DuckDBFile:
 
     def heartbeat(self, run_id: str, epoch: int) -> None:
         """Say that the run's owner is alive."""
-        with writing(self.path, self.clock) as connection, transaction(connection):
+        with writing(self.path, self.clock, brief=True) as connection, transaction(connection):
             self._fence(connection, run_id, epoch)
         _acknowledged("heartbeat.after_commit", None)
 
     def record_failures(self, run_id: str, epoch: int, failures: Sequence[ShardFailure]) -> None:
         """Remember failed shards."""
-        with writing(self.path, self.clock) as connection, transaction(connection):
+        with writing(self.path, self.clock, brief=True) as connection, transaction(connection):
             self._fence(connection, run_id, epoch)
             duckdb_runs.record_failures(connection, self.pipeline, run_id, failures, self.clock.now_us())
         _acknowledged("failures.after_commit", None)
 
     def close_run(self, run_id: str, epoch: int, state: RunState) -> int | None:
         """End a run and raise its epoch; return the low watermark."""
-        with writing(self.path, self.clock) as connection, transaction(connection):
+        with writing(self.path, self.clock, brief=True) as connection, transaction(connection):
             self._known_to(connection, run_id, epoch)
             hit("close.before")
             watermark_us = duckdb_runs.close_run(connection, self.pipeline, run_id, epoch, state, self.clock.now_us())
@@ -143,7 +141,7 @@ class DuckDBFile:
 
     def outcome_of(self, run_id: str) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, int]]:
         """Return the quarantine counts of one run and the rows of all tables, in one opening of the file."""
-        with inspecting(self.path, self.clock) as connection:
+        with inspecting(self.path, self.clock, brief=True) as connection:
             if connection is None:
                 return [], {}
             counts = duckdb_inspect.quarantine_counts(connection, self.pipeline, run_id)

@@ -37,7 +37,8 @@ from raypipe.destinations.arrow_rows import (
 )
 from raypipe.destinations.contributions import contributions, verify_checksums, wanted_starts
 from raypipe.destinations.duckdb_compact import Compacting
-from raypipe.destinations.duckdb_file import more_threads
+from raypipe.destinations.duckdb_engine import WRITER_THREADS
+from raypipe.destinations.duckdb_file import all_threads, use_threads
 from raypipe.destinations.duckdb_merged import MergedTable
 from raypipe.destinations.duckdb_runs import beat, fenced, set_watermark
 from raypipe.destinations.duckdb_state import changed, has_views, query
@@ -176,7 +177,7 @@ class _Commit:
         for shard in permit.compacted:
             values = {**self._values(permit), **_bounds([shard.window]), "outputs": list(self.request.definitions)}
             merging = Compacting(self.connection, values, shard, self._fit_tables({}))
-            with more_threads(self.connection):
+            with all_threads(self.connection):
                 whole = merging.merge(self.request.definitions)
             with _registered(self.connection, replaced_in=ranges_table([shard.window])):
                 query(self.connection, _SQL["delete_live"], values)
@@ -315,7 +316,7 @@ class _Commit:
         with _registered(self.connection, loaded_in=ranges_table(ranges)):
             merged.touch(ranges, "loaded_in")
         rows = sum(shard.result.outputs[stored.output].rows for shard in loaded)
-        with more_threads(self.connection):
+        with all_threads(self.connection):
             merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
 
     def _replace_quarantine(
@@ -326,6 +327,7 @@ class _Commit:
             query(self.connection, _SQL["delete_quarantine"], {**values, **_bounds(replaced)})
         inserted = 0
         for contribution in contributions(QUARANTINE_TABLE, staged, starts):
+            use_threads(self.connection, WRITER_THREADS)
             with _registered(self.connection, quarantine_in=contribution.scannable()):
                 inserted += changed(self.connection, _SQL["insert_quarantine"], values)
         expected = sum(shard.result.accounts.quarantined for shard in permit.loaded)

@@ -25,6 +25,7 @@ _OPTIONS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",
+    "catalog_error_max_schemas": 0,  # to look for similar names takes 5 ms, and who asks here knows what to do without
 }
 _BESIDE = ("", ".wal", ".wal.checkpoint", ".wal.recovery")  # the files that DuckDB makes of one
 _TAKEN_NAMES = {"memory", "system", "temp", "main", "pg_catalog", "information_schema"}
@@ -45,9 +46,13 @@ os.register_at_fork(after_in_child=_renew_locks)
 
 
 @contextlib.contextmanager
-def attached(real: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+def attached(
+    real: str, *, read_only: bool, memory_bytes: int | None = None, brief: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """Attach a file (its real path) to its engine for the block; lend a connection of its own that sees nothing else.
 
+    `memory_bytes` bounds what the engine holds, without it DuckDB's own limit does. What is `brief` touches a few rows, with
+    the memory and threads of the opening before: to change them makes the engine give memory back, 5 ms after a large commit.
     Raises duckdb.Error where the file cannot be attached. After an error in the block the engine is not used again.
     """
     with _starting:  # it may be on its way
@@ -59,9 +64,10 @@ def attached(real: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnectio
         raise
     try:
         # Settings are the engine's, and would outlive the opening that they were made for.
-        engine.execute(
-            f"RESET memory_limit; RESET checkpoint_threshold; {'RESET threads' if read_only else f'SET threads = {WRITER_THREADS}'}"
-        )
+        engine.execute("RESET checkpoint_threshold")
+        if not brief:
+            memory = "RESET memory_limit" if memory_bytes is None else f"SET memory_limit = '{memory_bytes} bytes'"
+            engine.execute(f"{memory}; {'RESET threads' if read_only else f'SET threads = {WRITER_THREADS}'}")
         with contextlib.closing(engine.cursor()) as connection:
             connection.execute(f"SET enable_progress_bar = false; USE {_name(real)}")  # notebooks show it for slow statements
             yield connection

@@ -33,22 +33,29 @@ _in_this_process: dict[str, threading.Lock] = {}  # DuckDB lets one of a process
 
 
 @contextlib.contextmanager
-def writing(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the file alone, creating it where it is missing, and close it at the end. Raises DestinationBusy."""
+def writing(
+    path: str, clock: Clock, *, memory_bytes: int | None = None, brief: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the file alone, creating it where it is missing, and close it at the end. Raises DestinationBusy.
+
+    `memory_bytes` bounds what the engine holds of the file and of its work; the rest is read again, or spilled beside the
+    file. `brief`: for a few rows (see `attached`).
+    """
+    memory_bytes = None if memory_bytes is None else max(memory_bytes, MEMORY_BYTES_MIN)
     with (
         _queue(path, fcntl.LOCK_EX, WRITER_WAIT_S, clock),
-        _opened(path, False, clock) as connection,
+        _opened(path, clock, read_only=False, memory_bytes=memory_bytes, brief=brief) as connection,
         _disk_errors_named(path),
     ):
         yield connection
 
 
 @contextlib.contextmanager
-def reading(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
+def reading(path: str, clock: Clock, *, brief: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an existing file beside other readers, and close it at the end. Raises DestinationBusy."""
     with (
         _queue(path, fcntl.LOCK_SH, READER_WAIT_S, clock),
-        _opened(path, True, clock) as connection,
+        _opened(path, clock, read_only=True, brief=brief) as connection,
         _disk_errors_named(path),
     ):
         yield connection
@@ -63,11 +70,6 @@ def _disk_errors_named(path: str) -> Iterator[None]:
         raise RetryableError(f"{path} cannot be used: {error}") from error
 
 
-def limit_memory(connection: duckdb.DuckDBPyConnection, memory_bytes: int) -> None:
-    """Bound what the connection holds of the file and of its work; the rest is read again, or spilled beside the file."""
-    connection.execute(f"SET memory_limit = '{max(memory_bytes, MEMORY_BYTES_MIN)} bytes'")
-
-
 def write_at_commit(connection: duckdb.DuckDBPyConnection) -> None:
     """Let COMMIT write what was inserted to its place in the file, and not to the log before.
 
@@ -76,10 +78,16 @@ def write_at_commit(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("SET checkpoint_threshold = '1 byte'")
 
 
+def use_threads(connection: duckdb.DuckDBPyConnection, threads: int) -> None:
+    """Let a writer use so many threads from now on."""
+    if connection.execute("SELECT current_setting('threads')").fetchall() != [(threads,)]:
+        connection.execute(f"SET threads = {threads}")
+
+
 @contextlib.contextmanager
-def more_threads(connection: duckdb.DuckDBPyConnection, threads: int | None = None) -> Iterator[None]:
-    """Let a writer use so many threads for a while; all cores where none are named: for what joins and groups much."""
-    connection.execute("RESET threads" if threads is None else f"SET threads = {threads}")
+def all_threads(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let a writer use all cores for a while: for what joins and groups much."""
+    connection.execute("RESET threads")
     yield
     connection.execute(f"SET threads = {WRITER_THREADS}")  # after an error nothing more is done with it
 
@@ -167,14 +175,16 @@ def _jittered_s(attempt: int) -> float:
 
 
 @contextlib.contextmanager
-def _opened(path: str, read_only: bool, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection]:
+def _opened(
+    path: str, clock: Clock, *, read_only: bool, brief: bool, memory_bytes: int | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     give_up_s = clock.monotonic_s() + STRANGER_WAIT_S
     real = os.path.realpath(path)
     with contextlib.ExitStack() as stack:
         attempt = 0
         while True:
             try:
-                connection = stack.enter_context(attached(real, read_only=read_only))
+                connection = stack.enter_context(attached(real, read_only=read_only, memory_bytes=memory_bytes, brief=brief))
                 break
             except duckdb.Error as error:
                 if not _is_held(error):

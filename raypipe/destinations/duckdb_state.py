@@ -58,12 +58,12 @@ def has_state(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 @contextlib.contextmanager
-def inspecting(path: str, clock: Clock) -> Iterator[duckdb.DuckDBPyConnection | None]:
+def inspecting(path: str, clock: Clock, *, brief: bool = False) -> Iterator[duckdb.DuckDBPyConnection | None]:
     """Open a file in one read transaction; None where raypipe never was. Raises DestinationBusy."""
     if not Path(path).exists():
         yield None
         return
-    with reading(path, clock) as connection:
+    with reading(path, clock, brief=brief) as connection:
         connection.begin()
         try:
             yield connection if has_state(connection) else None

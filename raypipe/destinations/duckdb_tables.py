@@ -12,7 +12,8 @@ import pyarrow as pa
 from raypipe.core.digest import quote
 from raypipe.core.window import Window
 from raypipe.destinations.contributions import READ_ROWS, Contribution
-from raypipe.destinations.duckdb_file import more_threads
+from raypipe.destinations.duckdb_engine import WRITER_THREADS
+from raypipe.destinations.duckdb_file import use_threads
 from raypipe.destinations.duckdb_state import changed, columns_of, query
 from raypipe.destinations.duckdb_types import UNKNOWN, widened
 from raypipe.destinations.sql_statements import statements
@@ -90,11 +91,11 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, stored: Stored, piece: Ty
     rows = piece.contribution.scannable()
     if isinstance(rows, pa.Table) and rows.num_rows > READ_ROWS:
         rows = _row_groups(rows)
-    is_small = isinstance(rows, pa.Table)
+    # Not set back: to take a thread away costs 5 ms, and what comes after many rows are a few of the ledger.
+    use_threads(connection, WRITER_THREADS if isinstance(rows, pa.Table) else INSERTING_THREADS)
     connection.register("rows_in", rows)
     try:
-        with contextlib.nullcontext() if is_small else more_threads(connection, INSERTING_THREADS):
-            return changed(connection, f"INSERT INTO {stored.relation} BY NAME SELECT {columns} FROM rows_in")
+        return changed(connection, f"INSERT INTO {stored.relation} BY NAME SELECT {columns} FROM rows_in")
     except duckdb.DataError as error:
         raise ShardError(f"table {stored.output}: a value of the contribution does not fit its column: {error}") from error
     finally:

@@ -95,9 +95,12 @@ def test_many_rows_stay_in_their_order_whichever_threads_insert_them() -> None:
         fit_table(connection, stored, [piece])
         assert insert_rows(connection, stored, piece) == len(numbers)
         found = connection.sql("SELECT n, text FROM t").to_arrow_table()
-        threads = connection.execute("SELECT current_setting('threads')").fetchone()
+        threads = [connection.execute("SELECT current_setting('threads')").fetchall()]
+        few = Contribution(rows.schema, (Part(rows.slice(0, 10), rows.schema, "1", None),))
+        insert_rows(connection, stored, typed(connection, few))
+        threads.append(connection.execute("SELECT current_setting('threads')").fetchall())
     assert found.to_pylist() == rows.select(["n", "text"]).to_pylist()
-    assert threads == (1,)
+    assert threads == [[(2,)], [(1,)]]
 
 
 def test_names_that_need_quotes_are_only_names(file: DuckDBFile, work: Any, sql: Any) -> None:
