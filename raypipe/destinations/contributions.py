@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from raypipe.lazy_dataclass import dataclass
 from raypipe.ports import SHARD_COLUMN, Staged
 
 _SHARD_TYPE = pa.timestamp("us")
+_ATTEMPT = attrgetter("attempt_id")
 READ_ROWS = 122_880  # per batch out of a staged file: bounds what a commit holds of it, and is a row group of DuckDB
 
 
@@ -75,18 +78,28 @@ def _sha256(folder: Path, name: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def wanted_starts(shards: Iterable[ShardCommit]) -> Mapping[str, frozenset[int]]:
-    """Return the starts of the shards by the attempt that made them."""
-    starts: dict[str, set[int]] = {}
-    for shard in shards:
-        starts.setdefault(shard.attempt_id, set()).add(shard.window.start_us)
-    return {attempt_id: frozenset(found) for attempt_id, found in starts.items()}
+Wanted = Mapping[str, "pa.Array[Any] | None"]
+"""By attempt, the starts of the shards that are wanted of what it left; None: of all that it left."""
 
 
-def contributions(table: str, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]) -> list[Contribution]:
+def wanted_of(staged: Iterable[Staged], shards: Sequence[ShardCommit]) -> Wanted:
+    """Return which of the staged shards a commit takes in; attempts of which it takes none are left out."""
+    numbers = Counter(map(_ATTEMPT, shards))
+    wanted: dict[str, pa.Array[Any] | None] = {}
+    for one in staged:
+        attempt, number = one.task.attempt_id, numbers[one.task.attempt_id]
+        if number == len(one.results):  # a shard is never in a commit twice
+            wanted[attempt] = None
+        elif number:
+            starts = sorted(shard.window.start_us for shard in shards if shard.attempt_id == attempt)
+            wanted[attempt] = pa.array(starts, pa.int64()).cast(_SHARD_TYPE)
+    return wanted
+
+
+def contributions(table: str, staged: Sequence[Staged], wanted: Wanted) -> list[Contribution]:
     """Return what the wanted shards add to a table, those of equal columns together."""
     groups: list[tuple[pa.Schema, list[Part]]] = []
-    for part in _parts(table, staged, starts):
+    for part in _parts(table, staged, wanted):
         for schema, parts in groups:
             if schema.equals(part.schema):
                 parts.append(part)
@@ -96,16 +109,14 @@ def contributions(table: str, staged: Sequence[Staged], starts: Mapping[str, fro
     return [Contribution(schema, tuple(parts)) for schema, parts in groups]
 
 
-def _parts(table: str, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]) -> Iterator[Part]:
+def _parts(table: str, staged: Sequence[Staged], wanted: Wanted) -> Iterator[Part]:
     for one in staged:
-        wanted = starts.get(one.task.attempt_id)
+        attempt = one.task.attempt_id
         content = one.tables.get(table) if not one.folder else Path(one.folder) / f"{table}.parquet"
-        if not wanted or content is None or (isinstance(content, Path) and not content.exists()):
+        if attempt not in wanted or content is None or (isinstance(content, Path) and not content.exists()):
             continue
         schema = _schema_of_file(content) if isinstance(content, Path) else content.schema
-        everything = {result.window.start_us for result in one.results} <= wanted
-        only = None if everything else pa.array(sorted(wanted), pa.int64()).cast(_SHARD_TYPE)
-        yield Part(content, schema.remove_metadata(), one.task.attempt_id, only)
+        yield Part(content, schema.remove_metadata(), attempt, wanted[attempt])
 
 
 def _schema_of_file(path: Path) -> pa.Schema:

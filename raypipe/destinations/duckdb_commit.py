@@ -35,7 +35,7 @@ from raypipe.destinations.arrow_rows import (
     parts_table,
     ranges_table,
 )
-from raypipe.destinations.contributions import contributions, verify_checksums, wanted_starts
+from raypipe.destinations.contributions import Wanted, contributions, verify_checksums, wanted_of
 from raypipe.destinations.duckdb_compact import Compacting
 from raypipe.destinations.duckdb_engine import WRITER_THREADS
 from raypipe.destinations.duckdb_file import all_threads, use_threads
@@ -137,9 +137,9 @@ class _Commit:
     def replace_contributions(self, permit: CommitPermit, live: _Live, staged: Sequence[Staged]) -> None:
         """Take out what the replaced ranges contributed and put in the new contributions, counting both (step 5)."""
         replaced = normalise(permit.replaced)
-        starts = wanted_starts(permit.loaded)
+        wanted = wanted_of(staged, permit.loaded)
         pieces = {
-            output: [typed(self.connection, one) for one in contributions(output, staged, starts)]
+            output: [typed(self.connection, one) for one in contributions(output, staged, wanted)]
             for output in self.request.definitions
         }
         stored = self._fit_tables(pieces)
@@ -151,7 +151,7 @@ class _Commit:
                 self._insert(stored[output], parts, permit.loaded)
                 self._merge(stored[output], permit.loaded, replaced=bool(replaced) and output in self._replaced_rows(live))
                 hit("commit.mid_insert")
-            self._replace_quarantine(replaced, permit, staged, starts)
+            self._replace_quarantine(replaced, permit, staged, wanted)
             hit("commit.after_insert")
             self._replace_live(replaced, permit, live, pieces)
 
@@ -299,7 +299,7 @@ class _Commit:
         return delete_ranges(self.connection, stored, replaced)
 
     def _insert(self, stored: Stored, parts: Sequence[Typed], loaded: Sequence[ShardCommit]) -> None:
-        expected = sum(shard.result.outputs[stored.output].rows for shard in loaded)
+        expected = sum([shard.result.outputs[stored.output].rows for shard in loaded])
         inserted = sum(insert_rows(self.connection, stored, part) for part in parts)
         if inserted != expected:
             raise ShardError(
@@ -319,18 +319,16 @@ class _Commit:
         with all_threads(self.connection):
             merged.recompute(["replaced_in", "loaded_in"] if replaced else ["loaded_in"], rows)
 
-    def _replace_quarantine(
-        self, replaced: Ranges, permit: CommitPermit, staged: Sequence[Staged], starts: Mapping[str, frozenset[int]]
-    ) -> None:
+    def _replace_quarantine(self, replaced: Ranges, permit: CommitPermit, staged: Sequence[Staged], wanted: Wanted) -> None:
         values = self._values(permit)
         if replaced:
             query(self.connection, _SQL["delete_quarantine"], {**values, **_bounds(replaced)})
         inserted = 0
-        for contribution in contributions(QUARANTINE_TABLE, staged, starts):
+        for contribution in contributions(QUARANTINE_TABLE, staged, wanted):
             use_threads(self.connection, WRITER_THREADS)
             with _registered(self.connection, quarantine_in=contribution.scannable()):
                 inserted += changed(self.connection, _SQL["insert_quarantine"], values)
-        expected = sum(shard.result.accounts.quarantined for shard in permit.loaded)
+        expected = sum([shard.result.accounts.quarantined for shard in permit.loaded])
         if inserted != expected:
             raise ShardError(
                 f"the accounts say {expected} quarantined rows, {inserted} were left: nothing of the group was committed"
