@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import sys
 import threading
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator
@@ -29,22 +30,22 @@ class Section(BaseModel):
         return cls.model_validate(data)
 
 
-_building = threading.Lock()  # one at a time changes the environment
+_building = threading.Lock()
+_PLUGINS = "pydantic.plugin._loader"
 
 
 @contextlib.contextmanager
 def _without_plugins() -> Iterator[None]:
-    """Let pydantic not read what every installed package says of itself, in search of plugins: 5 ms for 100 packages."""
-    name = "PYDANTIC_DISABLE_PLUGINS"
-    before = os.environ.get(name)
-    os.environ[name] = "__all__"
+    """Let pydantic find no plugins. It reads what every installed package says of itself for them: 15 ms with 100 packages."""
+    if _PLUGINS in sys.modules:
+        yield
+        return
+    sys.modules[_PLUGINS] = none = ModuleType(_PLUGINS)
+    none.get_plugins = lambda: ()  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        del sys.modules[_PLUGINS]
 
 
 def known_kind(*known: str) -> BeforeValidator:

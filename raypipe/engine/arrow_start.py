@@ -7,6 +7,7 @@ Arrow's 286 takes 20 ms, and a run calls some ten.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import sys
 import threading
@@ -73,31 +74,31 @@ class _OneFunction:
 
 def _load_functions() -> None:
     """Load `pyarrow.compute` so that it makes each of its functions when it is first asked for."""
-    import pyarrow._compute as core
-
+    core: Any = importlib.import_module("pyarrow._compute")
     registry = core.function_registry
     core.function_registry = lambda: _OneFunction(registry())
     try:
-        import pyarrow.compute as functions
+        functions: Any = importlib.import_module("pyarrow.compute")
     finally:
         core.function_registry = registry
     if not hasattr(functions, "_wrap_function"):  # a version that makes them in another way
         importlib.reload(functions)
         return
-
-    def function(name: str) -> Any:
-        try:
-            found = registry().get_function(_KEYWORDS.get(name, name))
-        except KeyError:
-            found = None
-        if found is None or found.kind == "hash_aggregate" or (found.kind == "scalar_aggregate" and found.arity == 0):
-            raise AttributeError(f"module {functions.__name__!r} has no attribute {name!r}")
-        made = functions._wrap_function(name, found)
-        setattr(functions, name, made)
-        return made
-
     functions.function_registry = registry
-    functions.__getattr__ = function
+    functions.__getattr__ = functools.partial(_function, functions)
+
+
+def _function(functions: Any, name: str) -> Any:
+    """Make one of Arrow's functions, as `pyarrow.compute` would have."""
+    try:
+        found = functions.function_registry().get_function(_KEYWORDS.get(name, name))
+    except KeyError:
+        found = None
+    if found is None or found.kind == "hash_aggregate" or (found.kind == "scalar_aggregate" and found.arity == 0):
+        raise AttributeError(f"module {functions.__name__!r} has no attribute {name!r}")
+    made = functions._wrap_function(name, found)
+    setattr(functions, name, made)
+    return made
 
 
 def start_without_pandas() -> None:

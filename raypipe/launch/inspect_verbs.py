@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import platform
+import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +126,21 @@ def versions() -> Mapping[str, str]:
 
 @functools.cache
 def _version(name: str) -> str:
-    """Read the version's line alone: to parse all of a package's metadata takes 6 ms."""
+    """Read the name of the folder where a package says what it is: to load what the library has for it takes 15 ms."""
+    start, end = f"{name}-", ".dist-info"
+    for folder in sys.path:
+        for entry in _entries(folder or "."):
+            if entry.startswith(start) and entry.endswith(end):
+                return entry[len(start) : -len(end)]
+    return "unknown"  # a checkout that is on the path without being installed
+
+
+@functools.cache
+def _entries(folder: str) -> Sequence[str]:
     try:
-        lines = (metadata.distribution(name).read_text("METADATA") or "").splitlines()
-    except metadata.PackageNotFoundError:  # a checkout that is on the path without being installed
-        return "unknown"
-    return next((line.removeprefix("Version: ") for line in lines if line.startswith("Version: ")), "unknown")
+        return [one.name for one in Path(folder).iterdir()]
+    except OSError:  # named on the path, and not there, or an archive
+        return ()
 
 
 def schema() -> Mapping[str, Any]:

@@ -183,6 +183,10 @@ class Parts:
         Raises ConfigurationError for what no row could pass: then there is no run, and no shard that failed.
         """
         self._start_arrow()
+        if self.own_process:
+            from raypipe.engine.polars_start import start_polars
+
+            start_polars(self.pipeline)
         from raypipe.engine.shard_run import ShardRunner
         from raypipe.engine.stage import StageWhenDear
 

@@ -1,0 +1,41 @@
+"""Polars starts without what it has for Iceberg tables, and who asks for that gets it. In processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+START = (
+    "import sys; from types import SimpleNamespace; from raypipe.engine.polars_start import start_polars;"
+    "start_polars(SimpleNamespace(transform=())); import polars;"
+)
+
+
+def _said(program: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", START + program], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_polars_starts_without_what_reads_iceberg() -> None:
+    late = "[one for one in sys.modules if one in ('importlib.metadata', 'email') or 'iceberg' in one]"
+    assert _said(f"print({late}, polars.DataFrame({{'a': [1, 2]}})['a'].sum())") == ["[]", "3"]
+
+
+def test_who_asks_for_iceberg_gets_all_of_it() -> None:
+    program = (
+        "import inspect\n"
+        "try: polars.scan_iceberg('nowhere', no_such=1)\n"
+        "except TypeError as error: print('no_such' in str(error))\n"
+        "import polars.io.iceberg as iceberg; from polars.io.iceberg import IcebergCatalogConfig\n"
+        "print('source' in inspect.signature(iceberg.scan_iceberg).parameters, isinstance(IcebergCatalogConfig, type))"
+    )
+    assert _said(program) == ["True", "True", "True"]
+
+
+def test_a_class_that_is_wanted_at_once_is_the_real_one() -> None:
+    program = (
+        "from raypipe.engine.polars_start import _StandIn; sys.modules['polars.io.iceberg'] = _StandIn('polars.io.iceberg');"
+        "from polars.io.iceberg import IcebergCatalogConfig as found; import polars.io.iceberg as iceberg;"
+        "print(found is iceberg.IcebergCatalogConfig, type(iceberg).__name__)"
+    )
+    assert _said(program) == ["True", "module"]
