@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
 import pyarrow as pa
 
 from raypipe.errors import RetryableError, SourceUnreadable
+from raypipe.sources.inflate import INFLATE_ERRORS, GzipStream, ZipMember, is_deflated
 
 EXPANDED_BYTES_FREE = 64 * 1024**2  # below this a bomb does no harm, and small files of one repeated line are common in tests
 EXPANSION_MAX = 500  # event files shrink 5 to 50 fold, the dullest logs about 200; deflate bombs 1,000 and zstd bombs more
 
-_CODECS: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
-_CORRUPT = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, pa.ArrowInvalid)
+_CORRUPT: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    *INFLATE_ERRORS,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    pa.ArrowInvalid,
+)
 
 
 class ByteStream(Protocol):
@@ -90,11 +96,20 @@ def _suffix(path: str) -> str:
     return next((suffix for suffix in _OPENERS if path.lower().endswith(suffix)), "")
 
 
-def _open_codec(path: str, file: pa.NativeFile) -> ByteStream:
-    # Arrow takes an empty file for an empty stream, but every codec writes a header: nothing at all means truncated.
+def _open_gzip(path: str, file: pa.NativeFile) -> ByteStream:
+    _require_content(path, file)
+    return GzipStream(file)
+
+
+def _open_zstd(path: str, file: pa.NativeFile) -> ByteStream:
+    _require_content(path, file)
+    return pa.CompressedInputStream(file, "zstd")
+
+
+def _require_content(path: str, file: pa.NativeFile) -> None:
+    """Refuse an empty file: every codec writes a header, so that nothing at all means truncated."""
     if file.size() == 0:
         raise SourceUnreadable(f"{path}: is empty, expected a {_suffix(path)} file: it was probably not written to its end")
-    return pa.CompressedInputStream(file, _CODECS[_suffix(path)])
 
 
 def _open_zip(path: str, file: pa.NativeFile) -> ByteStream:
@@ -103,10 +118,11 @@ def _open_zip(path: str, file: pa.NativeFile) -> ByteStream:
     if len(members) != 1:
         names = ", ".join(member.filename for member in members[:5])
         raise SourceUnreadable(f"{path}: holds {len(members)} files ({names}), expected exactly one; unpack it and list its files")
-    return archive.open(members[0])
+    content = archive.open(members[0])  # which also looks whether the member is where the directory says
+    return ZipMember(file, members[0]) if is_deflated(members[0]) else content
 
 
-_OPENERS: dict[str, Callable[[str, pa.NativeFile], ByteStream]] = {".gz": _open_codec, ".zst": _open_codec, ".zip": _open_zip}
+_OPENERS: dict[str, Callable[[str, pa.NativeFile], ByteStream]] = {".gz": _open_gzip, ".zst": _open_zstd, ".zip": _open_zip}
 
 
 @contextmanager

@@ -157,6 +157,7 @@ def _parse(records: Records, layout: _Layout) -> tuple[pa.RecordBatch, list[Reje
                 invalid_row_handler=set_aside,
             ),
             convert_options=csv.ConvertOptions(
+                check_utf8=False,  # the block was decoded as a whole
                 column_types=dict.fromkeys(layout.names, pa.string()),
                 include_columns=list(layout.wanted),
                 null_values=list(dialect.nulls),

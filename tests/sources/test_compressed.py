@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import importlib
+import random
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +14,15 @@ import pyarrow as pa
 import pytest
 
 from raypipe.errors import SourceUnreadable
+from raypipe.sources import inflate
 from raypipe.sources.compressed import TextStream, open_text
+
+
+@pytest.fixture(params=["isal.isal_zlib", "zlib"], autouse=True)
+def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inflate by either."""
+    monkeypatch.setattr(inflate, "codec", importlib.import_module(request.param))
+
 
 TEXT = b"".join(b"%d,value %d\n" % (number, number * 7919 % 1000) for number in range(20_000))
 
@@ -122,6 +133,36 @@ def test_a_corrupt_zip_is_an_error_that_names_it(tmp_path: Path) -> None:
         path.write_bytes(broken)
         with pytest.raises(SourceUnreadable, match=r"bad\.zip"):
             read(path)
+
+
+def test_a_zip_whose_content_is_not_what_its_directory_says_is_an_error(tmp_path: Path) -> None:
+    for name, wrong in (("crc", b"\0\0\0\0"), ("length", struct.pack("<I", len(TEXT) - 1))):
+        path = zipped(tmp_path / f"{name}.zip", {"one.csv": TEXT})
+        data = bytearray(path.read_bytes())
+        at = data.rindex(b"PK\x01\x02") + (16 if name == "crc" else 24)
+        data[at : at + 4] = wrong
+        path.write_bytes(data)
+        with pytest.raises(
+            SourceUnreadable, match=rf"{name}\.zip: is truncated or corrupt: the checksum or the length of one\.csv"
+        ):
+            read(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_is_not_deflated_is_read_too(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "other.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("one.csv", TEXT)
+    assert read(path) == TEXT
+
+
+def test_a_zip_of_many_reads_is_read_whole(tmp_path: Path) -> None:
+    text = random.Random(1).randbytes(1_000_000) + TEXT
+    path = zipped(tmp_path / "long.zip", {"one.csv": text})
+    with open_text(str(path)) as stream:
+        assert stream.read(len(text)) == text
+        assert stream.read(1) == b""
+        assert stream.bytes_read <= path.stat().st_size
 
 
 def test_a_file_that_is_gone_is_an_error_that_names_it(tmp_path: Path) -> None:
