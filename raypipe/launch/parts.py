@@ -151,6 +151,10 @@ class Parts:
     @cached_property
     def destination(self) -> DuckDBFile:
         """The destination, which answers questions about itself too."""
+        if self.own_process:
+            from raypipe.destinations.duckdb_start import start_duckdb
+
+            start_duckdb()
         from raypipe.destinations.duckdb import DuckDBFile
 
         memory_bytes = self.pipeline.run.memory_bytes // COMMIT_SHARE
