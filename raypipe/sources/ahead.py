@@ -60,11 +60,19 @@ class _Maker(Generic[_T]):
 
 
 @contextmanager
-def ahead(items: Iterator[_T], is_long: Callable[[_T], bool]) -> Iterator[Iterator[_T]]:
-    """Give the items, made ahead by a thread where one tells that they go on for long; it has ended on leaving."""
+def ahead(items: Iterator[_T], is_long: Callable[[_T], bool], *, at_once: bool = False) -> Iterator[Iterator[_T]]:
+    """Give the items, made ahead by a thread where one tells that they go on for long; it has ended on leaving.
+
+    `at_once`: that they do is known before the first is made.
+    """
     maker = _Maker(items)
+    if at_once:
+        maker.start()
 
     def given() -> Iterator[_T]:
+        if at_once:
+            yield from maker.taken()
+            return
         for item in items:
             if is_long(item):
                 maker.start()  # before it is handed on: whoever takes it may have much to do first
@@ -94,8 +102,8 @@ class _Pieces:
 
 
 @contextmanager
-def read_ahead(stream: ByteStream) -> Iterator[ByteStream]:
+def read_ahead(stream: ByteStream, *, at_once: bool = False) -> Iterator[ByteStream]:
     """Give a stream whose bytes are read, and decompressed, by a thread where they are many."""
     pieces: Iterator[Any] = iter(lambda: stream.read(BLOCK_BYTES), b"")
-    with ahead(pieces, lambda piece: len(piece) == BLOCK_BYTES) as made:
+    with ahead(pieces, lambda piece: len(piece) == BLOCK_BYTES, at_once=at_once) as made:
         yield _Pieces(made)

@@ -48,6 +48,8 @@ class TextStream:
         self._content = content
         self._compressed = compressed
         self._expanded_bytes = 0
+        self.size_bytes = file.size()
+        """Of the file as it stands."""
         self.bytes_read = 0
 
     def read(self, size: int, /) -> bytes:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from raypipe.sources.cells import Cutter
 
 ROWS_WORTH_A_THREAD = 4_096  # in a file's first block; with fewer there is hardly a second block to decode meanwhile
+BYTES_WORTH_A_THREAD = 1024**2  # of a file as it stands: it has that many rows without a look
 
 
 def route_file(
@@ -55,11 +56,11 @@ def _routed(config: FilesSource, time: EventTime, cutter: Cutter, uri: str, writ
     columns_vary = config.format == "jsonl"
     with (
         open_text(uri) as file,
-        read_ahead(file) as stream,
-        ahead(_with_texts(decode(stream, config, time.column, uri), columns_vary=columns_vary), _is_long) as blocks,
+        read_ahead(file, at_once=(long := file.size_bytes >= BYTES_WORTH_A_THREAD)) as stream,
+        ahead(_with_texts(decode(stream, config, time.column, uri), columns_vary=columns_vary), _is_long, at_once=long) as blocks,
     ):
-        first = list(itertools.islice(blocks, 1))  # from here on others are decoded, while an engine is loaded to route them
-        from raypipe.sources.routing import Router
+        first = [] if long else list(itertools.islice(blocks, 1))
+        from raypipe.sources.routing import Router  # loads an engine, while blocks are decoded where there are many
 
         router = Router(
             uri,

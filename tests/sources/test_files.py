@@ -511,6 +511,7 @@ def test_threads_that_read_ahead_change_nothing(bench: Any, monkeypatch: pytest.
     (file,) = source.list().files
     ahead = source.scan(file).content
     monkeypatch.setattr(route_file, "ROWS_WORTH_A_THREAD", 2**40)
+    monkeypatch.setattr(route_file, "BYTES_WORTH_A_THREAD", 2**40)
     monkeypatch.setattr(routing, "SCATTERED", 0)
     assert source.scan(file).content == ahead
     assert sum(ahead["rows"]) == 400_000
