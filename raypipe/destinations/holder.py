@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import socket
-
-import psutil
+from pathlib import Path
 
 _START_TOLERANCE_S = 2.0  # start times are derived from the boot time, which drifts a little with the clock
+
+
+def own_start_s() -> float:
+    """Return when this process started, as psutil tells it; where the system says so in a file, without 5 ms to load that."""
+    try:
+        ticks = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+        lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+        booted = next(line.split()[1] for line in lines if line.startswith("btime "))
+        return int(booted) + int(ticks) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, LookupError, StopIteration):
+        import psutil
+
+        return psutil.Process().create_time()
 
 
 def is_dead(holder: str) -> bool:
@@ -17,6 +30,8 @@ def is_dead(holder: str) -> bool:
     host, pid, started_s = _parse(holder)
     if host != socket.gethostname() or pid is None:
         return False
+    import psutil
+
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -30,6 +45,8 @@ def is_dead(holder: str) -> bool:
 
 def describe_process(pid: int) -> str:
     """Return `process 123 (duckdb flights.duckdb)`, with the command line where it may be seen."""
+    import psutil
+
     try:
         command = " ".join(psutil.Process(pid).cmdline())
     except psutil.Error:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
-import psutil
-
 from raypipe.core import events as ev
 from raypipe.core.executor_choice import Choice, WorkSize, choose_executor, phrase
 from raypipe.core.grouping import SHARDS_MAX
@@ -20,6 +18,7 @@ from raypipe.core.plan import Scope
 from raypipe.core.room import share_in_process, slots_in_process
 from raypipe.core.state import RunOpening
 from raypipe.core.window import from_us
+from raypipe.destinations.holder import own_start_s
 from raypipe.errors import UsageError
 from raypipe.launch.inspect_verbs import versions
 from raypipe.launch.late_worker import LateWorker
@@ -145,7 +144,7 @@ def new_run_id(clock: Clock) -> str:
 
 def holder() -> str:
     """Return who owns a run: host, process and its start, so that a dead owner on this host can be told."""
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+    return f"{socket.gethostname()}:{os.getpid()}:{own_start_s():.2f}"
 
 
 def _require_folder(parts: Parts) -> None:

@@ -16,7 +16,7 @@ import pytest
 from raypipe.core.state import Snapshot
 from raypipe.destinations import duckdb_file
 from raypipe.destinations.duckdb import DuckDBFile
-from raypipe.destinations.holder import describe_process, is_dead
+from raypipe.destinations.holder import describe_process, is_dead, own_start_s
 from raypipe.destinations.sql_statements import statements
 from raypipe.errors import DestinationBusy, Fenced, RetryableError, StateFormat, UsageError
 
@@ -197,3 +197,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, still_clock: A
     (tmp_path / "file").write_text("")
     with pytest.raises(RetryableError, match=r"file/flights\.duckdb\.raypipe/lock cannot be opened: Not a directory"):
         DuckDBFile(str(tmp_path / "file" / "flights.duckdb"), "flights", still_clock).open_run(work.opening())
+
+
+def test_this_process_is_known_by_its_start_with_or_without_files_that_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    assert abs(own_start_s() - psutil.Process().create_time()) < 0.02
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "")
+    assert abs(own_start_s() - psutil.Process().create_time()) < 0.02
