@@ -16,6 +16,7 @@ with contextlib.suppress(ImportError):  # a machine that it is not built for
 INFLATE_ERRORS: tuple[type[Exception], ...] = (zlib.error, codec.error)
 
 _READ_BYTES = 256 * 1024  # of the file at once
+_FEED_BYTES_MIN = 4 * 1024
 _GZIP, _DEFLATE = 31, -15  # as zlib tells streams with a header and a checksum from those without
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _UNUSUAL = 0x61  # flags of a member that is encrypted or a patch
@@ -34,8 +35,10 @@ class _Inflating:
         self._file = file
         self._kind = kind
         self._engine = codec.decompressobj(kind)
-        self._given = b""
-        """What is to be inflated next, before anything more is read."""
+        self._data = b""
+        self._at = 0
+        """How much of the data the engine has taken in."""
+        self._feed_bytes = _FEED_BYTES_MIN
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes; fewer only at the end. Raises INFLATE_ERRORS, EOFError and BadZipFile for what is corrupt."""
@@ -48,14 +51,29 @@ class _Inflating:
     def _some(self, size: int) -> bytes:
         """Return a few bytes, none at the end."""
         while not self._engine.eof or self._goes_on():
-            given = self._given or self._engine.unconsumed_tail or self._more()
-            self._given = b""
-            if piece := bytes(self._engine.decompress(given, size)):  # of nothing too: the engine may have taken in more
+            given = self._given()
+            piece = bytes(self._engine.decompress(given, size))  # of nothing too: the engine may hold more
+            self._at -= len(self._engine.unused_data if self._engine.eof else self._engine.unconsumed_tail)
+            if piece:
                 self._look_at(piece)
                 return piece
             if not given and not self._engine.eof:
                 raise EOFError("it ends before the data that it announces")
         return b""
+
+    def _given(self) -> bytes:
+        """Return what the engine is given next: little at first, for it copies what it does not take."""
+        self._fill()
+        given = self._data[self._at : self._at + self._feed_bytes]
+        self._at += len(given)
+        self._feed_bytes = min(self._feed_bytes * 4, _READ_BYTES)
+        return given
+
+    def _fill(self) -> bool:
+        """Read on where all is taken; tell whether there is more."""
+        if self._at == len(self._data):
+            self._data, self._at = self._more(), 0
+        return bool(self._data)
 
     def _more(self) -> bytes:
         return self._file.read(_READ_BYTES)
@@ -75,10 +93,11 @@ class GzipStream(_Inflating):
         super().__init__(file, _GZIP)
 
     def _goes_on(self) -> bool:
-        self._given = self._engine.unused_data or self._more()
-        if self._given:
-            self._engine = codec.decompressobj(self._kind)
-        return bool(self._given)
+        if not self._fill():
+            return False
+        self._engine = codec.decompressobj(self._kind)
+        self._feed_bytes = _FEED_BYTES_MIN  # there are files of a member for each line
+        return True
 
 
 class ZipMember(_Inflating):

@@ -57,6 +57,7 @@ def zipped(path: Path, members: dict[str, bytes]) -> Path:
         ("plain.csv", bytes),
         ("one.csv.gz", gzip.compress),
         ("UPPER.CSV.GZ", gzip.compress),
+        ("a_member_a_line.csv.gz", lambda data: b"".join(map(gzip.compress, data.splitlines(keepends=True)))),
         ("members.csv.gz", lambda data: gzip.compress(data[:77]) + gzip.compress(b"") + gzip.compress(data[77:])),
         ("one.csv.zst", zstd),
         ("frames.csv.zst", lambda data: zstd(data[:77]) + zstd(data[77:])),
