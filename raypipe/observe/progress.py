@@ -12,6 +12,7 @@ from raypipe.core.events import (
     RunEvent,
     RunOpened,
     ScanStarted,
+    StopAsked,
     TaskEnded,
     TaskFailed,
     TaskStarted,
@@ -145,6 +146,7 @@ class Notes:
         self._write = write
         self._told: set[str] = set()
         self._repeated = False
+        self._stopping = False
 
     def on(self, event: RunEvent) -> None:
         """Write the notes of an event, if it has any."""
@@ -156,18 +158,27 @@ class Notes:
             case Adopted():
                 self._write(taken_over(event))
             case TaskEnded():
-                self._failures(event.failures)
-                for result in event.results:
-                    for warning in result.warnings:
-                        self._note(f"warning: {result.window}: ", warning)
+                self._ended(event)
             case TaskStarted(straggler=Straggler() as slow):
                 text = f"at work {slow.times:.0f} times as long as the others: a second attempt is at work too"
                 self._note(f"warning: {_shards_of(slow.task)}: ", text)
+            case StopAsked():
+                self._stopping = True
             case TaskFailed():
-                again = "its input changed, reading it again" if event.relist else "trying again"
-                self._note(f"warning: {_shards_of(event.task)}: ", f"{event.error}; {again}")
+                self._note(f"warning: {_shards_of(event.task)}: ", f"{event.error}; {self._what_follows(event)}")
             case _:
                 pass
+
+    def _ended(self, event: TaskEnded) -> None:
+        self._failures(event.failures)
+        for result in event.results:
+            for warning in result.warnings:
+                self._note(f"warning: {result.window}: ", warning)
+
+    def _what_follows(self, event: TaskFailed) -> str:
+        if self._stopping:
+            return "left for the next run"
+        return "its input changed, reading it again" if event.relist else "trying again"
 
     def _planned(self, event: Planned) -> None:
         self._failures(event.failures)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from raypipe.core.events import ScanStarted, TaskFailed, TaskStarted, Warned
+from raypipe.core.events import ScanStarted, StopAsked, TaskFailed, TaskStarted, Warned
 from raypipe.core.stragglers import Straggler
 from raypipe.observe.progress import NOTES_MAX, AsLines, OnTerminal, Silent, display_on
 
@@ -53,6 +53,12 @@ def test_warnings_and_failures_are_told_at_once_and_escaped(story, clock):
         "warning: [2013-01-03T00:00:00Z, 2013-01-04T00:00:00Z) and 1 other shard: the worker died; trying again",
         "warning: [2013-01-03T00:00:00Z, 2013-01-04T00:00:00Z): changed; its input changed, reading it again",
     ]
+
+
+def test_what_fails_while_a_run_stops_is_left_for_the_next(story, clock):
+    shown = lines(clock, story.planned(), StopAsked("SIGINT"), TaskFailed(story.task(2, 3), "task_failed", "broken off"))
+
+    assert shown[-1] == "warning: [2013-01-03T00:00:00Z, 2013-01-04T00:00:00Z) and 1 other shard: broken off; left for the next run"
 
 
 def test_a_second_attempt_is_told_with_the_reason(story, clock):
