@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
-import subprocess
-import sys
 
 from raypipe.late_packages import installed_version
+from tests.programs import words_of
 
-
-def _said(program: str) -> list[str]:
-    start = "import sys; from raypipe.late_packages import late\n"
-    done = subprocess.run([sys.executable, "-c", start + program], capture_output=True, text=True, check=True)
-    return done.stdout.split()
+START = "import sys; from raypipe.late_packages import late\n"
 
 
 def test_versions_are_those_that_packages_say() -> None:
@@ -26,7 +21,7 @@ def test_a_function_is_the_real_one_when_it_is_called() -> None:
         "with late('colorsys'): from colorsys import rgb_to_hsv\n"
         "print('colorsys' in sys.modules, rgb_to_hsv(0, 0, 1)[2], 'colorsys' in sys.modules)"
     )
-    assert _said(program) == ["False", "1", "True"]
+    assert words_of(START + program) == ["False", "1", "True"]
 
 
 def test_within_a_package_it_is_an_attribute_too_and_leaves_none() -> None:
@@ -37,7 +32,7 @@ def test_within_a_package_it_is_an_attribute_too_and_leaves_none() -> None:
         "print('importlib.metadata' in sys.modules, hasattr(importlib, 'metadata'))\n"
         "import importlib.metadata; print(importlib.metadata.version('polars') != 'known')"
     )
-    assert _said(program) == ["known", "False", "False", "True"]
+    assert words_of(START + program) == ["known", "False", "False", "True"]
 
 
 def test_a_class_that_is_wanted_at_once_is_the_real_one() -> None:
@@ -45,11 +40,11 @@ def test_a_class_that_is_wanted_at_once_is_the_real_one() -> None:
         "with late('polars.io.iceberg'): from polars.io.iceberg import IcebergCatalogConfig as found\n"
         "import polars.io.iceberg as iceberg; print(found is iceberg.IcebergCatalogConfig, type(iceberg).__name__)"
     )
-    assert _said(program) == ["True", "module"]
+    assert words_of(START + program) == ["True", "module"]
 
 
 def test_what_is_loaded_stays() -> None:
-    assert _said("import colorsys as one\nwith late('colorsys'): import colorsys\nprint(colorsys is one)") == ["True"]
+    assert words_of(START + "import colorsys as one\nwith late('colorsys'): import colorsys\nprint(colorsys is one)") == ["True"]
 
 
 def test_duckdb_starts_without_reading_what_packages_say() -> None:
@@ -57,4 +52,4 @@ def test_duckdb_starts_without_reading_what_packages_say() -> None:
         "from raypipe.destinations.duckdb_start import start_duckdb; start_duckdb(); early = 'importlib.metadata' in sys.modules;"
         "import duckdb, importlib.metadata; print(early, duckdb.__version__ == importlib.metadata.version('duckdb'))"
     )
-    assert _said(program) == ["False", "True"]
+    assert words_of(START + program) == ["False", "True"]

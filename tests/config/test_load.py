@@ -15,6 +15,7 @@ from raypipe.core.calendar import Width
 from raypipe.core.datatype import parse_datatype
 from raypipe.core.retry import Retries
 from raypipe.errors import ConfigurationError
+from tests.programs import words_of
 
 # The example of the interface page, without the keys that are not built yet.
 INTERFACE = """
@@ -280,5 +281,4 @@ def test_loading_asks_no_installed_package_for_plugins_and_others_may_ask_afterw
         "print(pipeline.name, 'importlib.metadata' in sys.modules, 'pydantic.plugin._loader' in sys.modules);"
         "from pydantic.plugin import _loader; print(*_loader.get_plugins(), 'importlib.metadata' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, "configs/flights.yaml"], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["flights", "False", "False", "True"]
+    assert words_of(code, "configs/flights.yaml") == ["flights", "False", "False", "True"]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -65,6 +66,22 @@ def test_a_commit_writes_what_it_inserts_once_where_it_shall(tmp_path: Path) -> 
         connection.execute("INSERT INTO numbers VALUES (1)")
         assert log.stat().st_size > 0
     assert len(numbers(real)) == 11
+
+
+def test_a_short_opening_keeps_the_memory_and_threads_of_the_one_before_and_no_other_does(tmp_path: Path) -> None:
+    real = filled(tmp_path / "a.duckdb", 1)
+    asked = "SELECT current_setting('memory_limit'), current_setting('threads'), current_setting('checkpoint_threshold')"
+
+    def settings(**how: Any) -> tuple[str, int, str]:
+        with attached(real, read_only=False, **how) as connection:
+            ((memory, threads, threshold),) = connection.execute(asked).fetchall()
+            connection.execute("SET threads = 2; SET checkpoint_threshold = '1 byte'")
+            return memory, threads, threshold
+
+    usual = settings()
+    assert settings(memory_bytes=100 * 1024**2) == ("100.0 MiB", 1, usual[2])
+    assert settings(brief=True) == ("100.0 MiB", 2, usual[2])
+    assert settings() == usual
 
 
 def test_what_is_set_for_one_opening_does_not_outlive_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import duckdb
 import pytest
 
 from raypipe.core.state import Snapshot
-from raypipe.destinations import duckdb_file
+from raypipe.destinations import duckdb_commit, duckdb_file
 from raypipe.destinations.duckdb import DuckDBFile
 from raypipe.destinations.holder import describe_process, is_dead, own_start_s
 from raypipe.destinations.sql_statements import statements
@@ -205,3 +206,18 @@ def test_this_process_is_known_by_its_start_with_or_without_files_that_tell_it(m
     assert abs(own_start_s() - psutil.Process().create_time()) < 0.02
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: "")
     assert abs(own_start_s() - psutil.Process().create_time()) < 0.02
+
+
+def test_a_commit_works_within_the_memory_that_it_is_given(file: DuckDBFile, work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def apply(connection: Any, *asked: Any, do: Any = duckdb_commit.apply) -> Any:
+        seen.extend(found for (found,) in connection.execute("SELECT current_setting('memory_limit')").fetchall())
+        return do(connection, *asked)
+
+    monkeypatch.setattr(duckdb_commit, "apply", apply)
+    opened = file.open_run(work.opening())
+    for hour, memory_bytes in enumerate((96 * 1024**2, 1)):
+        group = work.group(opened, {work.hours(hour): {"hourly": [{"n": hour}]}})
+        replace(file, memory_bytes=memory_bytes).commit(*group)
+    assert seen == ["96.0 MiB", "64.0 MiB"]

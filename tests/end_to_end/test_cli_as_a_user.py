@@ -163,29 +163,34 @@ def test_wrong_sql_is_told_before_anything_is_run(person, mistake):
     assert not (person.folder / "visits.duckdb").exists()
 
 
-def test_a_run_with_nothing_to_do_loads_no_engine_but_the_destinations(person):
-    person.reads("run", "visits.yaml")
-    code = """
-import sys
+LOADED = """
+import os, sys
 from raypipe.cli import main
-sys.argv = ["raypipe", "run", "visits.yaml"]
-try:
-    main()
-except SystemExit as end:
-    heavy = {"polars", "pyarrow", "ray", "rich"} & set(sys.modules)
-    sys.exit(end.code or str(heavy or "") or 0)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=person.folder,
-        env={**os.environ, "PYTHONPATH": PACKAGE},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "nothing to do" in done.stdout
+def end(code, end=os._exit):
+    print("loaded:", *sorted(set(os.environ["NAMES"].split()) & set(sys.modules)), flush=True)
+    end(code)
+
+os._exit = end
+sys.argv = ["raypipe", "run", "visits.yaml"]
+main()
+"""
+NEVER = "importlib.metadata email psutil numpy pandas ray polars.io.iceberg"
+
+
+def test_a_run_loads_only_what_it_needs(person):
+    for told, names in (("visits done in", NEVER), ("nothing to do", f"{NEVER} polars pyarrow rich")):
+        done = subprocess.run(
+            [sys.executable, "-c", LOADED],
+            cwd=person.folder,
+            env={**os.environ, "PYTHONPATH": PACKAGE, "NAMES": f"{names} duckdb"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0
+        assert told in done.stdout
+        assert done.stdout.splitlines()[-1] == "loaded: duckdb"
 
 
 def test_a_pipe_that_closes_early_is_no_error(person):

@@ -5,16 +5,11 @@ In processes of their own: what is loaded stays loaded.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-
-def _said(program: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return done.stdout.split()
+from tests.programs import words_of
 
 
 def test_arrow_takes_python_values_without_loading_pandas() -> None:
@@ -22,7 +17,7 @@ def test_arrow_takes_python_values_without_loading_pandas() -> None:
         "import sys; from raypipe.engine.arrow_start import start_without_pandas; import pyarrow as pa; start_without_pandas();"
         "print(len(pa.array([1, 2])), 'pandas' in sys.modules, len([one for one in sys.meta_path if 'raypipe' in repr(one)]))"
     )
-    assert _said(program) == ["2", "False", "0"]
+    assert words_of(program) == ["2", "False", "0"]
 
 
 def test_who_asks_arrow_for_pandas_gets_it_afterwards() -> None:
@@ -31,7 +26,7 @@ def test_who_asks_arrow_for_pandas_gets_it_afterwards() -> None:
         "print(type(pa.table({'a': [1]}).to_pandas()).__name__); import pandas;"
         "print(pa.array(pandas.Series([1.0, float('nan')])).null_count)"
     )
-    assert _said(program) == ["DataFrame", "1"]
+    assert words_of(program) == ["DataFrame", "1"]
 
 
 def test_in_a_process_of_raypipes_own_arrow_hands_rows_on_without_loading_numpy() -> None:
@@ -41,7 +36,7 @@ def test_in_a_process_of_raypipes_own_arrow_hands_rows_on_without_loading_numpy(
         "rows = polars.from_arrow(pa.table({'a': [1, None, 3]})).to_arrow();"
         "print(duckdb.sql('SELECT sum(a) FROM rows').to_arrow_table().to_pylist()[0].popitem()[1], 'numpy' in sys.modules)"
     )
-    assert _said(program) == ["4", "False"]
+    assert words_of(program) == ["4", "False"]
 
 
 def test_arrows_functions_are_all_there_although_they_are_made_late() -> None:
@@ -55,7 +50,7 @@ def test_arrows_functions_are_all_there_although_they_are_made_late() -> None:
         "print(early, len(usual) > 300, lacking, hasattr(pc, 'hash_sum'), hasattr(pc, 'no_such'));"
         "print(pc.and_(pa.array([True]), pa.array([False]))[0], pc.function_registry().get_function('and').name)"
     )
-    assert _said(program) == ["2", "True", "[]", "False", "False", "False", "and"]
+    assert words_of(program) == ["2", "True", "[]", "False", "False", "False", "and"]
 
 
 CONFIG = """
@@ -73,4 +68,4 @@ def test_a_program_that_runs_a_pipeline_may_hand_arrays_to_arrow_afterwards(tmp_
     (tmp_path / "small.yaml").write_text(CONFIG)
     run = f"import raypipe; raypipe.run(raypipe.load({str(tmp_path / 'small.yaml')!r}), executor='inline')"
     handed = "import numpy, pyarrow; print(pyarrow.array(numpy.array([1, 2])).to_pylist() == [1, 2])"
-    assert _said(f"{run}; {handed}") == ["True"]
+    assert words_of(f"{run}; {handed}") == ["True"]

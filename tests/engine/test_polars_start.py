@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from tests.programs import words_of
 
 START = (
     "import sys; from types import SimpleNamespace; from raypipe.engine.polars_start import start_polars;"
@@ -11,14 +10,9 @@ START = (
 )
 
 
-def _said(program: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", START + program], capture_output=True, text=True, check=True)
-    return done.stdout.split()
-
-
 def test_polars_starts_without_what_reads_iceberg() -> None:
     late = "[one for one in sys.modules if one in ('importlib.metadata', 'email') or 'iceberg' in one]"
-    assert _said(f"print({late}, polars.DataFrame({{'a': [1, 2]}})['a'].sum())") == ["[]", "3"]
+    assert words_of(START + f"print({late}, polars.DataFrame({{'a': [1, 2]}})['a'].sum())") == ["[]", "3"]
 
 
 def test_who_asks_for_iceberg_gets_all_of_it() -> None:
@@ -29,4 +23,4 @@ def test_who_asks_for_iceberg_gets_all_of_it() -> None:
         "import polars.io.iceberg as iceberg; from polars.io.iceberg import IcebergCatalogConfig\n"
         "print('source' in inspect.signature(iceberg.scan_iceberg).parameters, isinstance(IcebergCatalogConfig, type))"
     )
-    assert _said(program) == ["True", "True", "True"]
+    assert words_of(START + program) == ["True", "True", "True"]

@@ -16,6 +16,7 @@ import pytest
 from raypipe.errors import SourceUnreadable
 from raypipe.sources import inflate
 from raypipe.sources.compressed import TextStream, open_text
+from tests.programs import words_of
 
 
 @pytest.fixture(params=["isal.isal_zlib", "zlib"], autouse=True)
@@ -183,3 +184,9 @@ def test_a_decompression_bomb_is_stopped_early(tmp_path: Path, monkeypatch: pyte
     ):
         drain(stream)
     assert stream.bytes_read < 8_000
+
+
+def test_where_isal_is_not_built_zlib_does() -> None:
+    program = "import sys; sys.modules['isal'] = None; from raypipe.sources import inflate; print(inflate.codec.__name__)"
+    assert words_of(program) == ["zlib"]
+    assert words_of(program.replace("sys.modules['isal'] = None; ", "")) == ["isal.isal_zlib"]
