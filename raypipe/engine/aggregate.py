@@ -17,6 +17,8 @@ from raypipe.core.window import Window
 from raypipe.engine.arrow_types import plain_schema, plain_table
 from raypipe.engine.batched_sql import ShardwiseSql, marked
 from raypipe.engine.column_names import refuse_unfit
+from raypipe.engine.distinct_segments import SegmentedSql
+from raypipe.engine.distinct_sql import distinct_sql
 from raypipe.engine.groupable import groupable, reads_once
 from raypipe.engine.held_rows import HeldRows, RowsInput, hold, user_schema
 from raypipe.engine.looking_around import IN_SHARD_KEPT, of_the_shard, require_in_shard
@@ -25,7 +27,7 @@ from raypipe.engine.output_sql import SqlRefused, parse_select, tables_read
 from raypipe.engine.row_stream import RowStream
 from raypipe.engine.sandbox import Sandboxes, reason
 from raypipe.engine.spool import FrameSpool
-from raypipe.engine.table_spool import IN_MEMORY, READ_ROWS, Rows, SpoolSpace, in_slices
+from raypipe.engine.table_spool import IN_MEMORY, Rows, SpoolSpace, in_slices
 from raypipe.errors import ConfigurationError, OutOfMemory, TransformFailed
 from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import ROWS, RowsOutput, SqlOutput
@@ -35,6 +37,7 @@ __all__ = ["NO_ROWS", "Aggregator", "Contribution", "RowStream", "RowsInput"]
 
 NO_ROWS = OutputStat(0, digest_of_sums(None, None))
 """The stat of a shard that adds nothing to a table."""
+LISTS_SHARE = 2  # of an engine's memory: lists of values that are to be counted are held beside it
 _CONTRIBUTION = "_raypipe_contribution"
 
 
@@ -42,7 +45,7 @@ _CONTRIBUTION = "_raypipe_contribution"
 class _Select:
     """The SQL of one output, checked."""
 
-    sql: str
+    segmented: SegmentedSql
     groupable: bool
     reads_once: bool
 
@@ -89,7 +92,8 @@ class Aggregator:
                     sql, tree = parse_select(output.sql, [ROWS, *self._inputs])
                     read |= tables_read(tree)
                     require_in_shard(tree, self._wide)
-                    self._selects[output.table] = _Select(sql, groupable(tree), reads_once(tree))
+                    segmented = SegmentedSql(sql, distinct_sql(tree), sandboxes.memory_bytes // LISTS_SHARE)
+                    self._selects[output.table] = _Select(segmented, groupable(tree), reads_once(tree))
                 except SqlRefused as refused:
                     problems.append(f"outputs.{output.table}.sql: {refused}")
         unread = [] if problems else sorted(self._inputs.keys() - read)
@@ -161,7 +165,8 @@ class Aggregator:
             for name, schema in tables.items():
                 connection.register(name, schema.empty_table())
             try:
-                found = connection.sql(f"SELECT * FROM (\n{self._selects[output.table].sql}\n) LIMIT 0").to_arrow_table().schema
+                sql = self._selects[output.table].segmented.sql
+                found = connection.sql(f"SELECT * FROM (\n{sql}\n) LIMIT 0").to_arrow_table().schema
             except duckdb.Error as error:
                 raise SqlRefused(reason(error)) from error
             for name in tables:
@@ -185,11 +190,8 @@ class Aggregator:
             with rows.lent(user_schema(rows.schema).names) as reader:
                 if isinstance(output, RowsOutput):
                     return space.gathered(*marked(reader, shard))
-                connection.register(ROWS, reader)
-                found = connection.sql(self._selects[output.table].sql).to_arrow_reader(READ_ROWS)
-                gathered = space.gathered(*marked(found, shard))
-                connection.unregister(ROWS)
-            return gathered
+                with self._selects[output.table].segmented.reading(connection, reader) as found:
+                    return space.gathered(*marked(found, shard))
 
         return self._contributed(connection, output, compute, [shard])
 
@@ -210,7 +212,7 @@ class Aggregator:
                     return space.gathered(reader.schema, reader)
                 return of_the_shard(rows.table()) if self._looks_around else rows.table()
             select = self._selects[output.table]
-            shardwise = ShardwiseSql(connection, select.sql, rows, groupable=select.groupable)
+            shardwise = ShardwiseSql(connection, select.segmented, rows, self._sandboxes, groupable=select.groupable)
             if spools:
                 with shardwise.reading(shards[0]) as reader:
                     return space.gathered(*marked(reader, shards[0]))

@@ -7,13 +7,15 @@ SQL that would give other floating sums so (see groupable), or that DuckDB canno
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import duckdb
 import pyarrow as pa
 
 from raypipe.core.window import Window
+from raypipe.engine.distinct_segments import SegmentedSql
 from raypipe.engine.held_rows import HeldRows
+from raypipe.engine.sandbox import Sandboxes
 from raypipe.engine.table_spool import READ_ROWS
 from raypipe.ports import SHARD_COLUMN
 
@@ -26,10 +28,20 @@ _START = "_raypipe_start"
 class ShardwiseSql:
     """The SQL of one output over the rows of one task; `groupable` tells that shards may share a query."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, select: str, rows: HeldRows, *, groupable: bool) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        select: SegmentedSql,
+        rows: HeldRows,
+        sandboxes: Sandboxes | None = None,
+        *,
+        groupable: bool,
+    ) -> None:
         self._connection = connection
-        self._query = f"SELECT * FROM (\n{select}\n)"
+        self._select = select
+        self._query = f"SELECT * FROM (\n{select.sql}\n)"
         self._rows = rows
+        self._sandboxes = sandboxes
         self._groupable = groupable
 
     def run(self, shards: Sequence[Window]) -> pa.Table:
@@ -43,8 +55,18 @@ class ShardwiseSql:
     @contextmanager
     def reading(self, shard: Window) -> Iterator[pa.RecordBatchReader]:
         """Lend the result of one shard as a stream, without `_shard`, bit for bit what `run` returns of it."""
-        with self._rows.scanned(shard) if self._groupable else self._rows.alone(shard):
-            yield self._connection.sql(self._query).to_arrow_reader(READ_ROWS)
+        if self._groupable and self._select.distinct is not None:
+            with self._rows.lent(shard) as rows, self._beside_rows() as connection, self._select.reading(connection, rows) as found:
+                yield found
+        else:
+            with self._rows.scanned(shard) if self._groupable else self._rows.alone(shard):
+                yield self._connection.sql(self._query).to_arrow_reader(READ_ROWS)
+
+    def _beside_rows(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """Return a sandbox for queries while rows are read: the same one, unless they are read from it."""
+        if self._rows.in_memory or self._sandboxes is None:
+            return nullcontext(self._connection)
+        return self._sandboxes.borrow()
 
     def _groups(self, shards: Sequence[Window]) -> Iterator[list[Window]]:
         group: list[Window] = []
@@ -60,15 +82,13 @@ class ShardwiseSql:
             yield group
 
     def _alone(self, shard: Window) -> pa.Table:
-        with self._rows.alone(shard):
-            found = self._connection.sql(self._query).to_arrow_table()
-        return with_shard(found, shard)
+        with self.reading(shard) as reader:
+            return with_shard(reader.read_all(), shard)
 
     def _together(self, group: Sequence[Window]) -> pa.Table | None:
         """Run the group as one query; None where DuckDB cannot correlate it."""
         if len(group) == 1:
-            with self._rows.scanned(group[0]):
-                return with_shard(self._connection.sql(self._query).to_arrow_table(), group[0])
+            return self._alone(group[0])
         starts = pa.array([shard.start_us for shard in group], pa.timestamp("us"))
         self._connection.register(_SHARDS, pa.table({_START: starts}))
         rows = f"SELECT {self._rows.selected} FROM {self._rows.relation} WHERE {SHARD_COLUMN} = {_SHARDS}.{_START}"

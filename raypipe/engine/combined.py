@@ -12,6 +12,7 @@ import pyarrow as pa
 from raypipe.core.window import Window
 from raypipe.engine.batched_sql import ShardwiseSql, marked
 from raypipe.engine.batches import SHARD_INDEX, shard_starts
+from raypipe.engine.distinct_segments import plain_sql
 from raypipe.engine.distinct_values import each_once
 from raypipe.engine.held_rows import RowsInput, hold, user_schema
 from raypipe.engine.partials import Partials, narrow
@@ -63,7 +64,7 @@ def of_several_shards(
     with hold(connection, _held(tables, held_bytes)) as rows:
         if max(rows.counts.values(), default=0) > SEGMENT_ROWS:
             raise OutOfMemory(f"a shard has more than {SEGMENT_ROWS:,} rows")
-        found = ShardwiseSql(connection, partials.sql(), rows, groupable=True).run(windows)
+        found = ShardwiseSql(connection, plain_sql(partials.sql()), rows, groupable=True).run(windows)
     return pa.Table.from_batches([each_once(batch, partials.unsettled) for batch in found.to_batches()], found.schema)
 
 

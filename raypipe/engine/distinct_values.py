@@ -31,11 +31,11 @@ def _settled(column: pa.Array[Any]) -> pa.Array[Any]:
     assert isinstance(lists, pl.Series)
     reached = lists.list.len().fill_null(0).cum_sum()
     is_long = len(lists) > 0 and reached[-1] >= LONG * len(lists)
-    found = pl.concat(part.list.unique().list.sort() for part in _slices(lists, reached)) if is_long else _together(lists)
+    found = pl.concat(part.list.unique().list.sort() for part in slices(lists, reached)) if is_long else _together(lists)
     return found.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(column.type)
 
 
-def _slices(lists: pl.Series, reached: pl.Series) -> Iterator[pl.Series]:
+def slices(lists: pl.Series, reached: pl.Series) -> Iterator[pl.Series]:
     """Yield neighbouring lists together; `reached` tells how many values there are up to the end of each."""
     start = 0
     while start < len(lists):

@@ -88,8 +88,7 @@ class HeldRows:
         if self._table is None:
             self._connection.execute(f"CREATE TEMP VIEW {name} AS {self._where(shard)}")
         else:
-            table, offsets = self._by_shard()
-            part = table.slice(offsets.get(shard.start_us, 0), self.counts.get(shard.start_us, 0)).select(self._columns)
+            part = self._part(shard)
             self._connection.register(name, pa.Table.from_batches(aligned(iter(part.to_batches())), part.schema))
         try:
             yield
@@ -98,6 +97,22 @@ class HeldRows:
                 self._connection.execute(f"DROP VIEW {name}")
             else:
                 self._connection.unregister(name)
+
+    @contextmanager
+    def lent(self, shard: Window) -> Iterator[pa.RecordBatchReader]:
+        """Lend the rows of one shard as a stream, vector by vector the same ones as alone.
+
+        Meanwhile the sandbox can answer no query, if the rows are in it.
+        """
+        if self._table is None:
+            yield self._connection.sql(self._where(shard)).to_arrow_reader(READ_ROWS)
+            return
+        part = self._part(shard)
+        yield pa.RecordBatchReader.from_batches(part.schema, aligned(iter(part.to_batches())))
+
+    def _part(self, shard: Window) -> pa.Table:
+        table, offsets = self._by_shard()
+        return table.slice(offsets.get(shard.start_us, 0), self.counts.get(shard.start_us, 0)).select(self._columns)
 
     def _by_shard(self) -> tuple[pa.Table, Mapping[int, int]]:
         """Return the table sorted by shard, rows of a shard in their order, and where each shard begins."""

@@ -70,6 +70,13 @@ def _parser() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:", config={"threads": 1})
 
 
+def sql_of(tree: object) -> str:
+    """Return the statement that a syntax tree stands for."""
+    with _parser().cursor() as connection:
+        found = connection.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
+    return str(found[0]) if found else ""
+
+
 def order_dependence(sql: str) -> list[str]:
     """Return a warning for each part of the SQL whose result depends on the order of rows.
 

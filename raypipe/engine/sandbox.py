@@ -41,14 +41,15 @@ class Sandboxes:
     """
 
     def __init__(self, memory_bytes: int, spill_folder: str | Path) -> None:
-        self._memory_bytes = max(memory_bytes, MEMORY_BYTES_MIN)
+        self.memory_bytes = max(memory_bytes, MEMORY_BYTES_MIN)
+        """Of each."""
         self._spill_folder = Path(spill_folder)
         self._lock = threading.Lock()
         self._idle: list[tuple[duckdb.DuckDBPyConnection, Path]] = []
         self._opened = 0
 
     def __reduce__(self) -> tuple[type[Sandboxes], tuple[int, Path]]:
-        return (type(self), (self._memory_bytes, self._spill_folder))
+        return (type(self), (self.memory_bytes, self._spill_folder))
 
     @contextmanager
     def borrow(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -91,8 +92,8 @@ class Sandboxes:
         folder = Path(tempfile.mkdtemp(prefix="duckdb-", dir=self._spill_folder))
         connection = duckdb.connect(":memory:", config={"threads": 1})
         connection.execute(f"SET temp_directory = '{str(folder).replace(chr(39), chr(39) * 2)}'")
-        kept_bytes = min(self._memory_bytes, KEPT_BYTES_MAX)
-        connection.execute(f"SET memory_limit = '{self._memory_bytes} bytes'; SET block_allocator_memory = '{kept_bytes} bytes'")
+        kept_bytes = min(self.memory_bytes, KEPT_BYTES_MAX)
+        connection.execute(f"SET memory_limit = '{self.memory_bytes} bytes'; SET block_allocator_memory = '{kept_bytes} bytes'")
         connection.execute(_SETTINGS)
         return connection, folder
 
