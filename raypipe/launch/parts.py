@@ -189,7 +189,9 @@ class Parts:
         self._start_arrow()
         if self.own_process:
             from raypipe.engine.polars_start import start_polars
+            from raypipe.system_memory import give_back_freed_memory
 
+            give_back_freed_memory()
             start_polars(self.pipeline)
         from raypipe.engine.shard_run import ShardRunner
         from raypipe.engine.stage import StageWhenDear

@@ -23,6 +23,7 @@ from raypipe.core.state import RunKind
 from raypipe.destinations.duckdb import DuckDBFile
 from raypipe.errors import ConfigurationError, Fenced, InDoubt, UsageError
 from raypipe.launch import Ask, StopFlag
+from raypipe.launch.parts import Parts
 from raypipe.launch.run_verb import holder, new_run_id
 from raypipe.runtime.system_clock import SystemClock
 
@@ -31,6 +32,15 @@ pytestmark = pytest.mark.slow  # whole runs on real files
 ROOT = Path(__file__).parents[2]
 WHOLE = [(1, 3, 6), (2, 3, 6), (3, 3, 6), (4, 3, 6)]
 BACKFILL = Ask(kind=RunKind.BACKFILL, scope=Scope.ALL, publish="atomic")
+
+
+@pytest.mark.parametrize("own_process", [True, False])
+def test_a_process_of_its_own_keeps_no_freed_memory_and_one_of_others_is_left_as_it_is(place, monkeypatch, own_process):
+    told = []
+    monkeypatch.setattr("raypipe.system_memory.give_back_freed_memory", lambda: told.append(1))
+    parts = Parts(place.pipeline, SystemClock(), own_process=own_process)
+    parts.worker(64 * 1024**2).close()
+    assert len(told) == own_process
 
 
 # ---- one run ----------------------------------------------------------------------------------------------
