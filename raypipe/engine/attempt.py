@@ -86,7 +86,8 @@ class Attempt:
         return self._done(Contributions(self.books.tally.windows, {}), (), ())  # all have failed: none has accounts
 
     def _run(self, transform: Transform, outputs: Outputs) -> Done:
-        resources = Resources(self.books, self.memory_bytes, self.spill)
+        rows_expected = sum([shard.rows for shard in self.shards]) // self.pieces
+        resources = Resources(self.books, self.memory_bytes, self.spill, rows_expected)
         tally, uris = self.books.tally, self.books.quarantine.uris
         alone = self.shards[0].outputs  # the same for all shards of a task
         spill = self.spill if self.spills_contributions else None

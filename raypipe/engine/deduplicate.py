@@ -29,9 +29,11 @@ class DeduplicateStep:
     step: Deduplicate
     where: str = "transform"
 
-    def stream(self, batches: Iterator[Batch], books: Books, *, memory_bytes: int, spill: Path) -> Iterator[Batch]:
+    def stream(
+        self, batches: Iterator[Batch], books: Books, *, memory_bytes: int, spill: Path, rows_expected: int = 0
+    ) -> Iterator[Batch]:
         """Hand on the survivors; rows and keys that do not fit in their shares of the memory are on disk meanwhile."""
-        rows = FrameSpool(spill, memory_bytes // HELD_SHARE)
+        rows = FrameSpool(spill, memory_bytes // HELD_SHARE, rows_expected)
         older: OlderRows | None = None
         try:
             older = self._seen(rows, self._frames(batches), memory_bytes, spill)

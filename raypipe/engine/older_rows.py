@@ -14,6 +14,7 @@ import polars as pl
 
 from raypipe.core.digest import quote
 from raypipe.engine.batches import SHARD_INDEX, rows_where
+from raypipe.engine.repeated_keys import Marks, RepeatedKeys, repeated_keys
 from raypipe.pipeline import Deduplicate
 from raypipe.ports import POSITION_COLUMN, SOURCE_COLUMN, TIME_COLUMN
 
@@ -62,14 +63,13 @@ class OlderRowsByKeys:
         """One key that occurs twice is rare enough that its shard may be looked at later."""
         self._order = [*step.latest_by, *_PLACE]
         self._limit_bytes = limit_bytes
-        self._keys: list[pl.DataFrame] = []
-        self._size_bytes = 0
+        self._keys: RepeatedKeys | None = None
         self._older = pl.Series(_SEQUENCE, [], dtype=pl.UInt32)
 
     @property
     def is_full(self) -> bool:
         """Whether the keys take more memory than they may."""
-        return self._size_bytes > self._limit_bytes
+        return self._keys is not None and self._keys.size_bytes > self._limit_bytes
 
     @property
     def looked_at(self) -> Sequence[str]:
@@ -79,20 +79,17 @@ class OlderRowsByKeys:
     def add(self, frame: pl.DataFrame) -> None:
         """See the next rows."""
         keys = frame[self._compared]
-        self._keys.append(keys)
-        self._size_bytes += int(keys.estimated_size())
+        self._keys = self._keys or repeated_keys(keys)
+        self._keys.add(keys)
 
     def find(self, frames: Iterable[pl.DataFrame]) -> bool:
         """Find them, given the same frames again; False where that takes more memory than there is."""
-        keys = pl.concat(self._keys) if self._keys else None
-        self._keys.clear()
-        again = None if keys is None else _repeated(keys)
-        del keys  # while rows are read again their memory is wanted
-        if again is None:
+        marks = self._keys and self._keys.found()
+        if not marks:
             return True
         repeated: list[pl.DataFrame] = []
         size_bytes = 0
-        for rows in self._repeated_rows(frames, again):
+        for rows in self._repeated_rows(frames, marks):
             repeated.append(rows)
             size_bytes += int(rows.estimated_size())
             if size_bytes > self._limit_bytes:
@@ -100,11 +97,11 @@ class OlderRowsByKeys:
         self._older = self._older_of(pl.concat(repeated))
         return True
 
-    def _repeated_rows(self, frames: Iterable[pl.DataFrame], again: pl.Series) -> Iterator[pl.DataFrame]:
+    def _repeated_rows(self, frames: Iterable[pl.DataFrame], marks: Marks) -> Iterator[pl.DataFrame]:
         first, columns = 0, self.looked_at
         for frame in frames:
             rows = frame[columns].with_row_index(_SEQUENCE, offset=first)
-            yield rows_where(rows, again[first : first + frame.height])
+            yield rows_where(rows, marks(frame, first))
             first += frame.height
 
     def _older_of(self, rows: pl.DataFrame) -> pl.Series:
@@ -120,26 +117,7 @@ class OlderRowsByKeys:
 
     def close(self) -> None:
         """Let go of what was seen."""
-        self._keys.clear()
-
-
-def _repeated(keys: pl.DataFrame) -> pl.Series | None:
-    """Tell of each row whether there is, or may be, another of its key; None where there is none.
-
-    One column whose values all differ settles it, and to count them costs a tenth of comparing whole keys. Integers are
-    sorted: that costs a third of hashing them, and takes less memory.
-    """
-    if keys.width == 1 and keys.to_series().dtype.is_integer():
-        ordered = keys.to_series().sort()
-        values = ordered[1:].filter(ordered[1:].eq_missing(ordered[:-1]))
-        again = keys.to_series().is_in(values.unique().implode(), nulls_equal=True) if len(values) else None
-    elif any(keys[name].n_unique() == keys.height for name in keys.columns if name != SHARD_INDEX):
-        again = None
-    elif keys.width == 1:
-        again = keys.to_series().is_duplicated()
-    else:
-        again = keys.select(pl.struct(pl.all()).is_duplicated()).to_series()
-    return again if again is not None and again.any() else None
+        self._keys = None
 
 
 class OlderRowsByDuckDB:

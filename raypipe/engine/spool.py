@@ -40,9 +40,11 @@ class _Part:
 class FrameSpool:
     """Frames in the order in which they passed. One thread writes it, then it may be read as often as needed."""
 
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
+    def __init__(self, folder: Path, limit_bytes: int, rows_expected: int = 0) -> None:
         self._parent = folder
         self._limit_bytes = limit_bytes
+        self._rows_expected = rows_expected
+        """With so many as take more than the limit none is held first, only to be written all the same."""
         self._held: list[pl.DataFrame] = []
         self._held_bytes = 0
         self._folder: Path | None = None
@@ -103,8 +105,10 @@ class FrameSpool:
         if frame.is_empty() and not self.is_empty:
             return  # the first one tells the columns
         self._held.append(frame)
-        self._held_bytes += int(frame.estimated_size())
-        if self._held_bytes > self._limit_bytes or not self.in_memory:  # once some are on disk, none is worth its memory
+        size_bytes = int(frame.estimated_size())
+        self._held_bytes += size_bytes
+        all_bytes = max(self._held_bytes, size_bytes * self._rows_expected // max(frame.height, 1))
+        if all_bytes > self._limit_bytes or not self.in_memory:  # once some are on disk, none is worth its memory
             self._write()
 
     def _write(self) -> None:

@@ -34,6 +34,8 @@ class Resources:
     memory_bytes: int
     spill: Path
     """A folder of the task's own; made when it is needed."""
+    rows_expected: int = 0
+    """How many the index counted or estimated; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,13 @@ class DeduplicateStage:
     def stream(self, batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:
         """Pass all batches through the stage, from disk where they are more than its share of memory."""
         given = map(_with_raw, batches) if self.keeps_raw else batches
-        return self.step.stream(given, resources.books, memory_bytes=resources.memory_bytes, spill=resources.spill)
+        return self.step.stream(
+            given,
+            resources.books,
+            memory_bytes=resources.memory_bytes,
+            spill=resources.spill,
+            rows_expected=resources.rows_expected,
+        )
 
 
 Stage = RowStage | DeduplicateStage | ExplodeStage

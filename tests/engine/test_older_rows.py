@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from raypipe.core.window import Window
+from raypipe.engine import repeated_keys
 from raypipe.engine.batches import SHARD_INDEX, Batch
 from raypipe.engine.deduplicate import DeduplicateStep
 from raypipe.engine.older_rows import OlderRowsByDuckDB, OlderRowsByKeys
@@ -55,10 +56,12 @@ def found(older, frames):
     return places
 
 
+@pytest.mark.parametrize("together_rows", [repeated_keys.TOGETHER_ROWS, 45, 0])
 @pytest.mark.parametrize("distinct", [2, 30, 10_000])
 @pytest.mark.parametrize("key", [("n",), ("text",), ("n", "text")])
 @pytest.mark.parametrize("seed", range(3))
-def test_keys_in_memory_find_the_rows_that_duckdb_finds(tmp_path, seed, key, distinct):
+def test_keys_in_memory_find_the_rows_that_duckdb_finds(tmp_path, monkeypatch, seed, key, distinct, together_rows):
+    monkeypatch.setattr(repeated_keys, "TOGETHER_ROWS", together_rows)
     step, frames = Deduplicate(key=key, latest_by=("changed",)), frames_of(seed, distinct)
     in_memory = found(OlderRowsByKeys(step, AMPLE), frames)
     assert in_memory == found(OlderRowsByDuckDB(step, tmp_path, AMPLE), frames)
@@ -95,3 +98,19 @@ def test_a_step_hands_on_the_same_rows_wherever_they_and_their_keys_are(tmp_path
     assert left.equals(pl.concat(kept))
     assert sum(books.tally.duplicate.values()) == sum(map(len, lost))
     assert not list((tmp_path / "spill").glob("*"))
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(40, 1), (41, repeated_keys.PARTITIONS)])
+def test_many_integers_are_sorted_in_parts(monkeypatch, rows, parts):
+    monkeypatch.setattr(repeated_keys, "TOGETHER_ROWS", 40)
+    sorted_at_once = []
+    repeated = repeated_keys._repeated_values
+    monkeypatch.setattr(repeated_keys, "_repeated_values", lambda one: sorted_at_once.append(len(one)) or repeated(one))
+    keys = repeated_keys.RepeatedIntegers()
+    for start in range(0, rows, 20):
+        keys.add(pl.DataFrame({"n": pl.int_range(start, min(start + 20, rows), eager=True)}))
+    assert keys.size_bytes == 8 * rows
+    assert keys.found() is None
+    assert len(sorted_at_once) == parts
+    assert sum(sorted_at_once) == rows
+    assert max(sorted_at_once) <= -(-rows // parts)

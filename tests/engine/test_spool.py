@@ -65,6 +65,15 @@ def test_frames_that_went_to_disk_are_read_in_smaller_ones(tmp_path, monkeypatch
     spool.close()
 
 
+@pytest.mark.parametrize(("rows_expected", "held"), [(0, [True, True, False]), (200, [True, True, False]), (300, [False] * 3)])
+def test_where_more_rows_are_expected_than_may_be_held_none_is(tmp_path, rows_expected, held):
+    one = pl.DataFrame({"n": pl.int_range(100, eager=True)})
+    spool = FrameSpool(tmp_path, 2 * int(one.estimated_size()), rows_expected)
+    assert [spool.in_memory for _ in spool.passing(iter([one] * 3))] == held
+    assert pl.concat(list(spool)).equals(pl.concat([one] * 3))
+    spool.close()
+
+
 @pytest.mark.parametrize(("file_bytes", "files"), [(1 << 30, 1), (1, 3)])
 def test_frames_share_a_file_until_it_is_long_enough(tmp_path, monkeypatch, file_bytes, files):
     monkeypatch.setattr(spool_module, "FILE_BYTES", file_bytes)

@@ -21,10 +21,12 @@ from raypipe.core.plan import Scope
 from raypipe.core.shard import Reason
 from raypipe.core.state import RunKind
 from raypipe.destinations.duckdb import DuckDBFile
+from raypipe.engine.deduplicate import DeduplicateStep
 from raypipe.errors import ConfigurationError, Fenced, InDoubt, UsageError
 from raypipe.launch import Ask, StopFlag
 from raypipe.launch.parts import Parts
 from raypipe.launch.run_verb import holder, new_run_id
+from raypipe.pipeline import Deduplicate
 from raypipe.runtime.system_clock import SystemClock
 
 pytestmark = pytest.mark.slow  # whole runs on real files
@@ -41,6 +43,20 @@ def test_a_process_of_its_own_keeps_no_freed_memory_and_one_of_others_is_left_as
     parts = Parts(place.pipeline, SystemClock(), own_process=own_process)
     parts.worker(64 * 1024**2).close()
     assert len(told) == own_process
+
+
+def test_a_step_that_holds_rows_knows_how_many_the_index_counted(place, monkeypatch):
+    expected = []
+    stream = DeduplicateStep.stream
+
+    def spied(*arguments, rows_expected=0, **options):
+        expected.append(rows_expected)
+        return stream(*arguments, rows_expected=rows_expected, **options)
+
+    monkeypatch.setattr(DeduplicateStep, "stream", spied)
+    place.pipeline = replace(place.pipeline, transform=(Deduplicate(key=("n",)),))
+    assert place.run().closed.rows.read == 12
+    assert sum(expected) == 12
 
 
 # ---- one run ----------------------------------------------------------------------------------------------
