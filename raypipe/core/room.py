@@ -9,7 +9,8 @@ from raypipe.errors import OutOfMemory, WorkerDied
 PROCESS_BYTES = 128 * 1024**2  # a process that has loaded its engines, before it holds a row
 COMMIT_SHARE = 4  # of run.memory, for a commit beside the tasks at work; a larger one spills
 TASK_BYTES_MIN = 128 * 1024**2  # below this the engines of a task overrun it by what they need in any case
-TRIM_BYTES = 128 * 1024  # glibc's own to begin with, before it adapts
+TRIM_BYTES = 128 * 1024  # of freed memory that glibc keeps: its own number to begin with, before it adapts
+APART_BYTES = 8 * 1024**2  # a block from which on it is given back at once: a file's blocks of text are smaller
 CORES_AN_ARENA = 2  # of an allocator: enough that threads seldom wait for one, few enough that they use what others let go of
 
 
@@ -19,7 +20,7 @@ def engines_memory(cores: int) -> dict[str, str]:
     Both take it by jemalloc, with few arenas, so that what one thread let go of is the next one's. With four a core, as is
     usual, or with the system's allocator, a tenth of a run goes into fresh pages. Arrow moves whole columns then: its pages
     go back after 30 ms, and no thread keeps any. Polars' go back after 0.5 s, not 1.2: 30 MiB at the peak of a run. DuckDB has
-    much from the C library, which keeps up to twice the largest block that was freed, 60 MiB at the peak, if not told otherwise.
+    much from the C library, which keeps up to twice the largest block that was freed, 50 MiB at the peak, if not told otherwise.
     """
     arenas = max(1, cores // CORES_AN_ARENA)
     return {
@@ -27,6 +28,7 @@ def engines_memory(cores: int) -> dict[str, str]:
         "JE_ARROW_MALLOC_CONF": f"narenas:{arenas},tcache:false,dirty_decay_ms:30",
         "_RJEM_MALLOC_CONF": f"narenas:{arenas},muzzy_decay_ms:0",
         "MALLOC_TRIM_THRESHOLD_": str(TRIM_BYTES),
+        "MALLOC_MMAP_THRESHOLD_": str(APART_BYTES),
     }
 
 
