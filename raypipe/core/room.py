@@ -9,7 +9,7 @@ from raypipe.errors import OutOfMemory, WorkerDied
 PROCESS_BYTES = 128 * 1024**2  # a process that has loaded its engines, before it holds a row
 COMMIT_SHARE = 4  # of run.memory, for a commit beside the tasks at work; a larger one spills
 TASK_BYTES_MIN = 128 * 1024**2  # below this the engines of a task overrun it by what they need in any case
-TRIM_BYTES = 128 * 1024  # of freed memory that glibc keeps: its own number to begin with, before it adapts
+TRIM_BYTES = 4 * 1024**2  # of freed memory that glibc keeps in each of its heaps
 APART_BYTES = 8 * 1024**2  # a block from which on it is given back at once: a file's blocks of text are smaller
 CORES_AN_ARENA = 2  # of an allocator: enough that threads seldom wait for one, few enough that they use what others let go of
 

@@ -70,7 +70,7 @@ def test_freed_memory_goes_back_to_the_system(monkeypatch, variable, kept_kib):
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)  # the process itself is not started with it
     program = f"import os; os.environ['MALLOC_TRIM_THRESHOLD_'] = {variable!r}\n{FREED}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == pytest.approx(kept_kib, abs=2 * 1024)
+    assert int(done.stdout) == pytest.approx(kept_kib, abs=5 * 1024)
 
 
 @pytest.mark.parametrize(("cores", "arenas"), [(1, 1), (2, 1), (3, 1), (8, 4), (64, 32)])
