@@ -46,6 +46,8 @@ class DistinctCounts:
 
     def of(self, groups: pl.Series) -> pl.Series:
         """Return how many different values there are in the lists at the places of each group, int64."""
+        if groups.is_empty():
+            return pl.Series([], dtype=pl.Int64)
         if self._spilled:
             return self._of_spilled(groups)
         return pl.concat([counts_of(self._joined(some)) for some in self._sliced(groups)])

@@ -123,13 +123,15 @@ def _part(connection: duckdb.DuckDBPyConnection, distinct: DistinctSql, rows: Ro
     connection.register(ROWS, pa.RecordBatchReader.from_batches(rows.schema, rows.batches))
     found = connection.sql(distinct.segment).to_arrow_table()
     connection.unregister(ROWS)
+    for _ in rows.batches:  # where no row can pass DuckDB reads none, and the next segment would be this one again
+        pass
     everything = pl.int_range(found.num_rows, eager=True).to_arrow()
     # what comes of a query is freed together: without copies of the rest its lists would stay as long as a contribution
     return [_whole(one if at in distinct.counted else one.take(everything)) for at, one in enumerate(found.columns)]
 
 
 def _whole(column: Any) -> pa.Array[Any]:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # of no rows there is no chunk
 
 
 class _Parts:

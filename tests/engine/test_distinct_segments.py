@@ -215,6 +215,21 @@ def test_other_sql_is_not_taken_apart(sql: str) -> None:
 
 
 @pytest.mark.parametrize("lists_share", [2, 1 << 40])
+@pytest.mark.parametrize("where", ["i < 5000", "i > 28000", "i BETWEEN 9000 AND 9100", "false"])
+def test_segments_of_which_no_row_is_left_add_nothing(
+    box: Sandboxes, in_parts: list[int], monkeypatch: pytest.MonkeyPatch, where: str, lists_share: int
+) -> None:
+    monkeypatch.setattr("raypipe.engine.aggregate.LISTS_SHARE", lists_share)
+    rows = table().append_column("i", pa.array(range(ROWS)))
+    sql = f"SELECT region, ok, count(DISTINCT user) AS users, avg(user) AS mean FROM rows WHERE {where} GROUP BY ALL"
+    expected = result(box, sql, streamed(rows), parts=False)
+    found = result(box, sql, streamed(rows))
+    assert 0 in in_parts
+    assert found.schema.equals(expected.schema)
+    assert in_order(found) == in_order(expected)
+
+
+@pytest.mark.parametrize("lists_share", [2, 1 << 40])
 def test_one_sandbox_does_shard_after_shard(box: Sandboxes, monkeypatch: pytest.MonkeyPatch, lists_share: int) -> None:
     monkeypatch.setattr("raypipe.engine.aggregate.LISTS_SHARE", lists_share)
     aggregator = Aggregator([SqlOutput(table="t", sql=EXACT[0])], box)
