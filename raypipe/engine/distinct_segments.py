@@ -131,7 +131,8 @@ def _part(connection: duckdb.DuckDBPyConnection, distinct: DistinctSql, rows: Ro
 
 
 def _whole(column: Any) -> pa.Array[Any]:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # of no rows there is no chunk
+    whole: pa.Array[Any] = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # of no rows there is no chunk
+    return whole
 
 
 class _Parts:
