@@ -75,7 +75,7 @@ def _fail_shards(batch: Batch, breach: Breach, places: pl.Series, tally: Tally) 
         shard, place = row
         place_series = pl.Series([place], dtype=places.dtype)
         text = breach.errors(place_series)[0]
-        shown = raw_rows(batch, batch.frame[place_series])[0][:SHOWN_CHARS_MAX]
+        shown = raw_rows(batch, place_series)[0].as_py()[:SHOWN_CHARS_MAX]
         tally.fail(shard, RuleBroken.code, f"rule {breach.rule} was broken: {text}; the row: {shown}")
 
 

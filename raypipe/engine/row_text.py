@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from json.encoder import encode_basestring
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -19,10 +19,18 @@ from raypipe.engine.far_times import DAYS, readable
 pc: Any = compute  # its stubs lack that arrays and plain texts mix
 _joined: Callable[..., pa.Array[Any]] = compute.binary_join_element_wise
 
-_ESCAPED = bytes(range(0x20)) + b'"\\'  # what JSON does not let stand in a text as it is
-_PLAIN_FLOATS = (1e-4, 1e10)  # between them Arrow writes a float as Python does, without an exponent
+_CONTROL_END = 0x20  # below it, no character may stand in a text of JSON as it is
+_UNLIKE_PYTHON = (b"e", b"N", b"n", b"0.0000")  # in Polars' text of floats: exponents, NaN and inf, what Python has exponents for
 _SECONDS = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _DAY_S = 86_400
+
+
+class _Told(NamedTuple):
+    """Values as texts, and what stands around each that is not null."""
+
+    texts: pa.Array[Any]
+    before: str = ""
+    behind: str = ""
 
 
 def json_rows(rows: pa.Table, places: pa.Array[Any]) -> pa.Array[Any]:
@@ -30,52 +38,66 @@ def json_rows(rows: pa.Table, places: pa.Array[Any]) -> pa.Array[Any]:
     if not rows.num_columns:
         return pa.array(["{}"] * len(places), pa.string())
     parts: list[Any] = []
+    between = "{"
     for name, column in zip(rows.column_names, rows.columns, strict=True):
-        parts += [f"{', ' if parts else '{'}{encode_basestring(name)}: ", _texts(column, places)]
-    return _joined(*parts, "}", "", null_handling="replace", null_replacement="null")
+        told = _without_nulls_within(_told(column, places))
+        parts += [f"{between}{encode_basestring(name)}: {told.before}", told.texts]
+        between = f"{told.behind}, "
+    return _joined(*parts, between.removesuffix(", ") + "}", "", null_handling="replace", null_replacement="null")
 
 
-def _texts(column: pa.ChunkedArray[Any], places: pa.Array[Any]) -> pa.Array[Any]:
-    """Return the values at some places of a column as JSON, by Arrow where it writes what Python does; null stays null."""
+def _without_nulls_within(told: _Told) -> _Told:
+    """Return the same with what is around each value as part of it, where a null has nothing around it."""
+    if not told.texts.null_count or not told.before + told.behind:
+        return told
+    return _Told(_joined(told.before, told.texts, told.behind, ""))
+
+
+def _told(column: pa.ChunkedArray[Any], places: pa.Array[Any]) -> _Told:
+    """Return the values at some places of a column as JSON, by an engine where it writes what Python does; null stays null."""
     kind = column.type
     tell = next((tell for is_kind, tell in _TELLERS if is_kind(kind)), None)
-    texts = None if tell is None else tell(column.take(places).combine_chunks())
-    return _by_python(column, places) if texts is None else texts
+    told = None if tell is None else tell(column.take(places).combine_chunks())
+    return _by_python(column, places) if told is None else told
 
 
-def _number(values: pa.Array[Any]) -> pa.Array[Any]:
-    return values.cast(pa.string())
+def _number(values: pa.Array[Any]) -> _Told:
+    return _Told(values.cast(pa.string()))
 
 
-def _float(values: pa.Array[Any]) -> pa.Array[Any] | None:
-    values = values.cast(pa.float64())
-    least, end = _PLAIN_FLOATS
-    sizes = pc.abs(values)
-    plain = pc.or_(pc.equal(sizes, 0), pc.and_(pc.greater_equal(sizes, least), pc.less(sizes, end)))
-    if not pc.all(plain).as_py():
-        return None
+def _float(values: pa.Array[Any]) -> _Told | None:
+    texts = pl.Series(pl.from_arrow(values.cast(pa.float64()))).cast(pl.String).to_arrow().cast(pa.string())
+    return None if any(mark in _data(texts) for mark in _UNLIKE_PYTHON) else _Told(texts)
+
+
+def _string(values: pa.Array[Any]) -> _Told:
     texts = values.cast(pa.string())
-    told: pa.Array[Any] = pc.if_else(pc.match_substring(texts, "."), texts, _joined(texts, "0", "."))
-    return told
+    if _is_plain(_data(texts)):
+        return _quoted(texts)
+    return _Told(pa.array([None if one is None else encode_basestring(one) for one in texts.to_pylist()], pa.string()))
 
 
-def _string(values: pa.Array[Any]) -> pa.Array[Any]:
-    texts = values.cast(pa.string())
+def _is_plain(text: bytes) -> bool:
+    """Tell whether all of a text stands in JSON as it is."""
+    least = pc.min(pa.Array.from_buffers(pa.uint8(), len(text), [None, pa.py_buffer(text)])).as_py()
+    return (least is None or least >= _CONTROL_END) and b'"' not in text and b"\\" not in text
+
+
+def _data(texts: pa.Array[Any]) -> bytes:
+    """Return texts one behind the other."""
     data = texts.buffers()[2]
-    if data is not None and len(data.to_pybytes().translate(None, _ESCAPED)) < data.size:
-        return pa.array([None if one is None else encode_basestring(one) for one in texts.to_pylist()], pa.string())
-    return _quoted(texts)
+    return b"" if data is None else data.to_pybytes()
 
 
-def _decimal(values: pa.Array[Any]) -> pa.Array[Any]:
+def _decimal(values: pa.Array[Any]) -> _Told:
     return _quoted(values.cast(pa.string()))
 
 
-def _date(values: pa.Array[Any]) -> pa.Array[Any] | None:
+def _date(values: pa.Array[Any]) -> _Told | None:
     return _quoted(values.cast(pa.string())) if _within(values.cast(pa.int32()), *DAYS) else None
 
 
-def _timestamp(values: pa.Array[Any]) -> pa.Array[Any] | None:
+def _timestamp(values: pa.Array[Any]) -> _Told | None:
     unit, zone = values.type.unit, values.type.tz
     if unit not in _SECONDS or zone not in (None, "UTC"):
         return None
@@ -83,8 +105,9 @@ def _timestamp(values: pa.Array[Any]) -> pa.Array[Any] | None:
     if not _within(values.cast(pa.int64()), (DAYS[0] + 1) * day, DAYS[1] * day):
         return None
     texts = values.cast(pa.timestamp(unit)).cast(pa.timestamp("us")).cast(pa.string())
-    texts = pc.replace_substring(pc.replace_substring(texts, " ", "T"), ".000000", "")
-    return _quoted(texts, "+00:00" if zone else "")
+    if pc.any(pc.ends_with(texts, ".000000")).as_py():
+        texts = pc.replace_substring(texts, ".000000", "")
+    return _quoted(pc.replace_substring(texts, " ", "T"), "+00:00" if zone else "")
 
 
 def _within(counts: pa.Array[Any], first: int, last: int) -> bool:
@@ -92,11 +115,11 @@ def _within(counts: pa.Array[Any], first: int, last: int) -> bool:
     return found["min"] is None or (found["min"] >= first and found["max"] <= last)
 
 
-def _quoted(texts: pa.Array[Any], behind: str = "") -> pa.Array[Any]:
-    return _joined('"', texts, behind + '"', "")
+def _quoted(texts: pa.Array[Any], behind: str = "") -> _Told:
+    return _Told(texts, '"', behind + '"')
 
 
-def _coded(values: pa.Array[Any]) -> pa.Array[Any]:
+def _coded(values: pa.Array[Any]) -> _Told:
     return _string(values.cast(values.type.value_type))
 
 
@@ -104,7 +127,7 @@ def _is_text(kind: pa.DataType) -> bool:
     return is_text(kind) and not pa.types.is_string_view(kind)  # views cannot be taken
 
 
-_TELLERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array[Any]], pa.Array[Any] | None]], ...] = (
+_TELLERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array[Any]], _Told | None]], ...] = (
     (lambda kind: pa.types.is_integer(kind) or pa.types.is_boolean(kind), _number),
     (lambda kind: pa.types.is_float32(kind) or pa.types.is_float64(kind), _float),
     (_is_text, _string),
@@ -115,9 +138,9 @@ _TELLERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array[Any]], p
 )
 
 
-def _by_python(column: pa.ChunkedArray[Any], places: pa.Array[Any]) -> pa.Array[Any]:
+def _by_python(column: pa.ChunkedArray[Any], places: pa.Array[Any]) -> _Told:
     values = pl.DataFrame(pl.Series("", pl.from_arrow(column)).gather(pl.Series(pl.from_arrow(places))))
-    return pa.array([_text(one) for one in readable(values).to_series().to_list()], pa.string())
+    return _Told(pa.array([_text(one) for one in readable(values).to_series().to_list()], pa.string()))
 
 
 def _text(value: Any) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from raypipe.engine.batches import RAW_COLUMN, Batch
+from raypipe.engine.batches import RAW_COLUMN, Batch, with_series
 from raypipe.engine.contract import Contract
 from raypipe.engine.deduplicate import DeduplicateStep
 from raypipe.engine.explode import ExplodeStage
@@ -83,7 +83,8 @@ Stage = RowStage | DeduplicateStage | ExplodeStage
 def _with_raw(batch: Batch) -> Batch:
     if RAW_COLUMN in batch.frame.columns:
         return batch
-    return batch.with_frame(batch.frame.with_columns(raw_rows(batch, batch.frame).alias(RAW_COLUMN)))
+    raws = raw_rows(batch, pl.int_range(batch.frame.height, dtype=pl.UInt32, eager=True))
+    return batch.with_frame(with_series(batch.frame, pl.Series(RAW_COLUMN, pl.from_arrow(raws), dtype=pl.String)))
 
 
 @dataclass(slots=True)
