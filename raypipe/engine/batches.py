@@ -132,7 +132,7 @@ def as_frame(rows: pa.Table) -> pl.DataFrame:
 def _decoded(name: str, column: pa.ChunkedArray[Any]) -> pl.Series:
     """Return texts from their codes: places in what Polars holds of the dictionary, so that no text is copied."""
     chunks: Any = column.chunks
-    pieces = [_series(one.dictionary).cast(pl.String).gather(_series(one.indices)) for one in chunks]
+    pieces = [_series(one.dictionary).cast(pl.String)[_series(one.indices).cast(pl.UInt32)] for one in chunks]
     if len(pieces) == 1:
         return pieces[0].alias(name)
     return (pl.concat(pieces) if pieces else pl.Series(dtype=pl.String)).alias(name)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
-from raypipe.engine.batches import Batch, rows_where
+from raypipe.engine.batches import ROW_COLUMN, Batch, rows_where
 from raypipe.engine.column_names import require_columns
+from raypipe.engine.liveness import LaterUse
 from raypipe.engine.older_rows import OlderRows, OlderRowsByDuckDB, OlderRowsByKeys
 from raypipe.engine.quality import Books
 from raypipe.engine.spool import FrameSpool
@@ -28,6 +29,8 @@ class DeduplicateStep:
 
     step: Deduplicate
     where: str = "transform"
+    later: LaterUse = LaterUse()
+    """What of the survivors is handed on."""
 
     def stream(
         self, batches: Iterator[Batch], books: Books, *, memory_bytes: int, spill: Path, rows_expected: int = 0
@@ -39,7 +42,7 @@ class DeduplicateStep:
             older = self._seen(rows, self._frames(batches), memory_bytes, spill)
             older = self._found(older, rows, memory_bytes, spill)
             first = 0
-            for frame in rows.drained():
+            for frame in rows.drained(self.later.of):
                 places = older.within(first, first + frame.height)
                 first += frame.height
                 survivors = _survivors(frame, places, books)
@@ -53,7 +56,7 @@ class DeduplicateStep:
     def _frames(self, batches: Iterator[Batch]) -> Iterator[pl.DataFrame]:
         for batch in batches:
             require_columns(f"{self.where}.deduplicate", [*self.step.key, *self.step.latest_by], batch.frame.schema)
-            yield batch.frame
+            yield batch.frame[[name for name in batch.frame.columns if name != ROW_COLUMN]]  # the batch as read is let go of
 
     def _seen(self, rows: FrameSpool, frames: Iterator[pl.DataFrame], memory_bytes: int, spill: Path) -> OlderRows:
         """Take all rows into the spool, and their keys into memory, as long as they fit."""
@@ -66,7 +69,8 @@ class DeduplicateStep:
 
     def _found(self, older: OlderRows, rows: FrameSpool, memory_bytes: int, spill: Path) -> OlderRows:
         """Find the older rows; what many keys have too many of for memory is left to DuckDB."""
-        if not older.find(rows.of(older.looked_at)):
+        looked_at = older.looked_at
+        if not older.find(rows.of(lambda _: looked_at)):
             older = self._by_duckdb(rows, memory_bytes, spill)
             older.find(())
         return older

@@ -1,4 +1,4 @@
-"""Liveness: which derived columns an output can mean, so that no other is computed, nor anything read for it.
+"""Liveness: which columns an output can mean, so that no other is computed, nor anything read for it, nor kept on the way.
 
 `check` and `sample` look at all of them; a run leaves out what nothing uses, as an SQL engine does.
 """
@@ -8,9 +8,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from raypipe.engine.batches import HIDDEN, RAW_COLUMN, SHARD_INDEX
 from raypipe.engine.columns import ANY, Words, named_columns, words_of_outputs, words_of_step
 from raypipe.lazy_dataclass import dataclass
-from raypipe.pipeline import Cast, Derive, Lookup, Pipeline, PythonStep, Step
+from raypipe.pipeline import (
+    Cast,
+    Derive,
+    Drop,
+    FillNull,
+    Filter,
+    Flatten,
+    Lookup,
+    Pipeline,
+    PythonStep,
+    Rename,
+    Select,
+    SqlOutput,
+    Step,
+)
+from raypipe.ports import POSITION_COLUMN, SOURCE_COLUMN, TIME_COLUMN
+
+_ORIGIN = frozenset((TIME_COLUMN, SOURCE_COLUMN, POSITION_COLUMN))
 
 
 def without_unused(pipeline: Pipeline) -> Pipeline:
@@ -30,6 +48,38 @@ def _live_steps(steps: Sequence[Step], used: Words) -> tuple[Step, ...]:
         used = ANY if isinstance(step, PythonStep) else used | words_of_step(step)
         kept.append(step)
     return tuple(reversed(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class LaterUse:
+    """What is used of rows that are held, once all of them were seen."""
+
+    words: Words = ANY
+    origin: bool = True
+    """Also when and where each row was, for rows that are set aside or ordered by it."""
+
+    def of(self, columns: Sequence[str]) -> list[str]:
+        """Return the columns that are used, in their order, of the user's one at least: a table has a column."""
+        users = [name for name in columns if name not in HIDDEN]
+        used = {name for name in users if self.words.can_mean(name)} or set(users[:1])
+        used |= {SHARD_INDEX, RAW_COLUMN} | (_ORIGIN if self.origin else frozenset())
+        return [name for name in columns if name in used]
+
+
+def later_use(pipeline: Pipeline, place: int) -> LaterUse:
+    """Return what the steps behind one, and the outputs, use of its rows. None tells a row's place in the batch as read."""
+    later = pipeline.transform[place + 1 :]
+    words = words_of_outputs(pipeline.outputs)
+    for step in later:
+        words = ANY if isinstance(step, PythonStep) else words | words_of_step(step)
+    merged = any(not isinstance(one, SqlOutput) and one.merge for one in pipeline.outputs)
+    return LaterUse(words, merged or not all(map(_minds_columns_alone, later)))
+
+
+def _minds_columns_alone(step: Step) -> bool:
+    if isinstance(step, Lookup):
+        return step.missing == "keep" and step.as_of is None
+    return isinstance(step, (Filter, Derive, Drop, FillNull, Flatten, Rename, Select))
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,9 @@ class BoundLookup:
         """Return the table's columns for each row, in their order, and the mark of those that were found; else nulls."""
         asked = [rows[name].alias(key) for name, key in zip(self.lookup.on, self.keys, strict=True)]  # the rest would be copied
         if self.texts is not None:
-            return self.table[asked[0].cast(self.texts, strict=False).to_physical()]
+            places = asked[0].cast(self.texts, strict=False).to_physical()
+            wanted = self.lookup.columns if self.lookup.missing == "keep" else (*self.lookup.columns, _FOUND)
+            return pl.DataFrame([self.table[name][places] for name in wanted])  # by this thread: a frame's are taken by several
         if self.lookup.as_of is None:
             joined = pl.LazyFrame(asked).join(self.table.lazy(), on=self.keys, how="left", maintain_order="left")
             return joined.collect(engine="in-memory")

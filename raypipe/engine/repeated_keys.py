@@ -71,7 +71,9 @@ class RepeatedIntegers:
         return self._parts.pop() if self._parts else None
 
     def _split(self, values: pl.Series) -> None:
-        remainders = (values % PARTITIONS).fill_null(0)
+        remainders = values % PARTITIONS
+        if values.null_count():
+            remainders = remainders.fill_null(0)
         for number, part in enumerate(self._parts):
             part.append(values.filter(remainders == number))
 

@@ -73,7 +73,7 @@ class ShardRunner:
         self._spill = Path(self.stage_folder + ".spill")
         # First: what is wrong with the SQL is told with its place.
         self._kept = {one: self._make_outputs(one) for one in self._budgets(Room.SHARED)}
-        self._transform = Transform(without_unused(self.pipeline))
+        self._transform = Transform(without_unused(self.pipeline), keeps_unused=False)
         self._fingerprints: dict[str, str] | None = None
 
     def _make_outputs(self, budget: Budget) -> Outputs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +17,14 @@ PART_ROWS = 65_536  # what is too much for memory is read in smaller frames: an 
 FILE_BYTES = 64 * 1024**2  # to make a file takes a millisecond; the disk gets a file back when the last of it was read
 
 
+Wanted = Callable[[Sequence[str]], Collection[str]]
+"""Says which of a frame's columns are read."""
+
+
+def _all(columns: Sequence[str]) -> Collection[str]:
+    return columns
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A frame on disk: an Arrow stream that begins at an offset of a file, or a file that Polars wrote."""
@@ -25,9 +33,10 @@ class _Part:
     offset: int | None
     columns: Sequence[str]
 
-    def read(self, wanted: Collection[str] | None = None) -> pl.DataFrame:
-        """Read it, or these columns, by Arrow where it can: Polars' own reader takes four times as long for a frame."""
-        places = [place for place, name in enumerate(self.columns) if wanted is None or name in wanted]
+    def read(self, wanted: Wanted) -> pl.DataFrame:
+        """Read these columns, by Arrow where it can: Polars' own reader takes four times as long for a frame."""
+        names = frozenset(wanted(self.columns))
+        places = [place for place, name in enumerate(self.columns) if name in names]
         if self.offset is None:
             return pl.read_ipc(self.path, columns=places)
         with pa.memory_map(str(self.path)) as file:
@@ -72,27 +81,27 @@ class FrameSpool:
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """Yield the frames in order."""
-        return self.of(None)
+        return self.of(_all)
 
-    def of(self, wanted: Collection[str] | None) -> Iterator[pl.DataFrame]:
-        """Yield these columns of the frames, one at least, in the order in which they stand there; with None all."""
+    def of(self, wanted: Wanted) -> Iterator[pl.DataFrame]:
+        """Yield these columns of the frames, one at least, in the order in which they stand there."""
         for part in self._parts:
             yield part.read(wanted)
         for frame in self._held:
-            yield frame if wanted is None else frame[[name for name in frame.columns if name in wanted]]
+            yield _chosen(frame, wanted)
 
-    def drained(self) -> Iterator[pl.DataFrame]:
-        """Yield the frames in order for the last time: each is let go of before the next."""
+    def drained(self, wanted: Wanted = _all) -> Iterator[pl.DataFrame]:
+        """Yield the frames, or these columns of them, in order for the last time: each is let go of before the next."""
         self._parts.reverse()
         while self._parts:
             part = self._parts.pop()
-            frame = part.read()
+            frame = part.read(wanted)
             if not self._parts or self._parts[-1].path != part.path:
                 part.path.unlink()  # what is mapped stays readable
             yield frame
         self._held.reverse()
         while self._held:
-            yield self._held.pop()
+            yield _chosen(self._held.pop(), wanted)
 
     def close(self) -> None:
         """Let go of the rows and remove what was written."""
@@ -152,3 +161,8 @@ class FrameSpool:
         assert self._folder is not None
         self._files += 1
         return self._folder / f"{self._files:06d}.arrow"
+
+
+def _chosen(frame: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
+    names = frozenset(wanted(frame.columns))
+    return frame if len(names) == frame.width else frame[[name for name in frame.columns if name in names]]

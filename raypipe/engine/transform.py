@@ -14,6 +14,7 @@ from raypipe.engine.batches import RAW_COLUMN, Batch, with_series
 from raypipe.engine.contract import Contract
 from raypipe.engine.deduplicate import DeduplicateStep
 from raypipe.engine.explode import ExplodeStage
+from raypipe.engine.liveness import LaterUse, later_use
 from raypipe.engine.lookup import Reference, read_reference
 from raypipe.engine.per_columns import PerColumns
 from raypipe.engine.python_step import UserFunction, load_function
@@ -92,6 +93,8 @@ class Transform:
     """All stages of one pipeline. Reference files and Python functions are read once, when a batch first needs them."""
 
     pipeline: Pipeline
+    keeps_unused: bool = True
+    """Columns that no later step and no output can mean are shown all the same."""
     stages: tuple[Stage, ...] = ()
     _references: dict[str, pl.DataFrame] = field(default_factory=dict)
     _functions: dict[str, UserFunction] = field(default_factory=dict)
@@ -117,8 +120,9 @@ class Transform:
         for place, step in enumerate(pipeline.transform):
             where = f"transform[{place}]"
             if isinstance(step, Deduplicate):
-                later = pipeline.transform[place + 1 :]
-                yield DeduplicateStage(describe(step), DeduplicateStep(step, where), any(map(_sets_aside, later)))
+                later = LaterUse() if self.keeps_unused else later_use(pipeline, place)
+                keeps_raw = any(map(_sets_aside, pipeline.transform[place + 1 :]))
+                yield DeduplicateStage(describe(step), DeduplicateStep(step, where, later), keeps_raw)
             elif isinstance(step, Explode):
                 yield ExplodeStage(describe(step), step, where)
             else:
