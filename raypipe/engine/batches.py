@@ -132,10 +132,15 @@ def as_frame(rows: pa.Table) -> pl.DataFrame:
 def _decoded(name: str, column: pa.ChunkedArray[Any]) -> pl.Series:
     """Return texts from their codes: places in what Polars holds of the dictionary, so that no text is copied."""
     chunks: Any = column.chunks
-    pieces = [_series(one.dictionary).cast(pl.String)[_series(one.indices).cast(pl.UInt32)] for one in chunks]
+    pieces = [_series(one.dictionary).cast(pl.String)[_series(_unsigned(one.indices))] for one in chunks]
     if len(pieces) == 1:
         return pieces[0].alias(name)
     return (pl.concat(pieces) if pieces else pl.Series(dtype=pl.String)).alias(name)
+
+
+def _unsigned(codes: pa.Array[Any]) -> pa.Array[Any]:
+    """Return codes, which are not below zero, as Polars takes them: of 32 bits without a copy."""
+    return codes.view(pa.uint32()) if codes.type == pa.int32() else codes.cast(pa.uint32())
 
 
 def _series(values: pa.Array[Any]) -> pl.Series:

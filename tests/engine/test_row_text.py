@@ -132,6 +132,7 @@ def test_the_text_of_a_row_is_what_json_dumps_writes_of_it(rows, data):
         (pa.array([float("nan"), float("-inf"), 1.0]), ['"nan"', '"-inf"', "1.0"]),
         (pa.array([[1.5, float("nan")]]), ["[1.5, NaN]"]),
         (pa.array(["a", 'b"\n', None]), ['"a"', r'"b\"\n"', "null"]),
+        (pa.array(["a\nb", "c"]), [r'"a\nb"', '"c"']),
         (pa.array([0, 1_500_000], pa.timestamp("us")), ['"1970-01-01T00:00:00"', '"1970-01-01T00:00:01.500000"']),
         (pa.array([0], pa.timestamp("ms", "UTC")), ['"1970-01-01T00:00:00+00:00"']),
         (pa.array([10**18, 0], pa.timestamp("us")), ['"1000000000000000000 us since 1970"', '"1970-01-01T00:00:00"']),

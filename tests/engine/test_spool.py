@@ -6,9 +6,11 @@ import datetime as dt
 from decimal import Decimal
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from raypipe.engine import spool as spool_module
+from raypipe.engine.implied_columns import ROWS_MIN, implied
 from raypipe.engine.spool import FrameSpool
 
 EVERYTHING = pl.DataFrame(
@@ -83,7 +85,8 @@ def test_frames_share_a_file_until_it_is_long_enough(tmp_path, monkeypatch, file
     assert len(list(tmp_path.rglob("*.arrow"))) == files
     assert [one.equals(other) for one, other in zip(spool, frames, strict=True)] == [True] * 3
     left = [len(list(tmp_path.rglob("*.arrow"))) for _ in spool.drained()]
-    assert left == ([1, 1, 0] if files == 1 else [2, 1, 0])
+    assert left == ([1, 1, 1] if files == 1 else [3, 2, 1])
+    assert not list(tmp_path.rglob("*.arrow"))
     spool.close()
 
 
@@ -94,3 +97,56 @@ def test_what_polars_alone_can_write_stands_between_the_others(tmp_path):
     assert [one.equals(other) for one, other in zip(spool.drained(), frames, strict=True)] == [True] * 3
     assert not list(tmp_path.rglob("*.arrow"))
     spool.close()
+
+
+def laid_out(height, *, file=7, late=0):
+    """Rows as they come from a file, and beside them what only looks as if it followed from little."""
+    times = pl.int_range(height, eager=True) * 1_000
+    return pl.DataFrame(
+        {
+            "_time": times,
+            "number": times.reverse(),
+            "swapped": pl.concat([times[:1], times[1:-1].reverse(), times[-1:]]),
+            "at": (times + late).cast(pl.Datetime("us")),
+            "file": pl.Series([file], dtype=pl.UInt32).new_from_index(0, height),
+            "gaps": pl.Series([1, None, *[1] * (height - 2)], dtype=pl.Int64),
+            "most": pl.Series([1, *[2] * (height - 2), 1], dtype=pl.Int8),
+            "text": ["same"] * height,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("frame", "stored"),
+    [
+        (laid_out(ROWS_MIN), ["number", "swapped", "at", "gaps", "most", "text"]),
+        (laid_out(ROWS_MIN, late=1), ["_time", "number", "swapped", "at", "gaps", "most", "text"]),
+        (laid_out(ROWS_MIN - 1), laid_out(2).columns),
+        (laid_out(ROWS_MIN)[["file"]], ["file"]),
+        (laid_out(ROWS_MIN)[["file", "at"]], ["at"]),
+        (
+            laid_out(ROWS_MIN, file=0).with_columns(at=pl.col("at").dt.replace_time_zone("UTC")),
+            ["number", "swapped", "at", "gaps", "most", "text"],
+        ),
+    ],
+)
+def test_what_follows_from_little_is_not_written_and_comes_back_all_the_same(tmp_path, frame, stored):
+    spool = FrameSpool(tmp_path, 0)
+    assert len(list(spool.passing(iter([frame])))) == 1
+    (path,) = tmp_path.rglob("*.arrow")
+    with pa.memory_map(str(path)) as file:
+        assert pa.ipc.open_stream(file).schema.names == stored
+    for wanted in ([*frame.columns], ["file"], ["_time", "text"], ["number", "file"]):
+        names = [name for name in frame.columns if name in wanted]
+        if names:
+            (found,) = spool.of(lambda _, names=names: names)
+            assert found.equals(frame[names])
+            assert found.schema == frame[names].schema
+    assert [one.equals(frame) for one in spool.drained()] == [True]
+    spool.close()
+
+
+def test_what_is_remembered_of_a_column_does_not_hold_it():
+    frame = laid_out(ROWS_MIN)
+    held = [one["file"].to_arrow().buffers()[1].address for one in (frame, pl.DataFrame(implied(frame).constants))]
+    assert held[0] != held[1]
