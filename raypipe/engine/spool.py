@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -12,19 +12,11 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from raypipe.engine.batches import BATCH_ROWS
-from raypipe.engine.implied_columns import Implied, implied
+from raypipe.engine.frame_layout import Layout, Wanted, all_columns, layout_of
 from raypipe.lazy_dataclass import dataclass
 
 PART_ROWS = BATCH_ROWS  # what is too much for memory is read in frames like any other: half as large ones take a tenth longer
 FILE_BYTES = 64 * 1024**2  # to make a file takes a millisecond; the disk gets a file back when the last of it was read
-
-
-Wanted = Callable[[Sequence[str]], Collection[str]]
-"""Says which of a frame's columns are read."""
-
-
-def _all(columns: Sequence[str]) -> Collection[str]:
-    return columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +25,15 @@ class _Part:
 
     path: Path
     offset: int | None
-    columns: Sequence[str]
-    stored: Sequence[str]
-    """The columns that are not implied."""
-    implied: Implied
+    layout: Layout
 
     def read(self, wanted: Wanted) -> pl.DataFrame:
         """Read these columns, in the order in which they stood."""
-        chosen = frozenset(wanted(self.columns))
-        names = [name for name in self.columns if name in chosen]
-        stored = self._stored(self.implied.needed(names) or self.stored[:1])
-        return stored if stored.columns == names else self.implied.restored(stored, names)
+        return self.layout.of_reader(self._kept, wanted)
 
-    def _stored(self, names: Collection[str]) -> pl.DataFrame:
+    def _kept(self, names: list[str]) -> pl.DataFrame:
         """Read by Arrow where it can: Polars' own reader takes four times as long for a frame."""
-        places = [place for place, name in enumerate(self.stored) if name in names]
+        places = [place for place, name in enumerate(self.layout.kept) if name in names]
         if self.offset is None:
             return pl.read_ipc(self.path, columns=places)
         with pa.memory_map(str(self.path)) as file:
@@ -65,7 +51,8 @@ class FrameSpool:
         self._limit_bytes = limit_bytes
         self._rows_expected = rows_expected
         """With so many as take more than the limit none is held first, only to be written all the same."""
-        self._held: list[pl.DataFrame] = []
+        self._held: list[tuple[pl.DataFrame, Layout]] = []
+        """What is kept of each frame."""
         self._held_bytes = 0
         self._folder: Path | None = None
         self._parts: list[_Part] = []
@@ -92,16 +79,16 @@ class FrameSpool:
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """Yield the frames in order."""
-        return self.of(_all)
+        return self.of(all_columns)
 
     def of(self, wanted: Wanted) -> Iterator[pl.DataFrame]:
         """Yield these columns of the frames, one at least, in the order in which they stand there."""
         for part in self._parts:
             yield part.read(wanted)
-        for frame in self._held:
-            yield _chosen(frame, wanted)
+        for kept, layout in self._held:
+            yield layout.of_frame(kept, wanted)
 
-    def drained(self, wanted: Wanted = _all) -> Iterator[pl.DataFrame]:
+    def drained(self, wanted: Wanted = all_columns) -> Iterator[pl.DataFrame]:
         """Yield the frames, or these columns of them, in order for the last time: each is let go of before the next."""
         self._parts.reverse()
         while self._parts:
@@ -111,7 +98,11 @@ class FrameSpool:
                 part.path.unlink()  # once nothing of it is mapped: whoever lets go of the last holds the interpreter lock
         self._held.reverse()
         while self._held:
-            yield _chosen(self._held.pop(), wanted)
+            yield self._next_held(wanted)
+
+    def _next_held(self, wanted: Wanted) -> pl.DataFrame:
+        kept, layout = self._held.pop()
+        return layout.of_frame(kept, wanted)
 
     def close(self) -> None:
         """Let go of the rows and remove what was written."""
@@ -123,8 +114,10 @@ class FrameSpool:
     def _add(self, frame: pl.DataFrame) -> None:
         if frame.is_empty() and not self.is_empty:
             return  # the first one tells the columns
-        self._held.append(frame)
-        size_bytes = int(frame.estimated_size())
+        layout = layout_of(frame)
+        kept = frame if len(layout.kept) == frame.width else frame[layout.kept]
+        self._held.append((kept, layout))
+        size_bytes = int(kept.estimated_size())
         self._held_bytes += size_bytes
         all_bytes = max(self._held_bytes, size_bytes * self._rows_expected // max(frame.height, 1))
         if all_bytes > self._limit_bytes or not self.in_memory:  # once some are on disk, none is worth its memory
@@ -134,25 +127,22 @@ class FrameSpool:
         if self._folder is None:
             self._parent.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix="rows-", dir=self._parent))
-        for frame in self._held:
-            for part in frame.iter_slices(PART_ROWS) if len(frame) else [frame]:
-                self._parts.append(self._written(part))
+        for kept, layout in self._held:
+            for part in kept.iter_slices(PART_ROWS) if len(kept) else [kept]:
+                self._parts.append(self._written(part, layout))
         self._held.clear()
         self._held_bytes = 0
 
-    def _written(self, whole: pl.DataFrame) -> _Part:
-        found = implied(whole)
-        stored = [name for name in whole.columns if name not in found.constants and name not in found.instants]
-        frame = whole if len(stored) == whole.width else whole[stored]
+    def _written(self, kept: pl.DataFrame, layout: Layout) -> _Part:
         try:
-            table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
+            table = kept.to_arrow(compat_level=pl.CompatLevel.newest())
         except pa.ArrowInvalid:  # Arrow has no integers of 128 bits
             self._end_file()
-            part = _Part(self._next_path(), None, whole.columns, stored, found)
-            frame.write_ipc(part.path)
+            part = _Part(self._next_path(), None, layout)
+            kept.write_ipc(part.path)
             return part
         file, path = self._open_file()
-        part = _Part(path, file.tell(), whole.columns, stored, found)
+        part = _Part(path, file.tell(), layout)
         with pa.ipc.new_stream(file, table.schema) as stream:
             stream.write_table(table)
         return part
@@ -174,8 +164,3 @@ class FrameSpool:
         assert self._folder is not None
         self._files += 1
         return self._folder / f"{self._files:06d}.arrow"
-
-
-def _chosen(frame: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
-    names = frozenset(wanted(frame.columns))
-    return frame if len(names) == frame.width else frame[[name for name in frame.columns if name in names]]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from raypipe.engine import spool as spool_module
-from raypipe.engine.implied_columns import ROWS_MIN, implied
+from raypipe.engine.frame_layout import ROWS_MIN, layout_of
 from raypipe.engine.spool import FrameSpool
 
 EVERYTHING = pl.DataFrame(
@@ -148,5 +148,5 @@ def test_what_follows_from_little_is_not_written_and_comes_back_all_the_same(tmp
 
 def test_what_is_remembered_of_a_column_does_not_hold_it():
     frame = laid_out(ROWS_MIN)
-    held = [one["file"].to_arrow().buffers()[1].address for one in (frame, pl.DataFrame(implied(frame).constants))]
+    held = [one["file"].to_arrow().buffers()[1].address for one in (frame, pl.DataFrame(layout_of(frame).constants))]
     assert held[0] != held[1]
