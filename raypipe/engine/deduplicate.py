@@ -17,7 +17,7 @@ from raypipe.lazy_dataclass import dataclass
 from raypipe.pipeline import Deduplicate
 
 HELD_SHARE = 16  # of the task's memory: rows held before they go to disk
-KEYS_SHARE = 24  # of the task's memory: keys held before DuckDB has them; to find those that occur again takes as much again
+KEYS_SHARE = 12  # of the task's memory: keys before DuckDB has them, with what it takes to find those that occur again
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,8 @@ class OlderRowsByKeys:
 
     @property
     def is_full(self) -> bool:
-        """Whether the keys take more memory than they may."""
-        return self._keys is not None and self._keys.size_bytes > self._limit_bytes
+        """Whether the keys take more memory than they may, with what it takes to find those that occur again."""
+        return self._keys is not None and self._keys.size_bytes * (1 + self._keys.finding_share) > self._limit_bytes
 
     @property
     def looked_at(self) -> Sequence[str]:
@@ -92,7 +92,7 @@ class OlderRowsByKeys:
         for rows in self._repeated_rows(frames, marks):
             repeated.append(rows)
             size_bytes += int(rows.estimated_size())
-            if size_bytes > self._limit_bytes:
+            if size_bytes * 2 > self._limit_bytes:  # to order them takes as much again
                 return False
         self._older = self._older_of(pl.concat(repeated))
         return True

@@ -114,3 +114,13 @@ def test_many_integers_are_sorted_in_parts(monkeypatch, rows, parts):
     assert len(sorted_at_once) == parts
     assert sum(sorted_at_once) == rows
     assert max(sorted_at_once) <= -(-rows // parts)
+
+
+@pytest.mark.parametrize(("key", "full"), [(["n"], False), (["n", "m"], True)])
+def test_integers_may_take_nearly_all_that_keys_may_for_they_are_sorted_in_parts(key, full):
+    frame = pl.DataFrame({"n": range(1000), "m": range(1000), SHARD_INDEX: pl.Series([0] * 1000, dtype=pl.UInt32)})
+    keys = OlderRowsByKeys(Deduplicate(key=key), limit_bytes=1000 * 8 * len(key) * 9 // 8)
+    keys.add(frame)
+    assert keys.is_full == full
+    keys.add(frame.head(1))
+    assert keys.is_full
