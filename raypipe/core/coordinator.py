@@ -27,11 +27,9 @@ from raypipe.core.waiting import Buffer, Waiting
 from raypipe.core.window import Window
 from raypipe.errors import OutOfMemory
 
-COMMIT_SHARDS = 10_000  # bounds one transaction, and the results that the driver holds
 COMMIT_INTERVAL_S = 1.0  # what is finished becomes visible, and safe from a crash, within about this time, the last within twice
 COMMIT_REST = 8  # a commit is followed by this many times its own duration without one: it costs a ninth of the time at most
 COMMIT_INTERVAL_MAX_S = 30.0  # also after a commit that waited minutes for another program to let go of the destination
-BUFFERED_ROWS_MAX = 1_000_000  # contributions waiting in memory are committed at this size
 HELD_WAIT_S = 0.25  # after this a shard that another run works on is planned again; each time twice as long
 HELD_WAIT_MAX_S = 4.0
 CONFLICTS_MAX = 10  # a shard that loses so often is not making progress: it fails, and says so
@@ -144,6 +142,7 @@ class Coordinator:
         for result in event.results:
             outcome = Outcome.LOADED if result.accounts.read else Outcome.EMPTY
             self._buffer.add(result, outcome, event.task.attempt_id, now_s)
+        self._buffer.size_bytes += event.size_bytes
         by_window = {shard.window: shard for shard in event.task.shards}
         for failure in event.failures:
             if failure.retryable:
@@ -312,8 +311,7 @@ class Coordinator:
             return True
         if self._buffer.since_s is None:
             return False
-        full = len(self._buffer.shards) >= COMMIT_SHARDS or self._buffer.rows >= BUFFERED_ROWS_MAX
-        return full or now_s >= self._buffer.since_s + self._commit_wait_s or self._nothing_left
+        return self._buffer.is_full or now_s >= self._buffer.since_s + self._commit_wait_s or self._nothing_left
 
     @property
     def _commit_wait_s(self) -> float:

@@ -53,6 +53,8 @@ class TaskEnded:
     task: Task
     results: tuple[ShardResult, ...]
     failures: tuple[ShardFailure, ...]
+    size_bytes: int = 0
+    """Of the contributions that are held in memory until their commit."""
 
 
 @dataclass(frozen=True, slots=True)

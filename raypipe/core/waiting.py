@@ -10,6 +10,10 @@ from raypipe.core.fingerprint import input_fingerprint
 from raypipe.core.shard import Outcome, Shard, ShardResult
 from raypipe.lazy_dataclass import dataclass
 
+COMMIT_SHARDS = 10_000  # bounds one transaction, and the results that the driver holds
+BUFFERED_ROWS_MAX = 1_000_000  # contributions waiting in memory are committed at this size
+BUFFERED_BYTES_MAX = 256 * 1024**2  # or this one: a few rows may hold long lists
+
 
 @dataclass(slots=True)
 class Buffer:
@@ -18,6 +22,13 @@ class Buffer:
     shards: list[ShardCommit] = field(default_factory=list)
     since_s: float | None = None
     rows: int = 0
+    size_bytes: int = 0
+    """Of their contributions in memory."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether they are committed without waiting for more."""
+        return len(self.shards) >= COMMIT_SHARDS or self.rows >= BUFFERED_ROWS_MAX or self.size_bytes >= BUFFERED_BYTES_MAX
 
     def add(self, result: ShardResult, outcome: Outcome, attempt_id: str, now_s: float) -> None:
         """Put one more in; the first tells since when something waits. No attempt: another run has done it."""
@@ -27,7 +38,7 @@ class Buffer:
 
     def take(self) -> list[ShardCommit]:
         """Take all of them out."""
-        taken, self.shards, self.since_s, self.rows = self.shards, [], None, 0
+        taken, self.shards, self.since_s, self.rows, self.size_bytes = self.shards, [], None, 0, 0
         return taken
 
 

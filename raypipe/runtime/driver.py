@@ -267,7 +267,8 @@ class Driver:
         staged = completion.value
         assert isinstance(staged, Staged)
         self._keep(staged)
-        return ev.TaskEnded(task, staged.results, staged.failures)
+        size_bytes = sum(getattr(rows, "nbytes", 0) for rows in staged.tables.values())  # rows of a simulation are lists
+        return ev.TaskEnded(task, staged.results, staged.failures, size_bytes)
 
     def _due_s(self, task: Task) -> float:
         return self._now_s() + AHEAD * self._settings.task_timeout_s * len(task.shards)

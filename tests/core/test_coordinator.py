@@ -26,6 +26,7 @@ from raypipe.core.retry import Retries
 from raypipe.core.room import Room
 from raypipe.core.shard import InputFile, Outcome, OutputStat, Reason, Shard, ShardFailure, ShardResult, Slice
 from raypipe.core.state import OpenedRun
+from raypipe.core.waiting import BUFFERED_BYTES_MAX, BUFFERED_ROWS_MAX
 from raypipe.core.window import Window
 
 RUN = OpenedRun("run", 1, {"t": 1})
@@ -97,6 +98,31 @@ def test_what_is_finished_waits_a_little_longer_for_the_last_tasks_and_no_longer
     assert committed_by(coordinator, 0.1 + COMMIT_INTERVAL_S) == []
     assert coordinator.next_s == pytest.approx(0.1 + 2 * COMMIT_INTERVAL_S)
     assert committed_by(coordinator, coordinator.next_s) == [1]
+
+
+@pytest.mark.parametrize(
+    ("more", "committed"),
+    [
+        ({"rows": BUFFERED_ROWS_MAX - 2}, []),
+        ({"rows": BUFFERED_ROWS_MAX - 1}, [2]),
+        ({"size_bytes": BUFFERED_BYTES_MAX - 2}, []),
+        ({"size_bytes": BUFFERED_BYTES_MAX - 1}, [2]),
+    ],
+)
+def test_what_is_finished_waits_no_longer_once_it_is_much_for_memory_and_then_it_is_little_again(more, committed):
+    coordinator, commands = start([shard(index) for index in range(6)], slots=3)
+    first, second, third = tasks(commands)
+    ends = [replace(ended(first), size_bytes=1), ended(second)]
+    if "rows" in more:
+        ends[1] = replace(ends[1], results=(result(second.shards[0], more["rows"]),))
+    else:
+        ends[1] = replace(ends[1], **more)
+    commands = [command for end in ends for command in coordinator.handle(end, 0.1)]
+    commits = [command for command in commands if isinstance(command, Commit)]
+    assert [len(one.request.shards) for one in commits] == committed
+    for commit in commits:
+        coordinator.handle(receipt_of(commit), 0.2)
+        assert not any(isinstance(command, Commit) for command in coordinator.handle(ended(third), 0.2))
 
 
 def test_a_failed_group_is_halved_until_the_poison_shard_stands_alone():
