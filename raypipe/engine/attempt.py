@@ -120,6 +120,7 @@ class Attempt:
         for batch in self._placed(ROWS, seen, lambda: self._columns(computed), piece):
             empty = False
             yield batch
+            del batch  # not held while the next is read
         if empty and (schema := self._known_schema()):
             yield empty_batch(schema)  # SQL may have something to say of no rows, and tables want their columns
 
@@ -167,6 +168,7 @@ class Attempt:
             self._count_read(batch, read.rejects, piece)
             if not frame.is_empty():  # rejects may come without rows, and then without columns
                 yield batch
+            del read, frame, batch
 
     def _known_schema(self) -> Mapping[str, pl.DataType]:
         """Return the columns of the source without reading it: the contract's, else those of a sample of its files."""
@@ -212,9 +214,11 @@ class Attempt:
         return place if place >= 0 and reject.time_us < self.shards[place].window.end_us else None
 
     def _counted(self, batches: Iterator[Batch]) -> Iterator[pl.DataFrame]:
-        for batch in batches:
+        def counted(batch: Batch) -> pl.DataFrame:
             self.books.tally.loaded.update(self.books.tally.counts(batch.frame))
-            yield self.marked(batch.frame)
+            return self.marked(batch.frame)
+
+        return map(counted, batches)
 
     def marked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return rows as the outputs see them: all that is seen is of the one shard, and a column tells what truly is."""

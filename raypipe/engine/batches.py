@@ -95,7 +95,11 @@ def placed_batches(
     for origin, of_source in groupby(batches, key=lambda one: one.origin):
         for tables, rejects in _gathered(of_source, memory_bytes):
             placed = _placed(pa.Table.from_batches(tables), windows, only_for_text)
-            yield ReadBatch(replace(placed, origin=origin), rejects)
+            del tables
+            read = ReadBatch(replace(placed, origin=origin), rejects)
+            del placed
+            yield read
+            del read  # not held while the next is read
 
 
 def _gathered(batches: Iterable[SourceBatch], memory_bytes: int) -> Iterator[tuple[list[pa.RecordBatch], tuple[Reject, ...]]]:

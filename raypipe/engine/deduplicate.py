@@ -39,7 +39,7 @@ class DeduplicateStep:
         rows = FrameSpool(spill, memory_bytes // HELD_SHARE, rows_expected)
         older: OlderRows | None = None
         try:
-            older = self._seen(rows, self._frames(batches), memory_bytes, spill)
+            older = self._seen(rows, map(self._frame, batches), memory_bytes, spill)
             older = self._found(older, rows, memory_bytes, spill)
             first = 0
             for frame in rows.drained(self.later.of):
@@ -48,15 +48,15 @@ class DeduplicateStep:
                 survivors = _survivors(frame, places, books)
                 del frame  # not held beside its survivors while others work on them
                 yield Batch(survivors)
+                del survivors
         finally:
             rows.close()
             if older is not None:
                 older.close()
 
-    def _frames(self, batches: Iterator[Batch]) -> Iterator[pl.DataFrame]:
-        for batch in batches:
-            require_columns(f"{self.where}.deduplicate", [*self.step.key, *self.step.latest_by], batch.frame.schema)
-            yield batch.frame[[name for name in batch.frame.columns if name != ROW_COLUMN]]  # the batch as read is let go of
+    def _frame(self, batch: Batch) -> pl.DataFrame:
+        require_columns(f"{self.where}.deduplicate", [*self.step.key, *self.step.latest_by], batch.frame.schema)
+        return batch.frame[[name for name in batch.frame.columns if name != ROW_COLUMN]]  # the batch as read is let go of
 
     def _seen(self, rows: FrameSpool, frames: Iterator[pl.DataFrame], memory_bytes: int, spill: Path) -> OlderRows:
         """Take all rows into the spool, and their keys into memory, as long as they fit."""
@@ -65,6 +65,7 @@ class DeduplicateStep:
             older.add(frame)
             if older.is_full:
                 older = self._by_duckdb(rows, memory_bytes, spill)
+            del frame
         return older
 
     def _found(self, older: OlderRows, rows: FrameSpool, memory_bytes: int, spill: Path) -> OlderRows:

@@ -51,7 +51,9 @@ class SegmentedSql:
         if self.distinct is not None and (names := self._columns(connection, self.distinct, rows.schema)):
             ahead = _ahead(batches)
             batches = chain(ahead, batches)
-            if _is_worth(ahead, counted_columns(self.distinct, rows.schema)):
+            is_worth = _is_worth(ahead, counted_columns(self.distinct, rows.schema))
+            del ahead  # not held while the others are read
+            if is_worth:
                 found = _in_segments(connection, self.distinct, RowStream(rows.schema, batches), self.limit_bytes)
                 if isinstance(found, list):
                     yield pa.table(found, names=list(names)).to_reader()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 
 import polars as pl
@@ -200,24 +200,27 @@ class Outputs:
 
     def _narrowed(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Keep only columns that an output can mean: a wide row is not held, nor streamed, for two of its columns."""
-        for place, frame in enumerate(frames):
-            columns = user_columns(frame)
-            if place == 0:
-                refuse_unfit("the rows", columns)
-            kept = columns_of_outputs(self._outputs, columns)
-            yield frame if len(kept) == len(columns) else frame[[*kept, SHARD_INDEX]]
+        return map(self._narrow, count(), frames)
+
+    def _narrow(self, place: int, frame: pl.DataFrame) -> pl.DataFrame:
+        columns = user_columns(frame)
+        if place == 0:
+            refuse_unfit("the rows", columns)
+        kept = columns_of_outputs(self._outputs, columns)
+        return frame if len(kept) == len(columns) else frame[[*kept, SHARD_INDEX]]
 
     def _rows(self, frames: Iterator[pl.DataFrame], windows: Sequence[Window], alone: Sequence[str]) -> RowsInput | None:
         """Return the rows of the frames: held as one table where that is possible and needed, else as a stream."""
         frames = _without_empty_ones(self._narrowed(frames))
         held, rest = ([], frames) if self.aggregator.reads_once(windows, alone) else self._held(frames)
         starts = shard_starts(windows)
-        tables = _same_columns(_as_arrow(frame, starts) for frame in chain(held, rest or ()))
+        frames = _drained(held, rest or iter(()))
+        tables = _same_columns(map(_as_arrow, frames, repeat(starts)))
         if rest is None:
-            return pa.concat_tables(list(tables)) if held else None
+            return pa.concat_tables(found) if (found := list(tables)) else None
         if (first := next(tables, None)) is None:
             return None
-        return RowStream(first.schema, (batch for table in chain([first], tables) for batch in table.to_batches()))
+        return RowStream(first.schema, chain.from_iterable(map(pa.Table.to_batches, chain([first], tables))))
 
     def _held(self, frames: Iterator[pl.DataFrame]) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame] | None]:
         """Take frames until they end, or are more than may be held: then the rest is to be streamed behind them."""
@@ -231,6 +234,14 @@ class Outputs:
         return held, None
 
 
+def _drained(held: list[pl.DataFrame], rest: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield held frames, each let go of before the next, and then the rest."""
+    held.reverse()
+    while held:
+        yield held.pop()
+    yield from rest
+
+
 def _without_empty_ones(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Pass on the frames that have rows; where none has, the last one, which tells the columns."""
     last, any_rows = None, False
@@ -240,6 +251,7 @@ def _without_empty_ones(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame
         else:
             any_rows = True
             yield frame
+            del frame
     if last is not None and not any_rows:
         yield last
 
@@ -256,3 +268,4 @@ def _same_columns(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         expected = expected or table.schema
         require_same_columns(expected, [table.schema])
         yield table
+        del table

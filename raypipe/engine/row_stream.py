@@ -31,6 +31,7 @@ class RowStream:
             try:
                 for batch in aligned(self.batches):
                     yield batch.select(list(columns))
+                    del batch
             except BaseException as error:
                 broken.append(error)
                 raise
@@ -56,13 +57,15 @@ def cut(rows: RowStream, count: int) -> Iterator[RowStream]:
         nonlocal ahead
         missing = count
         while ahead is not None and missing:
-            part, rest = ahead.slice(0, missing), ahead.slice(missing)
+            part = ahead.slice(0, missing)
             missing -= part.num_rows
-            ahead = rest if rest.num_rows else next(batches, None)
+            ahead = ahead.slice(part.num_rows) if part.num_rows < ahead.num_rows else None
             yield part
+            del part  # not held while the next is made
+            ahead = ahead or next(batches, None)
 
     yield RowStream(rows.schema, taken())
-    while ahead is not None:
+    while (ahead := ahead or next(batches, None)) is not None:
         yield RowStream(rows.schema, taken())
 
 
@@ -83,7 +86,8 @@ def aligned(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         whole = batch.num_rows - batch.num_rows % VECTOR_ROWS
         if whole:
             yield batch.slice(0, whole)
-        rest = batch.slice(whole) if batch.num_rows > whole else None
+        rest = _joined(batch.slice(0, 0), batch.slice(whole)) if batch.num_rows > whole else None  # a slice would hold all of it
+        del batch
     if rest is not None:
         yield rest
 

@@ -65,6 +65,7 @@ class FrameSpool:
         for frame in frames:
             self._add(frame)
             yield frame
+            del frame  # not held while the next is made
         self._end_file()
 
     @property

@@ -53,8 +53,11 @@ class RowStage:
 
     def stream(self, batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:
         """Pass each batch through the stage. Raises ConfigurationError where it does not fit the columns."""
-        for batch in batches:
-            yield self._bound.of(batch.frame, self.binder)(batch, resources.books)
+
+        def passed(batch: Batch) -> Batch:
+            return self._bound.of(batch.frame, self.binder)(batch, resources.books)
+
+        return map(passed, batches)  # a loop would hold what came in while others work on what goes out
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,5 +158,7 @@ def _sets_aside(step: object) -> bool:
 
 
 def _alive(batches: Iterator[Batch], resources: Resources) -> Iterator[Batch]:
-    for batch in batches:
-        yield batch.with_frame(resources.books.tally.alive(batch.frame))
+    def alive(batch: Batch) -> Batch:
+        return batch.with_frame(resources.books.tally.alive(batch.frame))
+
+    return map(alive, batches)

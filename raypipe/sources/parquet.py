@@ -53,6 +53,7 @@ class ParquetReader:
                 ):
                     yield self._placed(batch, position, exact=part in self._exact)
                     position += batch.num_rows
+                    del batch  # not held while the next is decoded
 
     def _names(self, schema: pa.Schema) -> list[str]:
         """Return the columns to read; all of them where whole rows may go to quarantine."""

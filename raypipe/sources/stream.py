@@ -52,6 +52,7 @@ def stream_rows(
                 rows = _routed_rows(routed(file), slices, ranges, windows)
             for one in rows:
                 yield SourceBatch(_finished(one.rows, source, wanted), one.rejects)
+                del one
 
     yield from _joined(batches())
 
