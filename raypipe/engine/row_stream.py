@@ -86,10 +86,14 @@ def aligned(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         whole = batch.num_rows - batch.num_rows % VECTOR_ROWS
         if whole:
             yield batch.slice(0, whole)
-        rest = _joined(batch.slice(0, 0), batch.slice(whole)) if batch.num_rows > whole else None  # a slice would hold all of it
+        rest = _rest(batch, whole) if batch.num_rows > whole else None
         del batch
     if rest is not None:
         yield rest
+
+
+def _rest(batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
+    return _joined(batch.slice(0, 0), batch.slice(start)) if start else batch  # a slice would hold all of a large batch
 
 
 def _joined(one: pa.RecordBatch, other: pa.RecordBatch) -> pa.RecordBatch:
