@@ -95,7 +95,11 @@ class ShardRunner:
 
     def require_fit(self) -> None:
         """Raise ConfigurationError for what no row could pass, as far as the contract tells; what is right stays bound."""
-        require_fit(self.pipeline, self._transform, self._outputs, self._spill)
+        try:
+            require_fit(self.pipeline, self._transform, self._outputs, self._spill)
+        except ConfigurationError:  # told with all columns: the one that was meant may be one that nothing else uses
+            require_fit(self.pipeline, Transform(without_unused(self.pipeline)), self._outputs, self._spill)
+            raise
 
     def scan(self, file: InputFile) -> FileIndex:
         """Scan a file for the index (Source.scan)."""

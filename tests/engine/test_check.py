@@ -13,7 +13,21 @@ from raypipe.engine.check import CHECK_MEMORY_BYTES, check_pipeline, require_fit
 from raypipe.engine.outputs import Outputs
 from raypipe.engine.transform import Transform
 from raypipe.errors import ConfigurationError
-from raypipe.pipeline import Cast, Check, Derive, Drop, Filter, Lookup, PythonStep, Quality, Rename, RowsOutput, Rule, SqlOutput
+from raypipe.pipeline import (
+    Cast,
+    Check,
+    Deduplicate,
+    Derive,
+    Drop,
+    Filter,
+    Lookup,
+    PythonStep,
+    Quality,
+    Rename,
+    RowsOutput,
+    Rule,
+    SqlOutput,
+)
 
 COLUMNS = {"n": "int64", "s": "string"}
 WORDS = {"n": "string", "s": "string"}
@@ -141,3 +155,10 @@ def test_functions_of_the_users_are_not_called_and_nothing_is_said_behind_them(m
     require(make_pipeline(COLUMNS, steps=steps, outputs=[SqlOutput(table="t", sql="SELECT made_there FROM rows")]), tmp_path)
     with pytest.raises(ConfigurationError, match="absent"):
         require(make_pipeline(COLUMNS, steps=[Filter(condition="absent = 1", name="g"), *steps]), tmp_path)
+
+
+def test_a_column_that_was_meant_is_named_though_nothing_else_uses_it(make_pipeline, make_runner, memory_source):
+    steps = [Deduplicate(key=("s",)), Derive(columns={"d": "nn + 1"})]
+    pipeline = make_pipeline(COLUMNS, steps=steps, outputs=[SqlOutput(table="t", sql="SELECT sum(d) AS d FROM rows")])
+    with pytest.raises(ConfigurationError, match=r'no column "nn", did you mean "n"\?; columns: n, s'):
+        make_runner(pipeline, memory_source(pl.DataFrame())).require_fit()
