@@ -142,7 +142,7 @@ class Coordinator:
         for result in event.results:
             outcome = Outcome.LOADED if result.accounts.read else Outcome.EMPTY
             self._buffer.add(result, outcome, event.task.attempt_id, now_s)
-        self._buffer.size_bytes += event.size_bytes
+        self._buffer.size_bytes += event.size_bytes  # of the task: its tables hold all of its shards
         by_window = {shard.window: shard for shard in event.task.shards}
         for failure in event.failures:
             if failure.retryable:

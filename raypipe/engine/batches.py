@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, repeat
 from typing import Any, cast
 
 import polars as pl
@@ -92,14 +92,13 @@ def placed_batches(
 
     Columns that are `only_for_text` of rows that are set aside stay as read.
     """
+
+    def read(gathered: tuple[Sequence[pa.RecordBatch], tuple[Reject, ...]], origin: int) -> ReadBatch:
+        tables, rejects = gathered
+        return ReadBatch(replace(_placed(pa.Table.from_batches(tables), windows, only_for_text), origin=origin), rejects)
+
     for origin, of_source in groupby(batches, key=lambda one: one.origin):
-        for tables, rejects in _gathered(of_source, memory_bytes):
-            placed = _placed(pa.Table.from_batches(tables), windows, only_for_text)
-            del tables
-            read = ReadBatch(replace(placed, origin=origin), rejects)
-            del placed
-            yield read
-            del read  # not held while the next is read
+        yield from map(read, _gathered(of_source, memory_bytes), repeat(origin))  # a loop would hold each until the next is there
 
 
 def _gathered(batches: Iterable[SourceBatch], memory_bytes: int) -> Iterator[tuple[list[pa.RecordBatch], tuple[Reject, ...]]]:

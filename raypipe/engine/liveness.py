@@ -71,9 +71,21 @@ def later_use(pipeline: Pipeline, place: int) -> LaterUse:
     later = pipeline.transform[place + 1 :]
     words = words_of_outputs(pipeline.outputs)
     for step in later:
-        words = ANY if isinstance(step, PythonStep) else words | words_of_step(step)
+        words |= _words_around(step)
     merged = any(not isinstance(one, SqlOutput) and one.merge for one in pipeline.outputs)
     return LaterUse(words, merged or not all(map(_minds_columns_alone, later)))
+
+
+def _words_around(step: Step) -> Words:
+    """Return the words of a step and of the names that it makes, which it refuses where the rows have one already."""
+    match step:
+        case PythonStep() | Flatten():  # what names a struct has, none can tell
+            return ANY
+        case Rename():
+            return words_of_step(step) | Words.of(step.columns.values())
+        case Lookup():
+            return words_of_step(step) | Words.of(step.columns)
+    return words_of_step(step)
 
 
 def _minds_columns_alone(step: Step) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
@@ -47,7 +48,7 @@ class Quarantine:
     """
 
     windows: Sequence[Window]
-    uris: Sequence[str]
+    uris: list[str]
     limit_bytes: int
     """What may be held in memory; a shard that sets aside more than that has no business being loaded."""
     held: list[pa.Table] = field(default_factory=list)
@@ -62,18 +63,20 @@ class Quarantine:
 
     def add_rejects(self, placed: Sequence[tuple[int, Reject]]) -> None:
         """Set aside what the source could not read, with the place of the shard that it counts to."""
-        numbers = {uri: number for number, uri in enumerate(self.uris)}
-        strange = next((one.uri for _, one in placed if one.uri not in numbers), None)
-        if strange is not None:
-            raise AccountsDontBalance(f"the source gave a line of {strange}, which is none of the files that were asked for")
         self._append(
             [shard for shard, _ in placed],
-            [numbers[one.uri] for _, one in placed],
+            [self._number_of(one.uri) for _, one in placed],
             [one.position for _, one in placed],
             [one.rule for _, one in placed],
             [one.error for _, one in placed],
             [one.raw for _, one in placed],
         )
+
+    def _number_of(self, uri: str) -> int:
+        number = bisect_left(self.uris, uri)
+        if self.uris[number : number + 1] != [uri]:
+            raise AccountsDontBalance(f"the source gave a line of {uri}, which is none of the files that were asked for")
+        return number
 
     def _append(self, shards: Values, sources: Values, positions: Values, rules: Values, errors: Values, raws: Values) -> None:
         error, _ = _cut(errors, ERROR_CHARS_MAX)

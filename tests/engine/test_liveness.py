@@ -12,6 +12,7 @@ from raypipe.pipeline import (
     Derive,
     Explode,
     Filter,
+    Flatten,
     GroupByOutput,
     Lookup,
     PythonStep,
@@ -110,3 +111,15 @@ def test_where_a_row_was_is_handed_on_to_a_step_that_may_tell_it_or_order_by_it(
 @pytest.mark.parametrize("output", [BY_HOUR, RowsOutput(table="r", key=("id",))])
 def test_where_a_row_was_is_handed_on_to_tables_in_which_the_newest_row_stays(make_pipeline, output):
     assert [one for one in handed_on(make_pipeline, outputs=[TOTALS, output]) if one in PLACEMENT] == [SHARD_INDEX, *ORIGIN]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        Rename(columns={"amount": "url"}),
+        Lookup(**{**COUNTRY, "columns": {"url": "n"}}),
+        Flatten(columns=("amount",)),
+    ],
+)
+def test_a_column_whose_name_a_step_makes_anew_is_handed_on_so_that_it_is_refused_as_by_the_check(make_pipeline, later):
+    assert "url" in handed_on(make_pipeline, later)
